@@ -1,0 +1,52 @@
+"""The words every part shares: plain frozen values, no torch, no numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box"]
+
+CLEAN_NAME = "clean"
+
+
+@dataclass(frozen=True, order=True)
+class Condition:
+    """One corruption at one severity; `clean` is the condition with severity 0.
+
+    Severities 1–5 are those of the tables; a preset may define others in between (2.5).
+    """
+
+    corruption: str
+    severity: float
+
+    @property
+    def is_clean(self) -> bool:
+        return self.corruption == CLEAN_NAME
+
+    def __str__(self) -> str:
+        return CLEAN_NAME if self.is_clean else f"{self.corruption}/{self.severity:g}"
+
+
+CLEAN = Condition(CLEAN_NAME, 0)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a decoded picture becomes the network's input, in pixels.
+
+    `resize`: length of the shorter side (int), exact (height, width), or None for none;
+    `crop`: side of the centre crop (int), (height, width), or None for none.
+    """
+
+    resize: int | tuple[int, int] | None = None
+    crop: int | tuple[int, int] | None = None
+    interpolation: Interpolation = "bilinear"
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Per-channel mean and standard deviation of the input, on the 0–1 scale, RGB order."""
+
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)

@@ -1,0 +1,101 @@
+"""The import rules, walked for every file: imports point down, and peers are strangers."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "lnbench"
+FILES = sorted(ROOT.rglob("*.py"))
+
+PARTS = {"models", "norm", "corruptions", "data", "metrics", "dist", "results"}
+BASE = {"errors", "types", "version"}
+# What each top-level name of the package may import, besides itself and BASE.
+ALLOWED = {
+    "errors": set(),
+    "types": set(),
+    "version": set(),
+    **{part: set() for part in PARTS},
+    "config": PARTS,
+    "prepare": PARTS | {"config"},
+    "engine": PARTS | {"config", "prepare"},
+    "finetune": PARTS | {"config", "prepare"},
+    "testing": PARTS | {"config", "prepare", "engine"},
+    "cli": PARTS | {"config", "prepare", "engine", "finetune"},
+    "__init__": PARTS | {"config", "prepare", "engine", "finetune"},
+    "__main__": {"cli"},
+}
+ONLY_IN = {
+    "imagecorruptions": {"corruptions/reference.py"},
+    "rich": {"cli/console.py", "results/render/terminal.py"},
+    "timm": {"models/registry.py", "norm/layer.py"},
+}
+NO_TORCH = {"results", "config", "errors", "types", "version"}
+NO_TORCH_FILES = {"norm/modes.py", "corruptions/tables.py"}
+
+
+def imported(path: Path, module_level_only: bool = False) -> set[str]:
+    """Dotted names of everything `path` imports, `if TYPE_CHECKING` blocks left out."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names: set[str] = set()
+
+    def walk(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            return
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(str(node.module))
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+        if module_level_only and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            return
+        for child in ast.iter_child_nodes(node):
+            walk(child)
+
+    walk(tree)
+    return names
+
+
+def top(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_down(path: Path) -> None:
+    part = top(path)
+    assert part in ALLOWED, f"{part} has no import rule"
+    allowed = ALLOWED[part] | BASE | {part}
+    used = {name.split(".")[1] for name in imported(path) if name.startswith("lnbench.")}
+    assert used <= allowed, f"{path} imports {used - allowed}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_guarded_packages(path: Path) -> None:
+    where = str(path.relative_to(ROOT))
+    for name in imported(path):
+        owners = ONLY_IN.get(name.split(".")[0])
+        assert owners is None or where in owners, f"{where} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_torch_where_start_up_matters(path: Path) -> None:
+    where = str(path.relative_to(ROOT))
+    roots = {name.split(".")[0] for name in imported(path, module_level_only=top(path) == "cli")}
+    if top(path) in NO_TORCH | {"cli"} or where in NO_TORCH_FILES:
+        assert not roots & {"torch", "torchvision"}, f"{where} imports torch"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_one_door_to_torch_load(path: Path) -> None:
+    calls = [
+        node
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+        and node.attr == "load"
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "torch"
+    ]
+    assert not calls or str(path.relative_to(ROOT)) == "models/checkpoint.py"
