@@ -1,0 +1,145 @@
+"""BatchNorm to LocalNorm and back, for networks in memory and for the tensors of a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from lnbench.errors import CheckpointError, ModelError
+from lnbench.norm.layer import Stored, describe, norm_layers
+from lnbench.norm.localnorm import LocalNorm2d, mean_over_groups
+
+
+def convert_localnorm(module: nn.Module, groups: int) -> nn.Module:
+    """Replace the BatchNorm layers of a network by LocalNorm layers with K = `groups`.
+
+    Each BatchNorm's weight and bias are copied into every group; its statistics, eps, momentum and, in
+    timm's BatchNormAct2d, dropout and activation are kept. Converts BatchNorm2d, BatchNorm3d,
+    SyncBatchNorm, torchvision's FrozenBatchNorm2d and timm's BatchNormAct2d. BatchNorm1d stays: it mostly
+    follows dense layers, where one image has a single value per channel and so no statistics of its own.
+    Works in place and returns the network; give the optimizer its parameters afterwards.
+
+    Raises:
+        ValueError: `groups` is less than 1.
+        ModelError: there is nothing to convert, the network has LocalNorm layers already, or a norm layer
+            is of a kind that is not understood.
+    """
+    if groups < 1:
+        raise ValueError(f"convert_localnorm needs groups >= 1, got {groups}")
+    layers = dict(norm_layers(module))
+    if any(isinstance(layer, LocalNorm2d) for layer in layers.values()):
+        raise ModelError("the network has LocalNorm layers already; convert it back to BatchNorm first")
+    convertible = {name: layer for name, layer in layers.items() if not isinstance(layer, nn.BatchNorm1d)}
+    if not convertible:
+        raise ModelError(
+            "the network has no BatchNorm layer over feature maps: there is nothing to convert to LocalNorm"
+        )
+    # One replacement for each layer, even where the network uses that layer in several places.
+    made = {id(layer): _to_local(name, layer, groups) for name, layer in convertible.items()}
+    return _replace(module, made)
+
+
+def to_batchnorm(module: nn.Module) -> nn.Module:
+    """Replace the LocalNorm layers of a network by the BatchNorm layers they were converted from.
+
+    Weights and biases are averaged over the groups, stored statistics and eps kept. LocalNorm layers that
+    were never BatchNorm become BatchNorm2d. Works in place and returns the network.
+
+    Raises:
+        ModelError: the network has no LocalNorm layer.
+    """
+    local = {name: layer for name, layer in norm_layers(module) if isinstance(layer, LocalNorm2d)}
+    if not local:
+        raise ModelError("the network has no LocalNorm layer, so there is nothing to convert to BatchNorm")
+    return _replace(module, {id(layer): _to_batch(layer) for layer in local.values()})
+
+
+def kept_layers(module: nn.Module) -> tuple[str, ...]:
+    """Name the BatchNorm layers that `convert_localnorm` leaves as they are (BatchNorm1d)."""
+    return tuple(name for name, layer in norm_layers(module) if isinstance(layer, nn.BatchNorm1d))
+
+
+def is_localnorm(tensors: Mapping[str, Tensor]) -> int | None:
+    """Recognise the tensors of a LocalNorm network: return K, or None for any other network.
+
+    A LocalNorm layer is a weight (K, C) beside a running_mean (C,).
+
+    Raises:
+        CheckpointError: layers with different K.
+    """
+    found = {tensors[name].shape[0]: name for name in _local_weights(tensors)}
+    if len(found) > 1:
+        named = ", ".join(f"{count} in '{name}'" for count, name in sorted(found.items()))
+        raise CheckpointError(f"the LocalNorm layers differ in their number of groups: {named}")
+    return next(iter(found), None)
+
+
+def average_groups(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a LocalNorm checkpoint's tensors with weights and biases averaged to BatchNorm's (C,)."""
+    local = {name.removesuffix("weight") for name in _local_weights(tensors)}
+    grouped = {f"{prefix}{part}" for prefix in local for part in ("weight", "bias")}
+    return {name: mean_over_groups(value) if name in grouped else value for name, value in tensors.items()}
+
+
+def _local_weights(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of the weights (K, C) that lie beside a running_mean (C,)."""
+    means = {name: f"{name.removesuffix('weight')}running_mean" for name in tensors}
+    return [
+        name
+        for name, value in tensors.items()
+        if name.split(".")[-1] == "weight"
+        and value.ndim == 2
+        and means[name] in tensors
+        and tensors[means[name]].shape == value.shape[1:]
+    ]
+
+
+def _to_local(name: str, layer: nn.Module, groups: int) -> LocalNorm2d:
+    stored: Stored = describe(name, layer)
+    channels, like = stored.mean.shape[0], stored.mean
+    momentum = cast("float | None", getattr(layer, "momentum", 0.1))
+    local = LocalNorm2d(channels, groups, stored.eps, momentum, device=like.device, dtype=like.dtype)
+    with torch.no_grad():
+        if stored.weight is not None:
+            local.weight.copy_(stored.weight.expand(groups, channels))
+        if stored.bias is not None:
+            local.bias.copy_(stored.bias.expand(groups, channels))
+        local.running_mean.copy_(stored.mean)
+        local.running_var.copy_(stored.var)
+        if isinstance(tracked := getattr(layer, "num_batches_tracked", None), Tensor):
+            local.num_batches_tracked.copy_(tracked)
+    local.drop, local.act = getattr(layer, "drop", None), getattr(layer, "act", None)
+    local.origin = type(layer)
+    return local.train(layer.training)
+
+
+def _to_batch(local: LocalNorm2d) -> nn.Module:
+    kind, like = local.origin or nn.BatchNorm2d, local.running_mean
+    layer = kind(local.num_features, eps=local.eps)
+    layer.to(device=like.device, dtype=like.dtype)
+    with torch.no_grad():
+        # FrozenBatchNorm2d keeps its weight and bias as buffers; both kinds are filled the same way.
+        for part in ("weight", "bias"):
+            getattr(layer, part).copy_(mean_over_groups(getattr(local, part)))
+        for part in ("running_mean", "running_var", "num_batches_tracked"):
+            if hasattr(layer, part):
+                getattr(layer, part).copy_(getattr(local, part))
+    if hasattr(layer, "momentum"):
+        layer.momentum = local.momentum
+    if local.act is not None:
+        layer.drop, layer.act = local.drop, local.act
+    return layer.train(local.training)
+
+
+def _replace(module: nn.Module, made: Mapping[int, nn.Module]) -> nn.Module:
+    """Put the made layers in the places of those whose id they are filed under."""
+    if id(module) in made:
+        return made[id(module)]
+    for parent in list(module.modules()):
+        for name, child in list(parent._modules.items()):
+            if id(child) in made:
+                parent._modules[name] = made[id(child)]
+    return module

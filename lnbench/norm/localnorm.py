@@ -1,0 +1,173 @@
+"""LocalNorm (Yin et al., arXiv 1902.06550) as a layer: group statistics, a weight and bias per group."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ONE_VALUE = (
+    "a normalization layer sees a single value per channel (1x1 maps, one image), so its variance is 0 and"
+    " its output the bias alone, whatever the image shows: use larger inputs, larger groups or another mode"
+)
+
+
+class LocalNorm2d(nn.Module):
+    """Batch normalization in which each of K groups of a batch has its own statistics, weight and bias.
+
+    In training a batch (B, C, H, W) is cut into K groups of B/K images; image i belongs to group i mod K.
+    Batches are shuffled, so this equals the authors' contiguous cut in distribution, and it makes the
+    whole layer one fused batch normalization of the (B/K, K·C, H, W) view:
+
+        y[i, c] = weight[k, c] · (x[i, c] − μ[k, c]) / √(σ²[k, c] + eps) + bias[k, c],   k = i mod K
+
+    with mean μ and biased variance σ² over the (B/K, H, W) values of a group. Training also moves
+    `running_mean` and `running_var` as BatchNorm does, by the mean and unbiased variance of the whole
+    batch, so that the stored statistics keep describing the network; the layer never reads them.
+
+    In evaluation each image is normalized by its own mean and variance over (H, W), with the mean over
+    the groups of weight and bias, or with those of group k after `layer.group = k`. The authors' vote
+    over the groups needs K passes: the benchmark's mode `local` makes them.
+
+    Args:
+        num_features: C, the number of channels.
+        groups: K, the number of groups (not the number of images in one).
+        eps: added to the variance.
+        momentum: weight of a new batch in the stored statistics; None for a cumulative average.
+
+    Shapes: input (B, C, ...) with any number of spatial axes, floating point; output the same, in the
+    input's memory format. Parameters (K, C), buffers (C,).
+
+    Raises:
+        ValueError: the input is not (B, C, ...), or a training batch is not a multiple of K.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(
+        self,
+        num_features: int,
+        groups: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        if num_features < 1 or groups < 1:
+            raise ValueError(
+                f"LocalNorm2d needs num_features >= 1 and groups >= 1, got {num_features}, {groups}"
+            )
+        self.num_features = num_features
+        self.groups = groups
+        self.eps = eps
+        self.momentum = momentum
+        self.group: int | None = None
+        self.weight = nn.Parameter(torch.ones(groups, num_features, device=device, dtype=dtype))
+        self.bias = nn.Parameter(torch.zeros(groups, num_features, device=device, dtype=dtype))
+        self.register_buffer("running_mean", torch.zeros(num_features, device=device, dtype=dtype))
+        self.register_buffer("running_var", torch.ones(num_features, device=device, dtype=dtype))
+        self.register_buffer("num_batches_tracked", torch.tensor(0, dtype=torch.long, device=device))
+        # timm's BatchNormAct2d applies dropout and an activation itself; a converted one keeps them here.
+        self.drop: nn.Module | None = None
+        self.act: nn.Module | None = None
+        # The layer type this one was converted from; conversion back restores it.
+        self.origin: type[nn.Module] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim < 2 or x.shape[1] != self.num_features:
+            raise ValueError(f"LocalNorm2d expects (B, {self.num_features}, ...), got {tuple(x.shape)}")
+        y = self._train_forward(x) if self.training else self._eval_forward(x)
+        if self.drop is not None:
+            y = self.drop(y)
+        return y if self.act is None else self.act(y)
+
+    def affine(self, group: int | None = None) -> tuple[Tensor, Tensor]:
+        """Return weight and bias (C,) of one group, or their mean over the groups."""
+        if group is None:
+            return mean_over_groups(self.weight), mean_over_groups(self.bias)
+        return self.weight[group], self.bias[group]
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, groups={self.groups}, eps={self.eps}, momentum={self.momentum}"
+
+    def _train_forward(self, x: Tensor) -> Tensor:
+        images, groups = x.shape[0], self.groups
+        if images == 0 or images % groups:
+            raise ValueError(
+                f"LocalNorm2d cannot cut a training batch of {images} images into {groups} equal groups:"
+                f" use a batch size that is a multiple of {groups}, and DataLoader(drop_last=True)"
+                " so that a short last batch is left out"
+            )
+        y, mean, var = normalize_groups(x, self.weight, self.bias, self.eps)  # (B, C, ...), (K, C), (K, C)
+        self._track(mean, var, images * math.prod(x.shape[2:]))
+        return y
+
+    def _eval_forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.affine(self.group)  # (C,), (C,)
+        images = x.shape[0]
+        # One group per image is instance normalization.
+        y, _, _ = normalize_groups(x, weight.expand(images, -1), bias.expand(images, -1), self.eps)
+        return y
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, var: Tensor, values: int) -> None:
+        """Move the stored statistics by those of the whole batch of `values` values per channel."""
+        self.num_batches_tracked.add_(1)
+        whole = mean.mean(0)  # (C,)
+        spread = var.mean(0) + (mean - whole).square().mean(0)  # law of total variance (C,)
+        unbiased = spread * (values / max(values - 1, 1))
+        # A tensor as weight: a cumulative average then needs no number on the host.
+        rate = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
+        self.running_mean.lerp_(whole.to(self.running_mean.dtype), rate)
+        self.running_var.lerp_(unbiased.to(self.running_var.dtype), rate)
+
+
+def normalize_groups(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Normalize each of K groups of a batch by its own statistics; image i belongs to group i mod K.
+
+    Args:
+        x: (B, C, ...), B a multiple of K.
+        weight, bias: (K, C).
+
+    Returns the result (B, C, ...) in the memory format of `x`, and the means and biased variances (K, C)
+    without a gradient.
+    """
+    groups, channels = weight.shape
+    values = x.numel() // (groups * channels)
+    view = x.reshape(x.shape[0] // groups, groups * channels, *x.shape[2:])  # (B/K, K·C, ...)
+    # 16-bit inputs are normalized in float32 inside the kernel, which asks for float32 parameters.
+    flat = torch.promote_types(weight.dtype, torch.float32)
+    weight, bias = weight.reshape(-1).to(flat), bias.reshape(-1).to(flat)  # (K·C,)
+    if values == 1:
+        if not torch.compiler.is_compiling():
+            warnings.warn(ONE_VALUE, stacklevel=1)  # always from here, so python shows it once
+        # batch_norm refuses this; the products keep every tensor in the gradient's graph.
+        y = (view - view) * per_channel(weight, x.ndim) + per_channel(bias, x.ndim)
+        mean = view.detach().reshape(groups, channels)
+        return y.to(x.dtype).reshape(x.shape), mean, torch.zeros_like(mean)
+    mean, var = torch.zeros_like(weight.detach()), torch.zeros_like(weight.detach())
+    # With momentum 1 the kernel leaves its means and unbiased variances in these two: no second pass.
+    y = F.batch_norm(view, mean, var, weight, bias, True, 1.0, eps).reshape(x.shape)
+    if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        y = y.contiguous(memory_format=torch.channels_last)
+    var = var * ((values - 1) / values)
+    return y, mean.view(groups, channels), var.view(groups, channels)
+
+
+def per_channel(values: Tensor, ndim: int) -> Tensor:
+    """View values (C,) or (B, C) so that they broadcast over an input of `ndim` axes (B, C, ...)."""
+    return values.reshape(-1, values.shape[-1], *(1,) * (ndim - 2))
+
+
+def mean_over_groups(values: Tensor) -> Tensor:
+    """Mean (C,) over the groups of (K, C), exact where all groups agree."""
+    first = values[0]
+    # A rounded sum of K equal numbers divided by K need not be that number; a mean of zeros is 0.
+    return first + (values - first).mean(0)
