@@ -1,0 +1,1 @@
+"""Noise: gaussian, shot, impulse, speckle."""
