@@ -1,0 +1,167 @@
+"""From files to records and back: JSON laid out for people and git, sealed with a checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from lnbench.errors import RecordError
+from lnbench.results.files import reason
+from lnbench.results.schema import SCHEMA, Record
+
+RUN, CELLS, RESULTS, CORRECT, SHEET = "run.json", "cells.jsonl", "results.json", "correct.npz", "sheet.png"
+CHECKSUM = "checksum"
+
+Kind = TypeVar("Kind", bound=BaseModel)
+
+
+def document(content: Mapping[str, Any]) -> bytes:
+    """JSON with a line for each top-level value, or for each entry of it, so that it reads and diffs well."""
+    lines = []
+    for key, value in content.items():
+        if isinstance(value, dict) and value:
+            inner = ",\n".join(f"  {_dense(name)}: {_dense(entry)}" for name, entry in value.items())
+            lines.append(f" {_dense(key)}: {{\n{inner}\n }}")
+        elif isinstance(value, list) and value:
+            inner = ",\n".join(f"  {_dense(entry)}" for entry in value)
+            lines.append(f" {_dense(key)}: [\n{inner}\n ]")
+        else:
+            lines.append(f" {_dense(key)}: {_dense(value)}")
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode("utf-8")
+
+
+def _dense(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def dump(model: BaseModel) -> dict[str, Any]:
+    """A model as plain JSON values under its file names."""
+    content: dict[str, Any] = model.model_dump(mode="json", by_alias=True)
+    return content
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """`content` with the checksum that `read` verifies."""
+    return {**content, CHECKSUM: checksum(content)}
+
+
+def checksum(content: Mapping[str, Any]) -> str:
+    """sha256 of the content as canonical JSON, its own checksum left out: layout does not matter."""
+    rest = {key: value for key, value in content.items() if key != CHECKSUM}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def record_bytes(record: Record) -> bytes:
+    """The record as the bytes of `results.json`: without the bits, which `correct.npz` holds."""
+    content = dump(record)
+    content["cells"] = [
+        {key: value for key, value in cell.items() if value is not None and key != "correct"}
+        for cell in content["cells"]
+    ]
+    return document(sealed(content))
+
+
+def read(path: str | Path) -> Record:
+    """Read a run folder, a `results.json` or a baseline file.
+
+    RecordError in one line when it is none of these, unfinished, of a later schema, truncated, or changed
+    since lnbench wrote it.
+    """
+    file = locate(Path(path))
+    content = load_json(file)
+    if "cells" not in content or "suite" not in content:
+        raise RecordError(f"{file} is not an lnbench record: give a run folder, results.json or a baseline")
+    if content.get(CHECKSUM) != checksum(content):
+        raise RecordError(f"{file} was changed after lnbench wrote it (its checksum does not fit)")
+    record = validate(Record, {k: v for k, v in content.items() if k != CHECKSUM}, str(file))
+    check_cells(record, file)
+    return record
+
+
+def locate(path: Path) -> Path:
+    """The file of `path` that holds the record: itself, or the `results.json` of a run folder."""
+    if path.is_dir():
+        if (path / RESULTS).is_file():
+            return path / RESULTS
+        if (path / RUN).is_file():
+            raise RecordError(f"{path} holds an unfinished run: give the same evaluate command to finish it")
+        raise RecordError(f"{path} is not a run folder: it holds no {RESULTS}")
+    if not path.exists():
+        raise RecordError(f"{path} does not exist: give a run folder, results.json or a baseline")
+    return path
+
+
+def load_json(file: Path) -> dict[str, Any]:
+    """The JSON object in `file`, its schema number checked."""
+    try:
+        content = json.loads(file.read_bytes())
+    except OSError as error:
+        raise RecordError(f"cannot read {file}: {reason(error)}") from None
+    except (ValueError, RecursionError):
+        raise RecordError(f"{file} is not whole JSON: truncated, damaged or not an lnbench file") from None
+    if not isinstance(content, dict) or "schema" not in content:
+        raise RecordError(f"{file} is not an lnbench record: it has no schema number")
+    found = content["schema"]
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        raise RecordError(f"{file}: schema {_short(found)} is not a schema number")
+    if found > SCHEMA:
+        raise RecordError(f"{file} has schema {found}, this lnbench reads up to {SCHEMA}: upgrade lnbench")
+    return content
+
+
+def validate(kind: type[Kind], content: object, where: str) -> Kind:
+    """`content` as a model; its first fault as a RecordError."""
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise RecordError(f"{where}: {_first_fault(error)}") from None
+
+
+def parse(kind: type[Kind], text: bytes, where: str) -> Kind:
+    """One JSON text as a model; its first fault as a RecordError."""
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        raise RecordError(f"{where}: {_first_fault(error)}") from None
+
+
+def check_cells(record: Record, where: Path) -> None:
+    """RecordError when a cell appears twice or does not belong to the suite."""
+    expected, seen = set(record.suite.keys), set()
+    for cell in record.cells:
+        if cell.key in seen:
+            raise RecordError(f"{where} holds cell {_short(cell.name)} twice")
+        if cell.key not in expected:
+            raise RecordError(f"{where} holds cell {_short(cell.name)}, which its suite does not have")
+        seen.add(cell.key)
+    if set(record.summary) != set(record.suite.modes):
+        raise RecordError(f"{where}: the summary and the suite name different modes")
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in fault["loc"]) or "the whole"
+    return f"{_short(place)}: {_short(fault['msg'])}"
+
+
+def _short(value: object) -> str:
+    """One printable line of at most 80 characters."""
+    text = "".join(char if char.isprintable() else " " for char in str(value))
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+def first_difference(old: object, new: object, name: str = "") -> str | None:
+    """Where two JSON values differ first: 'config.seed is 0 there and 1 now', or None."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in dict.fromkeys([*old, *new]):
+            found = first_difference(old.get(key), new.get(key), f"{name}.{key}" if name else str(key))
+            if found:
+                return found
+        return None
+    return None if old == new else f"{name} is {_short(_dense(old))} there and {_short(_dense(new))} now"

@@ -1,0 +1,97 @@
+"""Tables on a terminal, through rich: fit for 80 columns, for pipes and for eyes without colour."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TextIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lnbench.results.schema import Record
+from lnbench.results.tables import Pivot, entry, half_width, pivot
+
+NAME_WIDTH = 17  # elastic_transform
+MODE_WIDTH = 9  # 100.00* with room beside it; longer mode names fold
+GAP = 2
+
+
+def plain(value: object) -> str:
+    """A name without control characters: no colour codes, no cursor movements, one line."""
+    return "".join(char if char.isprintable() else " " for char in str(value))
+
+
+def show(records: Sequence[Record], labels: Sequence[str] = (), *, console: Console) -> None:
+    """Print the pivot of `records`; where the columns do not fit the width, several tables follow."""
+    grid = pivot(records, labels)
+    for table in tables(grid, console.width, ascii_only=ascii_only(console)):
+        console.print(table)
+    for note in grid.notes:
+        console.print(Text(encodable(plain(note), console)), style="dim")
+
+
+def tables(grid: Pivot, width: int, *, ascii_only: bool = False) -> list[Table]:
+    """The pivot as rich tables, as many columns in each as `width` holds."""
+    fit = max(1, (width - NAME_WIDTH) // (MODE_WIDTH + GAP))
+    count = len(grid.columns)
+    parts = -(-count // fit)
+    share = -(-count // parts) if parts else 1
+    return [_table(grid, range(start, min(start + share, count)), width, ascii_only)
+            for start in range(0, count, share)]  # fmt: skip
+
+
+def _table(grid: Pivot, columns: range, width: int, ascii_only: bool) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    table.add_column("top-1 %", min_width=NAME_WIDTH, no_wrap=True, overflow="ellipsis")
+    for column in columns:
+        room = max(MODE_WIDTH, (width - NAME_WIDTH - GAP) // len(columns) - GAP)
+        heading = fold(plain(grid.headings[column]), room)
+        table.add_column(Text(heading), justify="right", min_width=MODE_WIDTH)
+    for row in grid.rows:
+        cells = []
+        for column in columns:
+            shown = entry(row, column) if column in row.best else entry(row, column) + " "
+            cells.append(Text(to_ascii(shown) if ascii_only else shown,
+                              style="bold" if column in row.best else ""))  # fmt: skip
+        table.add_row(Text(plain(row.name)), *cells, end_section=row.name == "")
+        if any(row.intervals[column] for column in columns):
+            widths = [half_width(row.intervals[column]) + " " for column in columns]
+            shown_widths = [to_ascii(text) if ascii_only else text for text in widths]
+            table.add_row("", *(Text(text, style="dim") for text in shown_widths))
+    return table
+
+
+def fold(name: str, room: int) -> str:
+    """A mode's name in lines of at most `room`, broken after ':' and ',' where that is possible."""
+    lines = [""]
+    for piece in name.replace(":", ":\0").replace(",", ",\0").replace(" · ", " ·\0").split("\0"):
+        if lines[-1] and len(lines[-1]) + len(piece) > room:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line[start : start + room] for line in lines for start in range(0, len(line), room))
+
+
+def ascii_only(console: Console) -> bool:
+    """Whether the terminal cannot show characters beyond ASCII."""
+    return not console.encoding.lower().startswith("utf")
+
+
+def to_ascii(text: str) -> str:
+    """The few signs of the tables in ASCII."""
+    return text.replace("–", "-").replace("±", "+-").replace("·", "-").replace("×", "x").replace("Δ", "d")
+
+
+def encodable(text: str, console: Console) -> str:
+    """`text` as this terminal can show it."""
+    if not ascii_only(console):
+        return text
+    return to_ascii(text).encode("ascii", "replace").decode("ascii")
+
+
+def to_text(records: Sequence[Record], labels: Sequence[str] = (), *, width: int = 80) -> str:
+    """The table as plain text without colour codes."""
+    buffer: TextIO = io.StringIO()
+    show(records, labels, console=Console(file=buffer, width=width, color_system=None, legacy_windows=False))
+    return buffer.getvalue() if isinstance(buffer, io.StringIO) else ""

@@ -1,0 +1,192 @@
+"""Figures made from cells: intervals, means over corruptions, mCE and relative mCE.
+
+Definitions and AlexNet's errors: Hendrycks & Dietterich, arXiv 1903.12261, section 3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from lnbench.results.bits import unpack
+from lnbench.results.schema import Cell, Interval, Suite, Summary
+from lnbench.types import CLEAN, CLEAN_NAME
+
+Z95 = 1.959963984540054  # the 97.5 % point of the normal distribution
+
+# AlexNet's mean top-1 error over the five severities, full ImageNet-C, in benchmark order: the
+# denominators of mCE. The same digits stand in bethgelab/game-of-noise, hendrycks/robustness and
+# facebookresearch/augmentation-corruption.
+ALEXNET = {
+    "gaussian_noise": 0.886428,
+    "shot_noise": 0.894468,
+    "impulse_noise": 0.922640,
+    "defocus_blur": 0.819880,
+    "glass_blur": 0.826268,
+    "motion_blur": 0.785948,
+    "zoom_blur": 0.798360,
+    "snow": 0.866816,
+    "frost": 0.826572,
+    "fog": 0.819324,
+    "brightness": 0.564592,
+    "contrast": 0.853204,
+    "elastic_transform": 0.646056,
+    "pixelate": 0.717840,
+    "jpeg_compression": 0.606500,
+}
+ALEXNET_CLEAN = 0.4348  # torchvision's AlexNet weights, as the paper's 43.5 %
+BASELINE = "AlexNet (ImageNet-C, 224 px, published JPEG files)"
+SEVERITIES = (1, 2, 3, 4, 5)
+EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")  # held out, never in mCE
+ORDER = (*ALEXNET, *EXTRA)
+
+
+def benchmark_order(names: Sequence[str]) -> list[str]:
+    """Distinct corruption names in the benchmark's order, unknown ones last as they came, no `clean`."""
+    seen = [name for name in dict.fromkeys(names) if name != CLEAN_NAME]
+    return [name for name in ORDER if name in seen] + [name for name in seen if name not in ORDER]
+
+
+def wilson(right: float, images: int) -> Interval:
+    """95 % Wilson score interval of a rate `right / images`, as fractions."""
+    if images <= 0:
+        raise ValueError("an interval needs at least one image")
+    rate, square = right / images, Z95**2 / images
+    centre = (rate + square / 2) / (1 + square)
+    half = Z95 * math.sqrt(rate * (1 - rate) / images + square / (4 * images)) / (1 + square)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def rate_interval(cell: Cell) -> Interval:
+    """95 % Wilson interval of a cell's top-1."""
+    return wilson(round(cell.top1 * cell.images), cell.images)
+
+
+def severity_means(cells: Sequence[Cell]) -> dict[str, float]:
+    """Top-1 of each corruption, mean over the severities present; cells of one mode, clean left out."""
+    by_name: dict[str, list[float]] = {}
+    for cell in cells:
+        by_name.setdefault(cell.corruption, []).append(cell.top1)
+    return {name: math.fsum(by_name[name]) / len(by_name[name]) for name in benchmark_order(list(by_name))}
+
+
+def mean_weights(cells: Sequence[Cell]) -> list[float]:
+    """Weight of each cell in the mean over corruptions of the mean over severities; 0 for clean."""
+    names = [cell.corruption for cell in cells]
+    corruptions = len(benchmark_order(names))
+    return [0.0 if n == CLEAN_NAME else 1 / (corruptions * names.count(n)) for n in names]
+
+
+def mce_weights(cells: Sequence[Cell]) -> list[float]:
+    """Weight of each cell's error in mCE: CE_c = Σ_s E / Σ_s E_AlexNet, mean over the 15."""
+    scale = len(ALEXNET) * len(SEVERITIES)
+    return [1 / (scale * ALEXNET[c.corruption]) if c.corruption in ALEXNET else 0.0 for c in cells]
+
+
+def relative_mce_weights(cells: Sequence[Cell]) -> list[float]:
+    """Weight of each cell's error in relative mCE; the clean error is taken from every severity."""
+    scale = len(ALEXNET) * len(SEVERITIES)
+    gaps = {name: error - ALEXNET_CLEAN for name, error in ALEXNET.items()}
+    clean = -math.fsum(1 / (len(gaps) * gap) for gap in gaps.values())
+    weights = {name: 1 / (scale * gap) for name, gap in gaps.items()} | {CLEAN_NAME: clean}
+    return [weights.get(cell.corruption, 0.0) for cell in cells]
+
+
+def weighted_error(cells: Sequence[Cell], weights: Sequence[float]) -> float:
+    """Σ weight · error over cells."""
+    return math.fsum(weight * (1 - cell.top1) for cell, weight in zip(cells, weights, strict=True))
+
+
+def mce_obstacle(suite: Suite, classes: int | None, present: Sequence[Cell]) -> str | None:
+    """Why mCE is undefined for these cells of one mode, or None where it is defined."""
+    have = {(cell.corruption, cell.severity) for cell in present}
+    missing = [(n, s) for n in ALEXNET for s in SEVERITIES if (n, s) not in have]
+    if missing:
+        done = len(ALEXNET) * len(SEVERITIES) - len(missing)
+        return f"no mCE: {done} of the 75 conditions (15 corruptions × 5 severities) are in this run"
+    if suite.backend != "precomputed" and suite.table != "imagenet":
+        return f"no mCE: no published baseline fits the '{suite.table}' parameter table"
+    if suite.backend == "precomputed" and suite.table not in ("imagenet", None):
+        return f"no mCE: no published baseline fits '{suite.table}'"
+    if suite.overrides:
+        return "no mCE: the preset gives its own corruption parameters"
+    if classes != 1000:
+        return "no mCE: AlexNet's errors are for the 1000 classes of ImageNet"
+    return None
+
+
+def mce_basis(suite: Suite) -> str:
+    """What a defined mCE rests on, in a sentence."""
+    if suite.backend == "precomputed":
+        return f"{BASELINE}; 15 corruptions × 5 severities; precomputed images"
+    return (
+        f"{BASELINE}; 15 corruptions × 5 severities; corrupted in memory ({suite.backend}), "
+        "so not exactly the published files"
+    )
+
+
+def corruption_set(cells: Sequence[Cell]) -> str:
+    """Name what a mean over corruptions was taken over."""
+    names = benchmark_order([cell.corruption for cell in cells])
+    severities = sorted({cell.severity for cell in cells if cell.corruption != CLEAN_NAME})
+    count = f"{len(names)} corruption{'s' if len(names) != 1 else ''}"
+    if not names:
+        return "clean only"
+    levels = ", ".join(f"{severity:g}" for severity in severities)
+    if tuple(severities) == SEVERITIES:
+        levels = "1–5"
+    what = "the 15 of ImageNet-C" if tuple(names) == tuple(ALEXNET) else count
+    return f"{what} × severities {levels}"
+
+
+def image_interval(cells: Sequence[Cell], weights: Sequence[float]) -> Interval | None:
+    """95 % interval of Σ weight · top1 over images, from the bits; None where cells have other images."""
+    used = [(c, w) for c, w in zip(cells, weights, strict=True) if w]
+    images = {cell.images for cell, _ in used}
+    if len(images) != 1 or any(cell.correct is None for cell, _ in used):
+        return None
+    import numpy as np
+
+    (count,) = images
+    total = np.zeros(count)  # (N,)
+    for cell, weight in used:
+        total += weight * unpack(str(cell.correct), count)
+    if count < 2:
+        return None
+    half = Z95 * float(total.std(ddof=1)) / math.sqrt(count)
+    mean = float(total.mean())
+    return max(0.0, mean - half), min(1.0, mean + half)
+
+
+def summarize(cells: Sequence[Cell], suite: Suite, classes: int | None) -> dict[str, Summary]:
+    """Summary of each mode of the suite, in the suite's order. `classes` is the network's number."""
+    return {mode: _summary([c for c in cells if c.mode == mode], suite, classes) for mode in suite.modes}
+
+
+def _summary(cells: list[Cell], suite: Suite, classes: int | None) -> Summary:
+    clean = next((cell for cell in cells if cell.condition == CLEAN), None)
+    corrupted = [cell for cell in cells if cell.condition != CLEAN]
+    means = severity_means(corrupted)
+    obstacle = mce_obstacle(suite, classes, cells)
+    mce = relative = None
+    if obstacle is None:
+        mce = weighted_error(cells, mce_weights(cells))
+        relative = weighted_error(cells, relative_mce_weights(cells)) if clean else None
+    return Summary(
+        clean_top1=clean.top1 if clean else None,
+        clean_interval=rate_interval(clean) if clean else None,
+        mean_corruption_top1=math.fsum(means.values()) / len(means) if means else None,
+        mean_corruption_interval=image_interval(corrupted, mean_weights(corrupted)) if means else None,
+        mce=mce,
+        relative_mce=relative,
+        mce_baseline=BASELINE if obstacle is None else None,
+        mce_note=obstacle or mce_basis(suite),
+        corruption_set=corruption_set(cells),
+        complete=len({cell.key for cell in cells}) == len(set(suite.conditions)),
+    )
+
+
+def summary_value(summary: Mapping[str, Summary], mode: str, figure: str) -> float | None:
+    """One headline figure of one mode, None where it is undefined."""
+    value = getattr(summary[mode], figure)
+    return None if value is None else float(value)

@@ -1,0 +1,242 @@
+"""The run folder: written cell by cell, safe against kill -9, a full disk and a second run.
+
+`run.json` is written before the first cell, `cells.jsonl` grows by one flushed write for each condition,
+the other files are made at the end, each whole or not at all.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lnbench.errors import RecordError
+from lnbench.results.bits import unpack
+from lnbench.results.correct import check_count, from_cells
+from lnbench.results.files import append_whole, reason, release_lock, take_lock, temporary, write_atomic
+from lnbench.results.reading import (
+    CELLS,
+    CORRECT,
+    RESULTS,
+    RUN,
+    SHEET,
+    document,
+    dump,
+    first_difference,
+    load_json,
+    parse,
+    record_bytes,
+    validate,
+)
+from lnbench.results.schema import Cell, Record, Run
+from lnbench.results.scores import summarize
+from lnbench.types import Condition
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from numpy.typing import ArrayLike
+
+# Everything lnbench puts into a run folder; --fresh removes these and nothing else. The run's identity
+# goes last, so that a removal cut short never leaves files of unknown origin.
+WRITTEN = (CELLS, RESULTS, "results.csv", "report.md", "report.html", CORRECT, SHEET, RUN)
+
+# Config keys that say where things lie or how fast they go, never what comes out: the checkpoint and the
+# images are identified by their hashes, so a moved file is still the same run.
+INERT = frozenset({"out", "cache", "weights", "data", "workers", "threads", "chunk", "resume", "fresh"})
+
+Key = tuple[str, Condition]
+
+
+class RunFolder:
+    """One run's folder, locked while open. Use as a context manager, or call `close`."""
+
+    def __init__(self, path: Path, run: Run, cells: dict[Key, Cell], lock: int | None) -> None:
+        self.path = path
+        self.run = run
+        self._cells = cells
+        self._lock = lock
+
+    @classmethod
+    def create_or_resume(cls, path: str | Path, run: Run, *, fresh: bool = False) -> RunFolder:
+        """Open `path` for `run`: a new folder, or the same run's unfinished one.
+
+        `fresh` removes what an earlier run wrote there. RecordError for another run's folder (naming the
+        first difference), a folder in use, files of unknown origin, and a folder that cannot be written.
+        """
+        path = Path(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RecordError(f"cannot make the run folder {path}: {reason(error)}") from None
+        lock = take_lock(path)
+        try:
+            _refuse_strangers(path)
+            if fresh:
+                _remove_written(path)
+            cells: dict[Key, Cell] = {}
+            if (path / RUN).exists():
+                run = _resumed(path, run)
+                cells = _read_cells(path / CELLS, run)
+            else:
+                write_atomic(path / RUN, document(dump(run)))
+        except BaseException:
+            release_lock(lock)
+            raise
+        return cls(path, run, cells, lock)
+
+    def finished(self) -> frozenset[Key]:
+        """The (mode, condition) pairs already done."""
+        return frozenset(self._cells)
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """Finished cells in the suite's order."""
+        return tuple(self._cells[key] for key in self.run.suite.keys if key in self._cells)
+
+    def append(self, cells: Sequence[Cell]) -> None:
+        """Add finished cells (all modes of one condition) in one flushed write: all of them or none.
+
+        Each cell carries its bits. RecordError when the disk refuses; what was finished before stays.
+        """
+        expected, new = set(self.run.suite.keys), {cell.key: cell for cell in cells}
+        for cell in cells:
+            if cell.key not in expected:
+                raise ValueError(f"cell {cell.name} is not in this run's suite")
+            if cell.key in self._cells or new[cell.key] is not cell:
+                raise ValueError(f"cell {cell.name} is already finished")
+            if cell.correct is None:
+                raise ValueError(f"cell {cell.name} has no correctness bits")
+            _check_bits(cell, cell.correct, str(self.path))
+        text = "".join(cell.model_dump_json(exclude_none=True) + "\n" for cell in cells)
+        append_whole(self.path / CELLS, text.encode("utf-8"))
+        self._cells.update(new)
+
+    def finish(self, *, labels: ArrayLike, ids: ArrayLike, sheet: bytes | None = None) -> Record:
+        """Write `correct.npz`, `results.csv`, `report.md`, `report.html` and, last, `results.json`.
+
+        `labels` and `ids`: int64 (N,) in store order; `sheet`: a PNG of the corruptions for the report.
+        With cells missing (an interrupted run) the record says that it is not complete.
+        """
+        from lnbench.results.render.delimited import to_csv
+        from lnbench.results.render.html import to_html
+        from lnbench.results.render.markdown import to_markdown
+
+        record = make_record(self.run, self.cells)
+        correct = from_cells(self.cells, labels=labels, ids=ids)
+        parts: dict[str, Callable[[], bytes]] = {
+            CORRECT: correct.to_npz,
+            "results.csv": lambda: to_csv([record]).encode("utf-8"),
+            "report.md": lambda: to_markdown([record]).encode("utf-8"),
+            "report.html": lambda: to_html([record], [correct], sheet=sheet).encode("utf-8"),
+            RESULTS: lambda: record_bytes(record),
+        }
+        if sheet is not None:
+            write_atomic(self.path / SHEET, sheet)
+        for name, make in parts.items():
+            write_atomic(self.path / name, make())
+        return record
+
+    def close(self) -> None:
+        """Release the folder."""
+        release_lock(self._lock)
+        self._lock = None
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def make_record(run: Run, cells: Sequence[Cell]) -> Record:
+    """A run and its cells as a record with its summary; cells may carry bits."""
+    content = {name: getattr(run, name) for name in Run.model_fields}
+    summary = summarize(cells, run.suite, run.model.classes)
+    return Record.model_validate({**content, "cells": tuple(cells), "summary": summary})
+
+
+def identity(run: Run) -> dict[str, Any]:
+    """What must be equal for a run to be continued: everything that decides the numbers."""
+    content = dump(run)
+    return {
+        "data": {"fingerprint": run.data.fingerprint, "images": run.data.images},
+        "model": {key: content["model"][key] for key in ("spec", "sha256", "classes", "groups", "precision")},
+        "suite": content["suite"],
+        "config": {key: value for key, value in content["config"].items() if key not in INERT},
+    }
+
+
+def _refuse_strangers(path: Path) -> None:
+    if (path / RUN).exists():
+        return
+    for name in WRITTEN:
+        if (path / name).exists():
+            raise RecordError(
+                f"{path} holds {name} but no {RUN}, so it is no run folder: choose another --out"
+            )
+
+
+def _remove_written(path: Path) -> None:
+    try:
+        for name in WRITTEN:
+            (path / name).unlink(missing_ok=True)
+            temporary(path / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise RecordError(f"cannot remove the earlier run in {path}: {reason(error)}") from None
+
+
+def _resumed(path: Path, run: Run) -> Run:
+    """The stored run, if `run` is the same; another machine or version is noted as a deviation."""
+    stored = validate(Run, load_json(path / RUN), str(path / RUN))
+    difference = first_difference(identity(stored), identity(run))
+    if difference:
+        raise RecordError(f"{path} holds another run ({difference}): choose another --out, or give --fresh")
+    moved = first_difference(dump(stored.environment), dump(run.environment))
+    if moved is None:
+        return stored
+    note = f"resumed in another environment: {moved}"
+    if note not in stored.deviations:
+        stored = stored.model_copy(update={"deviations": (*stored.deviations, note)})
+        write_atomic(path / RUN, document(dump(stored)))
+    return stored
+
+
+def _read_cells(file: Path, run: Run) -> dict[Key, Cell]:
+    """Finished cells; a torn last line is cut off the file."""
+    try:
+        content = file.read_bytes() if file.exists() else b""
+    except OSError as error:
+        raise RecordError(f"cannot read {file}: {reason(error)}") from None
+    cells: dict[Key, Cell] = {}
+    lines = io.BytesIO(content).readlines()
+    expected, offset = set(run.suite.keys), 0
+    for number, line in enumerate(lines, 1):
+        try:
+            where = f"{file} line {number}"
+            if not line.endswith(b"\n"):
+                raise RecordError(f"{where}: cut short")
+            cell = parse(Cell, line, where)
+            if cell.key not in expected or cell.key in cells or cell.correct is None:
+                raise RecordError(f"{where}: cell {cell.name} does not belong there")
+            _check_bits(cell, cell.correct, where)
+        except RecordError as error:
+            if number == len(lines):
+                break
+            raise RecordError(f"{error}; delete that line to compute its cell again") from None
+        cells[cell.key] = cell
+        offset += len(line)
+    if offset < len(content):
+        try:
+            os.truncate(file, offset)
+        except OSError as error:
+            raise RecordError(f"cannot write {file}: {reason(error)}") from None
+    return cells
+
+
+def _check_bits(cell: Cell, bits: str, where: str) -> None:
+    check_count(cell, int(unpack(bits, cell.images).sum()), where)
