@@ -20,11 +20,13 @@ ALLOWED = {
     **{part: set() for part in PARTS},
     "config": PARTS,
     "prepare": PARTS | {"config"},
-    "engine": PARTS | {"config", "prepare"},
+    "stream": PARTS | {"config"},
+    "engine": PARTS | {"config", "prepare", "stream"},
     "finetune": PARTS | {"config", "prepare"},
-    "testing": PARTS | {"config", "prepare", "engine"},
-    "cli": PARTS | {"config", "prepare", "engine", "finetune"},
-    "__init__": PARTS | {"config", "prepare", "engine", "finetune"},
+    "evaluation": PARTS | {"config", "prepare", "stream", "engine"},
+    "testing": PARTS | {"config", "evaluation"},
+    "cli": PARTS | {"config", "prepare", "stream", "engine", "evaluation", "finetune"},
+    "__init__": {"norm", "evaluation"},
     "__main__": {"cli"},
 }
 ONLY_IN = {

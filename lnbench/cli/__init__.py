@@ -1,0 +1,105 @@
+"""The command line: one file for each command, exit codes in one place.
+
+0 done, 1 `compare` found a regression, 2 wrong usage, 3 the job could not be done, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from lnbench.cli.compare import compare
+from lnbench.cli.convert import convert
+from lnbench.cli.corrupt_export import corrupt_export
+from lnbench.cli.corrupt_preview import corrupt_preview
+from lnbench.cli.evaluate import evaluate
+from lnbench.cli.list import list_
+from lnbench.cli.report import report
+from lnbench.errors import LnbenchError
+
+app = typer.Typer(
+    name="lnbench",
+    help="How much accuracy does an image classifier lose on degraded images, and how much of it comes "
+    "back with other normalization statistics?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+INTERRUPTED = 130
+
+
+def _guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn what goes wrong into one line on stderr and an exit code."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except LnbenchError as error:
+            raise _stop(str(error), error.exit_code) from None
+        except KeyboardInterrupt:
+            raise _stop("interrupted; what is finished is kept", INTERRUPTED) from None
+        except BrokenPipeError:
+            # The reader went away (| head); what else would be written has no one to read it.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except typer.Exit:
+            raise
+        except MemoryError:
+            raise _stop("out of memory; try --limit, --cache DIR or a smaller --batch-size", 3) from None
+        except Exception as error:
+            if os.environ.get("LNBENCH_TRACEBACK"):
+                raise
+            kind = type(error).__name__
+            text = str(error).strip().split("\n")[0]
+            raise _stop(
+                f"internal error, {kind}: {text} (LNBENCH_TRACEBACK=1 shows where; please report it)", 3
+            ) from None
+
+    return run
+
+
+def _stop(text: str, code: int) -> typer.Exit:
+    print(f"lnbench: {text}", file=sys.stderr)  # noqa: T201 – plain, so that nothing can interpret it
+    return typer.Exit(code)
+
+
+for _name, _command in {
+    "evaluate": evaluate,
+    "convert": convert,
+    "corrupt-preview": corrupt_preview,
+    "corrupt-export": corrupt_export,
+    "compare": compare,
+    "report": report,
+    "list": list_,
+}.items():
+    app.command(_name)(_guarded(_command))
+
+
+def _version(value: bool) -> None:
+    if value:
+        from lnbench.version import __version__
+
+        print(f"lnbench {__version__}")  # noqa: T201
+        raise typer.Exit(0)
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version and exit."
+    ),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """The `lnbench` program."""
+    app()

@@ -1,0 +1,5 @@
+"""`python -m lnbench`, as torchrun starts it."""
+
+from lnbench.cli import main
+
+main()

@@ -1,0 +1,126 @@
+"""What a person at the terminal sees besides tables: notes, warnings and a progress bar."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from lnbench import engine
+    from lnbench.evaluation import Observer, Plan
+    from lnbench.types import Condition
+
+
+def stdout() -> Console:
+    """Where results go."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def stderr() -> Console:
+    """Where notes, warnings and progress go, so that results can be piped."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+
+def note(text: str) -> None:
+    stderr().print(text, style="dim", markup=False)
+
+
+def warn(text: str) -> None:
+    stderr().print(f"warning: {text}", style="yellow", markup=False)
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """A progress bar on stderr with rate and time left; silent when stderr is not a terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = stderr()
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+        yield bar
+
+
+class Watch:
+    """Shows a run while it goes on: decoding, conditions done, images per second, time left."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Watch:
+        self._bar = self._stack.enter_context(progress())
+        self._task: TaskID | None = None
+        self._images = 0
+        self._since = time.monotonic()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def observer(self) -> Observer:
+        from lnbench.evaluation import Observer
+
+        return Observer(
+            decoding=self._decoding,
+            started=self._started,
+            progress=self._progressed,
+            finished=self._finished,
+            warning=self._warn,
+        )
+
+    def _warn(self, text: str) -> None:
+        self._bar.console.print(f"warning: {text}", style="yellow", markup=False)
+
+    def _decoding(self, done: int, total: int) -> None:
+        if self._task is None:
+            self._task = self._bar.add_task("decoding", total=total, rate="")
+        self._bar.update(self._task, completed=done, total=total)
+        if done == total:
+            self._bar.remove_task(self._task)
+            self._task = None
+
+    def _started(self, plan: Plan) -> None:
+        self._plan = plan
+        self._since = time.monotonic()
+        if plan.cells_left < plan.cells:
+            done = plan.cells - plan.cells_left
+            self._bar.console.print(
+                f"{done} of {plan.cells} cells are finished already", style="dim", markup=False
+            )
+        if plan.conditions_left:
+            # One step is one image under one condition.
+            self._task = self._bar.add_task("", total=plan.conditions_left * plan.images, rate="")
+            self._done = 0
+
+    def _progressed(self, progress: engine.Progress) -> None:
+        if self._task is None:
+            return
+        images = self._done * self._plan.images + progress.images
+        rate = images / max(1e-6, time.monotonic() - self._since)
+        self._bar.update(
+            self._task, completed=images, description=str(progress.condition), rate=f"{rate:,.0f} images/s"
+        )
+
+    def _finished(self, condition: Condition) -> None:
+        self._done += 1

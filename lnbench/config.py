@@ -1,0 +1,256 @@
+"""Presets and options become one frozen, validated config; nothing later guesses.
+
+A preset is names and numbers only. `resolve` merges it with what the command line asked for; what
+depends on the network or the images (the table `by-size`) is settled by `prepare` and then recorded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from lnbench.corruptions import tables
+from lnbench.errors import UsageError, unknown
+from lnbench.norm import modes
+from lnbench.types import CLEAN, CLEAN_NAME, Condition, Interpolation
+
+BY_SIZE = "by-size"
+_MAX_PRESET_BYTES = 1 << 20
+
+Precision = Literal["fp32", "bf16", "fp16"]
+Backend = Literal["native", "reference"]
+Channels = tuple[float, float, float]
+Parameters = dict[str, dict[float, tuple[float, ...]]]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Suite(_Frozen):
+    """What a preset and a run have in common: which conditions, which modes, how they are counted."""
+
+    table: str = BY_SIZE
+    corruptions: tuple[str, ...] = ()
+    severities: tuple[float, ...] = (1, 2, 3, 4, 5)
+    parameters: Parameters = {}
+    modes: tuple[str, ...] = ("fixed",)
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 200
+    baseline: Literal["alexnet"] | None = None
+    jpeg_roundtrip: Annotated[int, Field(ge=1, le=100)] | None = None
+    backend: Backend = "native"
+
+    @field_validator("table")
+    @classmethod
+    def _table_exists(cls, table: str) -> str:
+        if table not in (BY_SIZE, *tables.TABLES):
+            raise unknown("parameter table", table, [BY_SIZE, *tables.TABLES])
+        return table
+
+    @field_validator("corruptions")
+    @classmethod
+    def _corruptions_exist(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        expanded: list[str] = []
+        for name in names:
+            expanded += tables.GROUPS.get(name, (name,))
+        for name in expanded:
+            if name not in (*tables.NAMES, CLEAN_NAME):
+                raise unknown("corruption", name, [*tables.NAMES, *tables.GROUPS, CLEAN_NAME])
+        return tuple(dict.fromkeys(name for name in expanded if name != CLEAN_NAME))
+
+    @field_validator("severities")
+    @classmethod
+    def _severities_in_range(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        for value in values:
+            if not 1 <= value <= 5:
+                raise UsageError(f"severity {value:g} is outside 1–5")
+        if not values:
+            raise UsageError("no severities asked for; give at least one of 1–5")
+        return tuple(sorted(set(values)))
+
+    @field_validator("modes")
+    @classmethod
+    def _modes_parse(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        if not texts:
+            raise UsageError("no normalization modes asked for; give at least --norm fixed")
+        return tuple(dict.fromkeys(str(modes.parse(text)) for text in texts))
+
+    @model_validator(mode="after")
+    def _numbers_exist(self) -> Suite:
+        for name, levels in self.parameters.items():
+            for values in levels.values():
+                tables.check(name, values)
+        for table in tables.TABLES if self.table == BY_SIZE else (self.table,):
+            for condition in self.conditions:
+                if not condition.is_clean:
+                    self.parameters_of(condition, table)
+        if self.backend == "reference" and self.parameters:
+            raise UsageError(
+                "--backend reference has its own fixed parameters; drop 'parameters' from the preset"
+            )
+        return self
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """`clean` first, so that a wrong set-up shows before the rest is computed."""
+        grid = (Condition(name, severity) for name in self.corruptions for severity in self.severities)
+        return (CLEAN, *grid)
+
+    def parameters_of(self, condition: Condition, table: str | None = None) -> tuple[float, ...]:
+        """The numbers of one condition: the preset's own, else the table's."""
+        return tables.parameters(
+            table or self.table, condition.corruption, condition.severity, self.parameters
+        )
+
+
+class Preset(Suite):
+    """A YAML file under a name."""
+
+    name: str
+    description: str = ""
+    models: tuple[str, ...] = ()
+    data: str | None = None
+
+
+class RunConfig(Suite):
+    """Everything that decides the numbers of one record, resolved."""
+
+    preset: str
+    model: str
+    weights: str | None = None
+    ema: bool = False
+    data: str
+    limit: Annotated[int, Field(ge=1)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    precision: Precision = "fp32"
+    device: str = "auto"
+    mean: Channels | None = None
+    std: Channels | None = None
+    resize: int | tuple[int, int] | None = None
+    crop: int | tuple[int, int] | None = None
+    interpolation: Interpolation | None = None
+    skip_unreadable: bool = False
+
+    @field_validator("std")
+    @classmethod
+    def _std_positive(cls, std: Channels | None) -> Channels | None:
+        if std is not None and min(std) <= 0:
+            raise UsageError(f"--std must be positive, got {','.join(f'{v:g}' for v in std)}")
+        return std
+
+    @field_validator("resize", "crop")
+    @classmethod
+    def _sides_usable(cls, side: int | tuple[int, int] | None) -> int | tuple[int, int] | None:
+        sides = () if side is None else (side,) if isinstance(side, int) else side
+        if any(not tables.MIN_SIDE <= value <= 65_536 for value in sides):
+            raise UsageError(f"--resize and --crop take {tables.MIN_SIDE} to 65536 pixels, got {side}")
+        return side
+
+
+def presets_folder() -> Path:
+    """Where the packaged presets are: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "presets"
+    return installed if installed.is_dir() else package.parent / "presets"
+
+
+def preset_names() -> list[str]:
+    return sorted(path.stem for path in presets_folder().glob("*.yaml"))
+
+
+def load_preset(name: str) -> Preset:
+    """Read a packaged preset by name, or a YAML file by path. Raises UsageError."""
+    merged = _read_included(name, ())
+    try:
+        return Preset(**merged)
+    except ValidationError as error:
+        raise _one_line(f"preset {name}", error) from None
+    except TypeError:
+        raise UsageError(f"preset {name}: keys must be plain words") from None
+
+
+def resolve(preset: Preset, overrides: Mapping[str, Any]) -> RunConfig:
+    """One run's config: the preset, then everything in `overrides` that is not None."""
+    suite = {name: getattr(preset, name) for name in Suite.model_fields}
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return RunConfig(**{"preset": preset.name, **suite, **given})
+    except ValidationError as error:
+        raise _one_line("options", error) from None
+
+
+def _read_included(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
+    """The preset's mapping on top of what it includes, key by key."""
+    if name in seen:
+        raise UsageError(f"preset {name} includes itself: {' → '.join((*seen, name))}")
+    mapping = _read_yaml(_preset_path(name, seen), name)
+    base = mapping.pop("include", None)
+    if base is None:
+        return mapping
+    if not isinstance(base, str):
+        raise UsageError(f"preset {name}: 'include' takes the name of one preset")
+    return {**_read_included(base, (*seen, name)), **mapping}
+
+
+def _preset_path(name: str, seen: Sequence[str]) -> Path:
+    if name in preset_names():
+        return presets_folder() / f"{name}.yaml"
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or os.sep in name:
+        if seen and not path.is_absolute():
+            parent = Path(seen[-1]).parent
+            path = parent / path
+        return path
+    raise unknown("preset", name, preset_names())
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Plain data without aliases: a few hundred bytes of nested aliases can stand for gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):  # type: ignore[no-untyped-call]
+            raise yaml.YAMLError("aliases (*name) are not allowed")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        double = {key for key in map(str, keys) if [str(k) for k in keys].count(key) > 1}
+        if double:
+            raise yaml.YAMLError(f"key given twice: {min(double)}")
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(path: Path, name: str) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_PRESET_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"preset {name}: cannot read {path}: {error.strerror or error}") from None
+    if len(content) > _MAX_PRESET_BYTES:
+        raise UsageError(f"preset {name}: larger than 1 MiB; a preset is names and numbers only")
+    try:
+        data = yaml.load(content, _PlainLoader)
+    except (yaml.YAMLError, ValueError, RecursionError, UnicodeDecodeError, TypeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        why = getattr(error, "problem", None) or str(error).split("\n")[0]
+        raise UsageError(f"preset {name}: not valid YAML{where}: {why}") from None
+    if not isinstance(data, dict):
+        raise UsageError(f"preset {name}: expected a mapping of names to values, found {type(data).__name__}")
+    return data
+
+
+def _one_line(where: str, error: ValidationError) -> UsageError:
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        near = unknown("key", field, {**Preset.model_fields, "include": None})
+        return UsageError(f"{where}: {near}")
+    more = error.error_count() - 1
+    rest = f" (and {more} more)" if more else ""
+    return UsageError(f"{where}: {field}: {first['msg'].lower()}, got {str(first['input'])[:60]!r}{rest}")

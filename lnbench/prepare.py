@@ -1,0 +1,253 @@
+"""From a config to what the engine counts with: networks in place, images decoded, everything checked.
+
+A subject is one checkpoint: its classifier, its wrapped norm layers and the modes to run it in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lnbench.config import BY_SIZE, RunConfig
+from lnbench.corruptions.tables import MIN_SIDE
+from lnbench.data import precomputed, sources
+from lnbench.data.store import Store
+from lnbench.errors import DataError, UsageError
+from lnbench.models import checkpoint as checkpoints
+from lnbench.models import registry
+from lnbench.models.classifier import Classifier
+from lnbench.norm import convert, swap
+from lnbench.norm.modes import Mode, parse
+from lnbench.types import CLEAN, Condition, Geometry, Normalization
+
+_CHECKED_IMAGES = 64
+# A first layer whose inputs have moved by a quarter of a standard deviation is far outside what a
+# sample of 64 images does by chance, and about the least that wrong preprocessing does.
+_SUSPICIOUS_SHIFT = 0.25
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One checkpoint, ready to be counted."""
+
+    config: RunConfig
+    classifier: Classifier
+    layers: swap.NormLayers
+    modes: tuple[Mode, ...]
+    geometry: Geometry
+    normalization: Normalization
+    source: str
+    sha256: str | None
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.config.model if self.config.weights is None else Path(self.config.weights).stem
+
+
+@dataclass(frozen=True)
+class Images:
+    """The dataset under every condition: one store that is corrupted, or one store for each condition."""
+
+    clean: Store
+    conditions: tuple[Condition, ...]
+    of: Callable[[Condition], Store]
+    precomputed: bool
+
+
+def device_of(name: str) -> torch.device:
+    """The torch device for `auto`, `cpu`, `cuda` or `cuda:1`. Raises UsageError."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"--device {name}: not a device; use auto, cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"--device {name}: only cpu and cuda are supported")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"--device {name}: {torch.cuda.device_count()} CUDA devices found; use --device cpu")
+    return device
+
+
+def load_subject(config: RunConfig, device: torch.device, allow_pickle: bool = False) -> Subject:
+    """Build the network, load its weights and wrap its norm layers.
+
+    A LocalNorm checkpoint is recognised by the shapes of its weights and the network converted to fit.
+    Raises UsageError, CheckpointError or ModelError.
+    """
+    spec = registry.parse(config.model)
+    path = Path(config.weights) if config.weights is not None else registry.packaged_weights(spec)
+    if path is None:
+        built = registry.build(spec, classes=None, pretrained=True)
+        sha256, source = None, built.source
+    else:
+        stored = checkpoints.read(path, ema=config.ema, allow_pickle=allow_pickle)
+        built = registry.build(spec, classes=checkpoints.classes_in(stored), pretrained=False)
+        groups = convert.is_localnorm(stored.tensors)
+        if groups is not None:
+            convert.convert_localnorm(built.network, groups=groups)
+        checkpoints.fit(built.network, stored)
+        sha256, source = stored.sha256, str(path.name)
+    normalization = Normalization(
+        config.mean or built.normalization.mean, config.std or built.normalization.std
+    )
+    geometry = Geometry(
+        resize=config.resize or (None if config.crop else built.geometry.resize),
+        crop=config.crop or (None if config.resize else built.geometry.crop),
+        interpolation=config.interpolation or built.geometry.interpolation,
+    )
+    classifier = Classifier(built.network, normalization, device=device, precision=config.precision)
+    layers = swap.attach(classifier.network)
+    modes = tuple(parse(text) for text in config.modes)
+    return Subject(
+        config, classifier, layers, modes, geometry, normalization, source, sha256, _mode_notes(layers, modes)
+    )
+
+
+def open_images(
+    config: RunConfig,
+    geometry: Geometry,
+    cache: Path | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Images:
+    """Decode every image once, or find the precomputed conditions. Raises DataError, UsageError."""
+    spec = sources.parse(config.data)
+
+    def open_one(condition: Condition) -> Store:
+        return precomputed.open_condition(
+            spec, condition, geometry, limit=config.limit, seed=config.seed, cache=cache,
+            skip_unreadable=config.skip_unreadable,
+        )  # fmt: skip
+
+    if spec.kind in precomputed.KINDS:
+        conditions = precomputed.conditions(spec)
+        wanted = [c for c in conditions if c in config.conditions] if config.corruptions else conditions
+        if not wanted:
+            raise DataError(f"{config.data} holds none of the conditions asked for")
+        return Images(open_one(wanted[0]), tuple(wanted), open_one, precomputed=True)
+    store = sources.open_store(
+        spec, geometry, limit=config.limit, seed=config.seed, cache=cache,
+        skip_unreadable=config.skip_unreadable, on_progress=on_progress,
+    )  # fmt: skip
+    return Images(store, config.conditions, lambda _: store, precomputed=False)
+
+
+def settle(config: RunConfig, store: Store) -> RunConfig:
+    """Fill in what only the images can decide: the table, and the largest batch there can be."""
+    side = min(store.images.shape[2:])
+    if side < MIN_SIDE:
+        raise DataError(f"{config.data}: images are {side} px on a side; {MIN_SIDE} px is the least")
+    if config.table != BY_SIZE:
+        table = config.table
+    elif config.backend == "reference":
+        table = "imagenet"
+    else:
+        table = "cifar" if side < 48 else "tiny-imagenet" if side < 128 else "imagenet"
+    if config.backend == "reference" and table != "imagenet":
+        raise UsageError(
+            f"--backend reference has the parameters of table imagenet only, not {table}; "
+            "use --backend native or a preset with table imagenet"
+        )
+    return config.model_copy(update={"table": table, "batch_size": min(config.batch_size, len(store.labels))})
+
+
+def check_fit(subject: Subject, store: Store) -> Iterator[str]:
+    """Does the network fit the labels, and its modes the number of images?
+
+    Yields warnings. Raises DataError, UsageError.
+    """
+    for mode in subject.modes:
+        if mode.kind == "adapt" and mode.n > len(store.labels):
+            raise UsageError(f"--norm {mode}: the data has only {len(store.labels)} images")
+    size = (3, *store.images.shape[2:])
+    with torch.inference_mode():
+        try:
+            outputs = subject.classifier.logits(_pixels(store, [0], subject.classifier.device)).shape[1]
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0][:120]
+            raise DataError(
+                f"{subject.name} cannot take images of {size}: {reason}; try --resize/--crop"
+            ) from None
+    highest = int(store.labels.max())
+    if highest >= outputs:
+        raise DataError(
+            f"{store.source} has labels up to {highest}, {subject.name} has only {outputs} classes: "
+            "another dataset's checkpoint?"
+        )
+    if len(store.classes) != outputs:
+        yield (
+            f"{subject.name} tells {outputs} classes apart, the data has {len(store.classes)}: "
+            "are the labels in the order of its training?"
+        )
+
+
+def check_input(subject: Subject, store: Store) -> Iterator[str]:
+    """Compare what the first norm layer observes on clean images with what it stored.
+
+    Wrong mean/std, channel order or value range runs without complaint and costs points silently. The
+    given preprocessing is compared with the usual other ones; a warning names the figures.
+    """
+    if not len(subject.layers):
+        return
+    count = min(_CHECKED_IMAGES, len(store.labels))
+    step = len(store.labels) // count
+    pixels = _pixels(store, list(range(0, step * count, step)), subject.classifier.device)
+
+    def shift(images: Tensor, normalization: Normalization) -> float:
+        trial = subject.classifier.with_normalization(normalization)
+        first = subject.layers.observe(lambda: trial.logits(images))[0]
+        scale = first.stored_var.clamp_min(1e-12).sqrt()
+        moved = (first.observed_mean - first.stored_mean).abs() / scale
+        spread = (first.observed_var.clamp_min(1e-12).sqrt() / scale).log().abs()
+        return float((moved + spread).mean())
+
+    with torch.inference_mode():
+        own = shift(pixels, subject.normalization)
+        if own < _SUSPICIOUS_SHIFT:
+            return
+        trials = {name: shift(pixels, other) for name, other in _USUAL.items()}
+        trials["channels in BGR order"] = shift(pixels.flip(1), subject.normalization)
+    best, least = min(trials.items(), key=lambda item: item[1])
+    if least <= own / 2:
+        yield (
+        f"{subject.name}: the first norm layer sees inputs {own:.2f} standard deviations from those it was "
+        f"trained on; with {best} it would be {least:.2f}. Check --mean/--std and the channel order."
+    )
+
+
+_USUAL = {
+    "ImageNet mean/std": Normalization(),
+    "CIFAR-10 mean/std": Normalization((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "--mean 0.5,0.5,0.5 --std 0.5,0.5,0.5": Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "--mean 0,0,0 --std 1,1,1 (plain 0–1)": Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "the 0–255 range (--mean 0,0,0 --std 0.00392,0.00392,0.00392)": Normalization(
+        (0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255)
+    ),
+}
+
+
+def _pixels(store: Store, indices: Sequence[int], device: torch.device) -> Tensor:
+    return torch.from_numpy(store.images[list(indices)]).to(device)
+
+
+def _mode_notes(layers: swap.NormLayers, modes: tuple[Mode, ...]) -> list[str]:
+    if len(layers) or all(mode.kind == "fixed" for mode in modes):
+        return []
+    return ["this network has no normalization layers with stored statistics: every mode equals fixed"]
+
+
+__all__ = [
+    "CLEAN",
+    "Images",
+    "Subject",
+    "check_fit",
+    "check_input",
+    "device_of",
+    "load_subject",
+    "open_images",
+]

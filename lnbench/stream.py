@@ -1,0 +1,127 @@
+"""The images of one condition on their way to the network: in a seeded order, on the device, corrupted.
+
+What an image gets depends on (seed, image id, corruption, severity) alone, so pixels asked for twice are
+the same pixels, in whatever company.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lnbench.config import RunConfig
+from lnbench.corruptions import native, reference
+from lnbench.corruptions.rng import Key
+from lnbench.data.batches import shuffled
+from lnbench.data.store import Store
+from lnbench.types import Condition
+
+# Pixels of a chunk: on a CPU its activations should stay in the second-level cache, on a GPU they should
+# be enough to fill it.
+_CHUNK_PIXELS = {"cpu": 50 * 32 * 32, "cuda": 256 * 224 * 224}
+_CHUNK_LIMITS = {"cpu": (4, 64), "cuda": (32, 2048)}
+
+
+def chunk_size(device: torch.device, height: int, width: int) -> int:
+    """Images in a chunk; a function of the device and the image size alone, never of the batch size."""
+    least, most = _CHUNK_LIMITS[device.type]
+    return max(least, min(most, _CHUNK_PIXELS[device.type] // (height * width)))
+
+
+class Stream:
+    """One store under one condition, cut into chunks along a seeded order.
+
+    Positions are int64 indices into the store. `corrupted` says that the store holds this condition
+    already (a precomputed set), so that its pixels pass as they are.
+    """
+
+    def __init__(
+        self, store: Store, condition: Condition, config: RunConfig, device: torch.device, *, corrupted: bool
+    ) -> None:
+        self.store, self.condition, self.config, self.device = store, condition, config, device
+        self.order = shuffled(len(store.labels), config.seed)
+        self.chunk = chunk_size(device, *store.images.shape[2:])
+        self._untouched = corrupted or condition.is_clean
+        self._parameters = () if self._untouched else config.parameters_of(condition)
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        """Positions of all images along the order, a chunk at a time."""
+        return self._cut(self.order)
+
+    def fillers(self, count: int) -> Iterator[np.ndarray]:
+        """Positions of the first `count` images of the order, a chunk at a time."""
+        return self._cut(self.order[:count])
+
+    def pixels(self, positions: np.ndarray) -> Tensor:
+        """The images at `positions` under the condition: uint8 (B, 3, H, W) on the device."""
+        if self._untouched:
+            return self._to_device(self.store.images[positions])
+        ids = self.store.ids[positions]
+        if self.config.backend == "reference":
+            pictures = self.store.images[positions].transpose(0, 2, 3, 1)
+            corrupted = reference.corrupt(
+                pictures, self.condition.corruption, int(self.condition.severity), self.config.seed, ids
+            )
+            pixels = self._to_device(np.ascontiguousarray(corrupted.transpose(0, 3, 1, 2)))
+        else:
+            key = Key(self.config.seed, self._to_device(ids))
+            pixels = native.corrupt(
+                self._to_device(self.store.images[positions]),
+                self.condition.corruption,
+                self.condition.severity,
+                key,
+                self._parameters,
+            )
+        return self._recompressed(pixels)
+
+    def labels(self, positions: np.ndarray) -> Tensor:
+        """int64 (B,) on the device."""
+        return self._to_device(self.store.labels[positions])
+
+    def indices(self, positions: np.ndarray) -> Tensor:
+        """The positions themselves: int64 (B,) on the device."""
+        return self._to_device(positions)
+
+    def _cut(self, order: np.ndarray) -> Iterator[np.ndarray]:
+        for start in range(0, len(order), self.chunk):
+            yield order[start : start + self.chunk]
+
+    def _recompressed(self, pixels: Tensor) -> Tensor:
+        """The JPEG round trip of the stored ImageNet-C files, where the preset asks for it."""
+        if self.config.jpeg_roundtrip is None:
+            return pixels
+        key = Key(0, torch.zeros(len(pixels), dtype=torch.int64, device=self.device))
+        return native.corrupt(pixels, "jpeg_compression", 1, key, (float(self.config.jpeg_roundtrip),))
+
+    def _to_device(self, array: np.ndarray) -> Tensor:
+        """Copy without waiting: from pinned memory where the device is a GPU."""
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        if self.device.type == "cuda":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor
+
+
+class Waiting:
+    """Corrupted images that wait until a batch of exactly `size` is complete."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.images = 0
+        self._parts: list[tuple[Tensor, ...]] = []
+
+    def add(self, *tensors: Tensor) -> None:
+        """Add tensors that share their first dimension (pixels, labels, positions)."""
+        self._parts.append(tensors)
+        self.images += len(tensors[0])
+
+    def batches(self) -> Iterator[tuple[Tensor, ...]]:
+        """Every complete batch, in order; what is left keeps waiting."""
+        while self.images >= self.size:
+            whole = [torch.cat(column) for column in zip(*self._parts, strict=True)]
+            rest = tuple(column[self.size :] for column in whole)
+            self._parts = [rest] if len(rest[0]) else []
+            self.images -= self.size
+            yield tuple(column[: self.size] for column in whole)

@@ -1,0 +1,80 @@
+"""Counts against plain Python loops, and the algebra that lets them be summed in any grouping."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lnbench import metrics
+
+
+def naive(log_probs: torch.Tensor, predicted: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+    """The definitions, image by image."""
+    n = len(labels)
+    top1 = top5 = nll = 0.0
+    bins: list[list[tuple[float, bool]]] = [[] for _ in range(15)]
+    for row, guess, label in zip(log_probs.tolist(), predicted.tolist(), labels.tolist(), strict=True):
+        order = sorted(range(len(row)), key=lambda c: -row[c])
+        top1 += guess == label
+        top5 += label in order[:5] or guess == label
+        nll -= row[label]
+        confidence = math.exp(row[guess])
+        for k in range(15):
+            if k / 15 < confidence <= (k + 1) / 15 or (k == 0 and confidence == 0):
+                bins[k].append((confidence, guess == label))
+    ece = sum(abs(sum(c for c, _ in b) - sum(r for _, r in b)) for b in bins) / n
+    return {"top1": top1 / n, "top5": top5 / n, "nll": nll / n, "ece": ece}
+
+
+def sample(seed: int, images: int, classes: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(images, classes, generator=generator) * 3
+    labels = torch.randint(classes, (images,), generator=generator)
+    return logits.log_softmax(1), logits.argmax(1), labels
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), images=st.integers(1, 60), classes=st.integers(2, 20))
+def test_equals_the_definitions(seed: int, images: int, classes: int) -> None:
+    log_probs, predicted, labels = sample(seed, images, classes)
+    got = metrics.scores(metrics.count(log_probs, predicted, labels))
+    for name, want in naive(log_probs, predicted, labels).items():
+        # Both sum the same float32 values in float64; only the order of addition differs.
+        assert getattr(got, name) == pytest.approx(want, abs=1e-9), name
+    assert got.images == images
+    assert sum(n for n, _, _ in got.bins) == images
+
+
+def test_counts_add_up() -> None:
+    log_probs, predicted, labels = sample(1, 101, 7)
+    whole = metrics.count(log_probs, predicted, labels)
+    parts = metrics.empty("cpu")
+    for start in range(0, 101, 13):
+        piece = slice(start, start + 13)
+        parts += metrics.count(log_probs[piece], predicted[piece], labels[piece])
+    integers = [0, 1, 2, *range(4, 4 + metrics.ECE_BINS), *range(4 + 2 * metrics.ECE_BINS, metrics.SIZE)]
+    assert torch.equal(whole[integers], parts[integers])
+    torch.testing.assert_close(whole, parts, rtol=1e-12, atol=1e-12)  # float64 sums, another order
+
+
+def test_a_vote_may_overrule_the_probabilities() -> None:
+    log_probs = torch.tensor([[0.7, 0.2, 0.1]]).log()
+    got = metrics.scores(metrics.count(log_probs, torch.tensor([1]), torch.tensor([1])))
+    assert got.top1 == 1.0
+    assert got.ece == pytest.approx(0.8, abs=1e-6)  # confidence is that of the voted class; float32 log
+
+
+def test_certain_and_right_is_perfectly_calibrated() -> None:
+    log_probs = torch.tensor([[0.0, -200.0]])
+    got = metrics.scores(metrics.count(log_probs, torch.tensor([0]), torch.tensor([0])))
+    assert (got.top1, got.nll, got.ece) == (1.0, 0.0, 0.0)
+    assert got.bins[-1][0] == 1
+
+
+def test_no_images_have_no_scores() -> None:
+    with pytest.raises(ValueError, match="no images"):
+        metrics.scores(metrics.empty("cpu"))
