@@ -46,7 +46,7 @@ def bits(key: Key, count: int) -> torch.Tensor:
     first, second = _states(key)
     words = torch.bitwise_xor(_counters(count, key.ids.device), first)  # (B, count)
     words.mul_(second)
-    words.bitwise_xor_((words >> 15).bitwise_and_(0x1FFFF))
+    words.bitwise_xor_((words >> 20).bitwise_and_(0xFFF))  # a smaller shift correlates the lowest bits
     return words.mul_(_MIX_B)
 
 

@@ -221,7 +221,7 @@ def parameters(
     severity: float,
     overrides: Mapping[str, Mapping[float, object]] | None = None,
 ) -> tuple[float, ...]:
-    """Return the numbers of one condition: `overrides[corruption][severity]`, else the table's.
+    """Return the numbers of one condition: `overrides[corruption][severity]`, else those of the table.
 
     Raises UsageError for an unknown table or corruption, for a severity that neither of the two
     has, and for numbers the corruption cannot take.
