@@ -35,10 +35,11 @@ ALEXNET = {
     "jpeg_compression": 0.606500,
 }
 ALEXNET_CLEAN = 0.4348  # torchvision's AlexNet weights, as the paper's 43.5 %
-BASELINE = "AlexNet (ImageNet-C, 224 px, published JPEG files)"
+BASELINE = "AlexNet on the published ImageNet-C files, 15 corruptions × 5 severities"
 SEVERITIES = (1, 2, 3, 4, 5)
 EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")  # held out, never in mCE
 ORDER = (*ALEXNET, *EXTRA)
+ROUNDTRIP = "jpeg_roundtrip"  # an override that brings pixels nearer to the published files, not away
 
 
 def benchmark_order(names: Sequence[str]) -> list[str]:
@@ -106,9 +107,7 @@ def mce_obstacle(suite: Suite, classes: int | None, present: Sequence[Cell]) -> 
         return f"no mCE: {done} of the 75 conditions (15 corruptions × 5 severities) are in this run"
     if suite.backend != "precomputed" and suite.table != "imagenet":
         return f"no mCE: no published baseline fits the '{suite.table}' parameter table"
-    if suite.backend == "precomputed" and suite.table not in ("imagenet", None):
-        return f"no mCE: no published baseline fits '{suite.table}'"
-    if suite.overrides:
+    if set(suite.overrides) - {ROUNDTRIP}:
         return "no mCE: the preset gives its own corruption parameters"
     if classes != 1000:
         return "no mCE: AlexNet's errors are for the 1000 classes of ImageNet"
@@ -118,11 +117,8 @@ def mce_obstacle(suite: Suite, classes: int | None, present: Sequence[Cell]) -> 
 def mce_basis(suite: Suite) -> str:
     """What a defined mCE rests on, in a sentence."""
     if suite.backend == "precomputed":
-        return f"{BASELINE}; 15 corruptions × 5 severities; precomputed images"
-    return (
-        f"{BASELINE}; 15 corruptions × 5 severities; corrupted in memory ({suite.backend}), "
-        "so not exactly the published files"
-    )
+        return f"mCE against {BASELINE}; stored images"
+    return f"mCE against {BASELINE}; corrupted in memory ({suite.backend}), not those files themselves"
 
 
 def corruption_set(cells: Sequence[Cell]) -> str:

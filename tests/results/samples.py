@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
+from rich.console import Console
 
 from lnbench.results.bits import pack
 from lnbench.results.schema import Cell, Data, Environment, Model, Run, Suite
@@ -115,3 +118,16 @@ def bins(right: np.ndarray) -> tuple[tuple[int, float, float], ...]:
 def labels(run: Run) -> np.ndarray:
     """Labels in turn, int64 (N,)."""
     return np.arange(run.data.images) % len(run.data.classes)
+
+
+def screen(width: int = 80, encoding: str = "utf-8") -> tuple[Console, io.TextIOWrapper]:
+    """A terminal without colour, `width` wide, and what it writes to."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    return Console(file=stream, width=width, color_system=None, legacy_windows=False), stream
+
+
+def shown(stream: io.TextIOWrapper) -> str:
+    """What was written to a `screen`."""
+    stream.flush()
+    stream.seek(0)
+    return stream.read()

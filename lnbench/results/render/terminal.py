@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from typing import TextIO
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lnbench.results.ranking import rank
 from lnbench.results.schema import Record
-from lnbench.results.tables import Pivot, entry, half_width, pivot
+from lnbench.results.tables import Pivot, entry, half_width, percent, pivot
 
 NAME_WIDTH = 17  # elastic_transform
 MODE_WIDTH = 9  # 100.00* with room beside it; longer mode names fold
@@ -23,7 +22,7 @@ def plain(value: object) -> str:
     return "".join(char if char.isprintable() else " " for char in str(value))
 
 
-def show(records: Sequence[Record], labels: Sequence[str] = (), *, console: Console) -> None:
+def show(records: Sequence[Record], console: Console, labels: Sequence[str] = ()) -> None:
     """Print the pivot of `records`; where the columns do not fit the width, several tables follow."""
     grid = pivot(records, labels)
     for table in tables(grid, console.width, ascii_only=ascii_only(console)):
@@ -90,8 +89,21 @@ def encodable(text: str, console: Console) -> str:
     return to_ascii(text).encode("ascii", "replace").decode("ascii")
 
 
-def to_text(records: Sequence[Record], labels: Sequence[str] = (), *, width: int = 80) -> str:
-    """The table as plain text without colour codes."""
-    buffer: TextIO = io.StringIO()
-    show(records, labels, console=Console(file=buffer, width=width, color_system=None, legacy_windows=False))
-    return buffer.getvalue() if isinstance(buffer, io.StringIO) else ""
+def show_ranking(records: Sequence[Record], console: Console, labels: Sequence[str] = ()) -> None:
+    """Print every run and mode, best mean corruption accuracy first."""
+    narrow = ascii_only(console)
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    table.add_column("#", justify="right")
+    table.add_column("run", overflow="fold", min_width=10)
+    table.add_column("mode", overflow="fold", min_width=8)
+    for heading in ("mean", "±", "clean", "mCE"):
+        table.add_column(to_ascii(heading) if narrow else heading, justify="right", no_wrap=True)
+    for entry_ in rank(records, labels):
+        summary = entry_.summary
+        width = half_width(summary.mean_corruption_interval).lstrip("±")
+        figures = (percent(summary.mean_corruption_top1), width, percent(summary.clean_top1))
+        place = "–" if entry_.place is None else str(entry_.place)
+        cells = (place, entry_.label, entry_.mode, *figures, percent(summary.mce))
+        style = "bold" if entry_.place == 1 else ""
+        table.add_row(*(Text(encodable(plain(cell), console), style=style) for cell in cells))
+    console.print(table)
