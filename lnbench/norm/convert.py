@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from lnbench.errors import CheckpointError, ModelError
 from lnbench.norm.layer import Stored, describe, norm_layers
-from lnbench.norm.localnorm import LocalNorm2d, mean_over_groups
+from lnbench.norm.localnorm import LocalNorm2d
+from lnbench.norm.stats import mean_over_groups
 
 
 def convert_localnorm(module: nn.Module, groups: int) -> nn.Module:
@@ -127,10 +128,10 @@ def _to_batch(local: LocalNorm2d) -> nn.Module:
         for part in ("running_mean", "running_var", "num_batches_tracked"):
             if hasattr(layer, part):
                 getattr(layer, part).copy_(getattr(local, part))
-    if hasattr(layer, "momentum"):
-        layer.momentum = local.momentum
-    if local.act is not None:
-        layer.drop, layer.act = local.drop, local.act
+    kept = ("momentum",) + (("drop", "act") if local.act is not None else ())
+    for part in kept:
+        if hasattr(layer, part):
+            setattr(layer, part, getattr(local, part))
     return layer.train(local.training)
 
 

@@ -36,9 +36,9 @@ class Stored:
     tail: tuple[nn.Module, ...]
 
     @property
-    def groups(self) -> int:
-        """K of a LocalNorm layer, else 1."""
-        return self.weight.shape[0] if self.weight is not None and self.weight.ndim == 2 else 1
+    def is_local(self) -> bool:
+        """Whether this is a LocalNorm layer; K = 1 is one too."""
+        return self.weight is not None and self.weight.ndim == 2
 
 
 def kind(module: nn.Module) -> str:

@@ -6,8 +6,9 @@ import math
 import warnings
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from lnbench.norm.stats import image_statistics, mean_over_groups, normalize, normalize_by_groups, precise
 
 ONE_VALUE = (
     "a normalization layer sees a single value per channel (1x1 maps, one image), so its variance is 0 and"
@@ -105,16 +106,17 @@ class LocalNorm2d(nn.Module):
                 f" use a batch size that is a multiple of {groups}, and DataLoader(drop_last=True)"
                 " so that a short last batch is left out"
             )
-        y, mean, var = normalize_groups(x, self.weight, self.bias, self.eps)  # (B, C, ...), (K, C), (K, C)
-        self._track(mean, var, images * math.prod(x.shape[2:]))
+        weight, bias = precise(self.weight), precise(self.bias)
+        _warn_of_one_value(x, groups)
+        mean, var = torch.zeros_like(weight).flatten().detach(), torch.zeros_like(weight).flatten().detach()
+        y = normalize_by_groups(x, weight, bias, self.eps, track=(mean, var))
+        self._track(mean.view(groups, -1), var.view(groups, -1), images * math.prod(x.shape[2:]))
         return y
 
     def _eval_forward(self, x: Tensor) -> Tensor:
         weight, bias = self.affine(self.group)  # (C,), (C,)
-        images = x.shape[0]
-        # One group per image is instance normalization.
-        y, _, _ = normalize_groups(x, weight.expand(images, -1), bias.expand(images, -1), self.eps)
-        return y
+        _warn_of_one_value(x, x.shape[0])
+        return normalize(x, image_statistics(x), precise(weight), precise(bias), self.eps)
 
     @torch.no_grad()
     def _track(self, mean: Tensor, var: Tensor, values: int) -> None:
@@ -129,45 +131,7 @@ class LocalNorm2d(nn.Module):
         self.running_var.lerp_(unbiased.to(self.running_var.dtype), rate)
 
 
-def normalize_groups(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Normalize each of K groups of a batch by its own statistics; image i belongs to group i mod K.
-
-    Args:
-        x: (B, C, ...), B a multiple of K.
-        weight, bias: (K, C).
-
-    Returns the result (B, C, ...) in the memory format of `x`, and the means and biased variances (K, C)
-    without a gradient.
-    """
-    groups, channels = weight.shape
-    values = x.numel() // (groups * channels)
-    view = x.reshape(x.shape[0] // groups, groups * channels, *x.shape[2:])  # (B/K, K·C, ...)
-    # 16-bit inputs are normalized in float32 inside the kernel, which asks for float32 parameters.
-    flat = torch.promote_types(weight.dtype, torch.float32)
-    weight, bias = weight.reshape(-1).to(flat), bias.reshape(-1).to(flat)  # (K·C,)
-    if values == 1:
-        if not torch.compiler.is_compiling():
-            warnings.warn(ONE_VALUE, stacklevel=1)  # always from here, so python shows it once
-        # batch_norm refuses this; the products keep every tensor in the gradient's graph.
-        y = (view - view) * per_channel(weight, x.ndim) + per_channel(bias, x.ndim)
-        mean = view.detach().reshape(groups, channels)
-        return y.to(x.dtype).reshape(x.shape), mean, torch.zeros_like(mean)
-    mean, var = torch.zeros_like(weight.detach()), torch.zeros_like(weight.detach())
-    # With momentum 1 the kernel leaves its means and unbiased variances in these two: no second pass.
-    y = F.batch_norm(view, mean, var, weight, bias, True, 1.0, eps).reshape(x.shape)
-    if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
-        y = y.contiguous(memory_format=torch.channels_last)
-    var = var * ((values - 1) / values)
-    return y, mean.view(groups, channels), var.view(groups, channels)
-
-
-def per_channel(values: Tensor, ndim: int) -> Tensor:
-    """View values (C,) or (B, C) so that they broadcast over an input of `ndim` axes (B, C, ...)."""
-    return values.reshape(-1, values.shape[-1], *(1,) * (ndim - 2))
-
-
-def mean_over_groups(values: Tensor) -> Tensor:
-    """Mean (C,) over the groups of (K, C), exact where all groups agree."""
-    first = values[0]
-    # A rounded sum of K equal numbers divided by K need not be that number; a mean of zeros is 0.
-    return first + (values - first).mean(0)
+def _warn_of_one_value(x: Tensor, groups: int) -> None:
+    # Shapes only: nothing waits for the device. Always from this line, so python shows it once.
+    if x.numel() == groups * x.shape[1] and not torch.compiler.is_compiling():
+        warnings.warn(ONE_VALUE, stacklevel=1)

@@ -1,0 +1,118 @@
+"""Statistics and normalization as pure functions; inputs (B, C, ...) with any number of spatial axes.
+
+Statistics are float32 (float64 for float64 inputs) whatever the input's precision, and variances are
+biased (divided by the number of values), as torch's batch_norm normalizes with.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Statistics = tuple[Tensor, Tensor]  # mean, biased variance
+
+
+def image_statistics(x: Tensor) -> Statistics:
+    """Mean and variance (B, C) of each channel of each image, over its spatial axes."""
+    return _statistics(x, tuple(range(2, x.ndim)))
+
+
+def batch_statistics(x: Tensor, groups: int = 1) -> Statistics:
+    """Mean and variance (K, C) of each channel over each group of a batch; image i is in group i mod K."""
+    view = group_view(x, groups)  # (B/K, K·C, ...)
+    mean, var = _statistics(view, (0, *range(2, x.ndim)))  # (K·C,)
+    return mean.view(groups, -1), var.view(groups, -1)
+
+
+def blend(stored: Statistics, target: Statistics, N: float, n: int) -> Statistics:
+    """Mix statistics: N/(N+n)·stored + n/(N+n)·target, mean and variance each by itself.
+
+    Schneider et al., arXiv 2006.16971, without the cross term of the two means. N is the weight of the
+    stored statistics in images, n the number of images behind the target's.
+    """
+    weight = n / (N + n)  # of the target
+    # lerp is exact at both ends: N = 0 gives the target's numbers, N = inf the stored ones.
+    return stored[0].lerp(target[0], weight), stored[1].lerp(target[1], weight)
+
+
+def normalize(x: Tensor, statistics: Statistics, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """Return weight·(x − mean)/√(var + eps) + bias in the precision of `x`.
+
+    Each of mean, var, weight and bias is (C,) or (B, C).
+    """
+    mean, var = statistics
+    if mean.ndim == weight.ndim == 1:
+        return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
+    scale = torch.rsqrt(var + eps) * weight  # (B, C)
+    shift = bias - mean * scale
+    # One multiplication and one addition of x; the in-place sum needs no second buffer.
+    return (x * per_channel(scale, x.ndim)).add_(per_channel(shift, x.ndim)).to(x.dtype)
+
+
+def normalize_by_groups(
+    x: Tensor, weight: Tensor, bias: Tensor, eps: float, track: Statistics | None = None
+) -> Tensor:
+    """Normalize each of K groups by its own statistics, weight and bias: one fused call.
+
+    Args:
+        x: (B, C, ...), B a multiple of K; image i belongs to group i mod K.
+        weight, bias: (K, C), float32 for 16-bit inputs.
+        track: two tensors (K·C,) that are overwritten with each group's mean and biased variance.
+
+    Returns the result (B, C, ...) in the memory format of `x`, which carries the gradient.
+    """
+    view = group_view(x, weight.shape[0])
+    weight, bias = weight.reshape(-1), bias.reshape(-1)  # (K·C,)
+    values = view.numel() // view.shape[1]
+    if values == 1:
+        if track is not None:
+            track[0].copy_(view.detach().flatten())
+            track[1].zero_()
+        # batch_norm refuses this; the products keep every tensor in the gradient's graph.
+        y = (view - view) * per_channel(weight, x.ndim) + per_channel(bias, x.ndim)
+        return y.to(x.dtype).reshape(x.shape)
+    mean, var = track or (None, None)
+    # With momentum 1 the kernel leaves its means and unbiased variances there: no second pass over x.
+    y = F.batch_norm(view, mean, var, weight, bias, True, 1.0, eps).reshape(x.shape)
+    if track is not None:
+        track[1].mul_((values - 1) / values)
+    if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        y = y.contiguous(memory_format=torch.channels_last)
+    return y
+
+
+def group_view(x: Tensor, groups: int) -> Tensor:
+    """View (B, C, ...) as (B/K, K·C, ...): image i's channels become those of group i mod K."""
+    return x if groups == 1 else x.reshape(x.shape[0] // groups, groups * x.shape[1], *x.shape[2:])
+
+
+def per_channel(values: Tensor, ndim: int) -> Tensor:
+    """View values (C,) or (B, C) so that they broadcast over an input of `ndim` axes (B, C, ...)."""
+    return values.reshape(-1, values.shape[-1], *(1,) * (ndim - 2))
+
+
+def mean_over_groups(values: Tensor) -> Tensor:
+    """Mean (C,) over the groups of (K, C), exact where all groups agree."""
+    first = values[0]
+    # A rounded sum of K equal numbers divided by K need not be that number; a mean of zeros is 0.
+    return first + (values - first).mean(0)
+
+
+def precise(values: Tensor) -> Tensor:
+    """Return values in float32 at least (float64 stays)."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _statistics(x: Tensor, axes: tuple[int, ...]) -> Statistics:
+    x = precise(x)
+    if not axes:  # a dense layer's output: each value is its own mean
+        return x, torch.zeros_like(x)
+    if not x.is_cpu:
+        var, mean = torch.var_mean(x, axes, correction=0)
+        return mean, var
+    # On a CPU var_mean runs a scalar loop, over ten times slower than two vectorized means. Centring
+    # first keeps what a difference of raw moments would lose where the mean is large.
+    mean = x.mean(axes, keepdim=True)
+    var = (x - mean).square().mean(axes)
+    return mean.reshape(var.shape), var
