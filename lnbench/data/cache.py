@@ -1,0 +1,172 @@
+"""A store in one file, memory-mapped: found again by its key, verified to the last byte, else rebuilt.
+
+Layout: a header of 4,096 bytes (magic, place, length and sha256 of the footer), the pixels as
+uint8 (N, 3, H, W), the footer (JSON: labels, ids, names, content digests, a checksum for each block of
+pixels). The header is written last and the file renamed into place, so an interrupted build leaves
+nothing that could be mistaken for a cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from lnbench.data.batches import spans
+from lnbench.data.store import Listing, Pixels, Store, Tally, fingerprint
+from lnbench.errors import DataError
+from lnbench.types import Geometry
+
+_MAGIC = b"lnstore1"
+_HEADER = struct.Struct("<8sQQ32s")  # magic, offset and length of the footer, sha256 of the footer
+_PIXELS_AT = 4096
+_BLOCK = 1 << 23  # bytes of pixels under one checksum
+
+
+def cache_path(folder: Path, listing: Listing, geometry: Geometry, limit: int | None, seed: int) -> Path:
+    """Where the store of this listing lies, or would lie, inside the cache folder."""
+    chosen = None if limit is None else [limit, seed]  # the seed only draws the subset
+    key = json.dumps([listing.stamp, listing.classes, asdict(geometry), chosen])
+    return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.lnstore"
+
+
+def load(path: Path, listing: Listing, geometry: Geometry, workers: int) -> Store | None:
+    """Open a cached store, or None where there is none or it is damaged, cut short or of another kind."""
+    try:
+        with path.open("rb") as file:
+            magic, offset, length, digest = _HEADER.unpack(file.read(_HEADER.size))
+            if magic != _MAGIC or offset + length != os.fstat(file.fileno()).st_size:
+                return None
+            file.seek(offset)
+            footer = file.read(length)
+        if hashlib.sha256(footer).digest() != digest:
+            return None
+        return _opened(path, json.loads(footer), listing, geometry, workers)
+    except (OSError, ValueError, KeyError, TypeError, struct.error):
+        return None
+
+
+def _opened(
+    path: Path, footer: dict[str, Any], listing: Listing, geometry: Geometry, workers: int
+) -> Store | None:
+    images = np.memmap(path, np.uint8, "r", _PIXELS_AT, tuple(footer["shape"]))
+    if not _intact(images, footer["checksums"], workers):
+        return None
+    labels = np.array(footer["labels"], np.int64)
+    ids = np.array(footer["ids"], np.int64)
+    digests = [bytes.fromhex(digest) for digest in footer["digests"]]
+    content = fingerprint(geometry, listing.classes, labels, ids, digests)
+    if content != footer["fingerprint"] or not np.array_equal(labels, listing.labels[ids]):
+        return None
+    return Store(
+        images=images,
+        labels=labels,
+        ids=ids,
+        classes=listing.classes,
+        fingerprint=content,
+        source=listing.source,
+        skipped=tuple((name, reason) for name, reason in footer["skipped"]),
+        total=len(listing.labels),
+        names=tuple(footer["names"]),
+        named=listing.named,
+    )
+
+
+def _intact(images: Pixels, checksums: list[int], workers: int) -> bool:
+    flat = images.reshape(-1)
+    blocks = spans(len(flat), _BLOCK)
+    with ThreadPoolExecutor(workers) as pool:  # crc32 releases the interpreter lock
+        return checksums == list(pool.map(lambda span: zlib.crc32(flat[span[0] : span[1]].data), blocks))
+
+
+@contextmanager
+def building(path: Path) -> Iterator[None]:
+    """Hold the right to build `path`: another process that wants the same cache waits until it is there."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_suffix(".lock").open("w")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    with lock:
+        # Without locks (Windows, some network drives) two processes merely do the same work twice.
+        with suppress(ImportError, OSError):
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def save(path: Path, images: Iterable[Pixels], tally: Tally, listing: Listing, geometry: Geometry) -> None:
+    """Write the store of `images`, uint8 (3, H, W) each, one at a time; memory stays small.
+
+    `tally` is filled while `images` is consumed. Raises DataError when the file cannot be written.
+    """
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            _write(file, images, tally, listing, geometry)
+        partial.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def remove_partials(path: Path) -> None:
+    """Delete what killed builds of `path` left behind; call it while `building`."""
+    for stale in path.parent.glob(f"{path.stem}.*.partial"):
+        with suppress(OSError):
+            stale.unlink()
+
+
+def _write(
+    file: IO[bytes], images: Iterable[Pixels], tally: Tally, listing: Listing, geometry: Geometry
+) -> None:
+    file.write(bytes(_PIXELS_AT))
+    checksums: list[int] = []
+    filled, shape = _BLOCK, (0, 0, 0)
+    for image in images:
+        shape = image.shape
+        data = np.ascontiguousarray(image).reshape(-1).data
+        file.write(data)
+        while data:
+            if filled == _BLOCK:
+                checksums.append(0)
+                filled = 0
+            part = data[: _BLOCK - filled]
+            checksums[-1] = zlib.crc32(part, checksums[-1])
+            filled += len(part)
+            data = data[len(part) :]
+    labels, ids = listing.labels[tally.ids], np.array(tally.ids, np.int64)
+    footer = json.dumps(
+        {
+            "shape": [len(ids), *shape],
+            "checksums": checksums,
+            "labels": labels.tolist(),
+            "ids": tally.ids,
+            "names": [listing.name(index) for index in tally.ids],
+            "skipped": tally.skipped,
+            "digests": [digest.hex() for digest in tally.digests],
+            "fingerprint": fingerprint(geometry, listing.classes, labels, ids, tally.digests),
+        }
+    ).encode()
+    offset = file.tell()
+    file.write(footer)
+    file.seek(0)
+    file.write(_HEADER.pack(_MAGIC, offset, len(footer), hashlib.sha256(footer).digest()))
+
+
+def _unwritable(path: Path, error: OSError) -> DataError:
+    return DataError(
+        f"{path.parent}: the cache cannot be written: {error.strerror or error}; choose another folder"
+    )

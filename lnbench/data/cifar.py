@@ -1,0 +1,171 @@
+"""CIFAR-10 and CIFAR-100 as published: Python pickles, loose or in the `.tar.gz`."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lnbench.data.arrays import list_arrays
+from lnbench.data.pickles import read_pickle
+from lnbench.data.store import Listing, file_stamp
+from lnbench.errors import DataError
+
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+_CIFAR100 = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly
+camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup
+dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower
+leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid
+otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray
+road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
+sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle
+wardrobe whale willow_tree wolf woman worm
+"""
+CIFAR100 = tuple(_CIFAR100.split())
+
+_MAX_BYTES = 1 << 28  # the largest batch file has 155 MB
+_MAX_MEMBERS = 1000
+
+
+@dataclass(frozen=True)
+class _Layout:
+    folder: str
+    files: dict[str, tuple[str, ...]]  # by split
+    labels: str
+    classes: tuple[str, ...]
+
+
+LAYOUTS = {
+    "cifar10": _Layout(
+        folder="cifar-10-batches-py",
+        files={"train": tuple(f"data_batch_{n}" for n in range(1, 6)), "test": ("test_batch",)},
+        labels="labels",
+        classes=CIFAR10,
+    ),
+    "cifar100": _Layout(
+        folder="cifar-100-python",
+        files={"train": ("train",), "test": ("test",)},
+        labels="fine_labels",
+        classes=CIFAR100,
+    ),
+}
+
+
+def list_cifar(kind: str, path: Path, split: str) -> Listing:
+    """List "cifar10" or "cifar100" from a folder, its parent, the `.tar.gz` or a single batch file.
+
+    `split` is "test" or "train"; a single batch file is taken as it is. Nothing in the files is
+    executed. Raises DataError.
+    """
+    layout = LAYOUTS[kind]
+    wanted = layout.files[split]
+    images: list[npt.NDArray[Any]] = []
+    labels: list[int] = []
+    source = f"{kind}:{path}" + (":train" if split == "train" else "")
+    try:
+        contents, stamped = _contents(path, layout, wanted)
+        stamp = file_stamp(stamped)
+    except (OSError, EOFError, tarfile.TarError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{source}: cannot be read: {reason}") from error
+    for name, data in contents.items():
+        batch, batch_labels = _batch(f"{source} ({name})", data, layout.labels)
+        images.append(batch)
+        labels.extend(batch_labels)
+    return list_arrays(
+        np.concatenate(images),
+        np.array(labels, np.int64),
+        source=source,
+        classes=layout.classes,
+        stamp=stamp + split,
+    )
+
+
+def _contents(path: Path, layout: _Layout, wanted: tuple[str, ...]) -> tuple[dict[str, bytes], list[Path]]:
+    """The batch files' bytes in order, and the files they were found in."""
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder")
+    if path.is_dir():
+        folder = path if (path / wanted[0]).is_file() else path / layout.folder
+        paths = [folder / name for name in wanted]
+        for file in paths:
+            if not file.is_file():
+                raise DataError(
+                    f"{path}: no '{file.name}' there; the Python version of the dataset is needed"
+                )
+            if file.stat().st_size > _MAX_BYTES:
+                raise DataError(f"{file}: too large for a batch")
+        return {file.name: file.read_bytes() for file in paths}, paths
+    if is_tar(path):
+        return _from_tar(path, wanted), [path]
+    if path.stat().st_size > _MAX_BYTES:
+        raise DataError(f"{path}: too large for a batch")
+    return {path.name: path.read_bytes()}, [path]
+
+
+def is_tar(path: Path) -> bool:
+    """Whether `path` is named like a tar archive."""
+    return path.name.lower().endswith((".tar.gz", ".tgz", ".tar"))
+
+
+def tar_names(path: Path) -> set[str]:
+    """Base names of the first members of an archive; empty when it is none."""
+    try:
+        with tarfile.open(path, "r:*") as archive:
+            return {PurePosixPath(member.name).name for member in _members(archive, path)}
+    except (OSError, EOFError, tarfile.TarError):
+        return set()
+
+
+def _from_tar(path: Path, wanted: tuple[str, ...]) -> dict[str, bytes]:
+    """The wanted files, read in place: nothing is unpacked to disk."""
+    found: dict[str, bytes] = {}
+    with tarfile.open(path, "r:*") as archive:
+        for member in _members(archive, path):
+            name = PurePosixPath(member.name).name
+            stream = archive.extractfile(member) if name in wanted and member.isreg() else None
+            if stream is not None:
+                found[name] = stream.read()
+            if len(found) == len(wanted):
+                return {name: found[name] for name in wanted}
+    missing = next(name for name in wanted if name not in found)
+    raise DataError(f"{path}: no '{missing}' in it; the Python version of the dataset is needed")
+
+
+def _members(archive: tarfile.TarFile, path: Path) -> Iterable[tarfile.TarInfo]:
+    for count, member in enumerate(archive):
+        if member.size > _MAX_BYTES or count > _MAX_MEMBERS:
+            raise DataError(f"{path}: '{member.name[:80]}' is too large for a CIFAR archive")
+        yield member
+
+
+def _batch(where: str, data: bytes, label_key: str) -> tuple[npt.NDArray[Any], list[int]]:
+    """Images uint8 (n, 32, 32, 3) and labels of one batch file."""
+    try:
+        batch = {
+            str(key, "latin-1") if isinstance(key, bytes) else key: value
+            for key, value in read_pickle(data).items()
+        }
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from error
+    rows, labels = batch.get("data"), batch.get(label_key)
+    if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != 3072:
+        raise DataError(
+            f"{where}: 'data' is not uint8 (n, 3072); the Python version of the dataset is needed"
+        )
+    if isinstance(labels, np.ndarray):
+        labels = labels.tolist()
+    if not isinstance(labels, list) or not all(type(label) is int for label in labels):
+        raise DataError(f"{where}: no list of integers '{label_key}'; is it the other CIFAR?")
+    if len(labels) != len(rows):
+        raise DataError(f"{where}: {len(rows)} images but {len(labels)} labels")
+    if not all(0 <= label < 1000 for label in labels):
+        raise DataError(f"{where}: labels outside the classes")
+    return rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels

@@ -1,0 +1,99 @@
+"""From the bytes of an image file to the RGB picture a person sees."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+# What torchvision's ImageFolder suffixes hold. Not the rest of what Pillow opens: some of its readers
+# (EPS) start other programs, and none of them is a photograph's format.
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
+
+MAX_PIXELS = 89_478_485  # Pillow's own line between a picture and a decompression bomb
+
+
+class Unreadable(Exception):
+    """An image that cannot be decoded; the text is the reason, in a few words."""
+
+
+@contextmanager
+def ready() -> Iterator[None]:
+    """Prepare Pillow for decoding in threads started inside the block.
+
+    Formats are registered beforehand, because registering them in two threads at once may lose some.
+    Warnings about odd metadata would run across the progress bar, so they are silenced.
+    """
+    Image.init()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def decode(data: bytes) -> Image.Image:
+    """Decode an image file to an upright picture of mode RGB; raises `Unreadable`.
+
+    Transparent pictures are laid on white, as browsers and viewers show them: dropping the alpha
+    channel would bring out colours nobody sees. 16-bit grey is scaled to 8 bits. Colour profiles are
+    ignored, as in training. Of an animation the first frame is taken.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            width, height = opened.size
+            if width * height > MAX_PIXELS:
+                raise Unreadable(f"{width}×{height} pixels look like a decompression bomb")
+            opened.load()
+            return _to_rgb(_upright(opened), opened.format or "")
+    except Unreadable:
+        raise
+    except Exception as error:
+        # Damaged files make Pillow raise nearly anything: OSError, SyntaxError, struct.error, …
+        raise Unreadable(_reason(data, error)) from error
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    # A viewer shows a picture whose orientation tag is damaged as it lies in the file.
+    with suppress(Exception):
+        return ImageOps.exif_transpose(picture)
+    return picture
+
+
+def _to_rgb(picture: Image.Image, file_format: str) -> Image.Image:
+    if picture.mode == "RGB" and "transparency" not in picture.info:
+        return picture.copy()  # the one opened belongs to its file and is closed with it
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and file_format in ("PNG", "PPM")):
+        return _from_grey16(picture)
+    if picture.mode in ("I", "F"):
+        raise Unreadable(f"pixels of mode {picture.mode} (32 bits) have no agreed 8-bit view")
+    if picture.mode == "La":
+        picture = picture.convert("LA")
+    if picture.mode in ("RGBA", "RGBa", "LA", "PA") or "transparency" in picture.info:
+        rgba = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _from_grey16(picture: Image.Image) -> Image.Image:
+    values = np.asarray(picture).astype(np.uint32)
+    if values.max(initial=0) > 0xFFFF:
+        raise Unreadable("grey values beyond 16 bits")
+    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
+
+
+def _reason(data: bytes, error: Exception) -> str:
+    start = data[:200].lstrip().lower()
+    if not data:
+        return "empty file"
+    if start.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer instead of the image (run: git lfs pull)"
+    if start.startswith((b"<!doctype", b"<html")):
+        return "a web page instead of an image"
+    if isinstance(error, UnidentifiedImageError):
+        return "no image format recognised"
+    if isinstance(error, Image.DecompressionBombError):
+        return "so many pixels that it looks like a decompression bomb"
+    return " ".join(str(error).split()) or type(error).__name__

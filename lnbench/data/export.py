@@ -1,0 +1,271 @@
+"""Write corrupted sets, as ImageNet-C folders or CIFAR-C arrays, resumable condition by condition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from lnbench.data.batches import Indices
+from lnbench.data.folder import SUFFIXES
+from lnbench.data.loading import cpus
+from lnbench.data.manifest import Manifest, read_manifest, write_manifest
+from lnbench.data.names import ordered_names, safe_name
+from lnbench.data.precomputed import SEVERITIES
+from lnbench.data.store import Pixels, Store
+from lnbench.errors import DataError, UsageError
+from lnbench.types import Condition
+
+LAYOUTS = ("imagenet-c", "cifar-c")
+
+
+class Writer(Protocol):
+    """What both layouts offer. One process writes to one folder."""
+
+    def finished(self, condition: Condition) -> bool:
+        """Whether an earlier run has written this condition to its end."""
+
+    def write(self, condition: Condition, positions: Indices, images: Pixels) -> None:
+        """Write images uint8 (B, 3, H, W) at `positions` (B,) of the store, each position once.
+
+        Raises DataError when the disk refuses."""
+
+    def finish(self, condition: Condition) -> None:
+        """Declare a condition complete; ValueError if images are missing."""
+
+
+def open_export(
+    root: Path,
+    layout: str,
+    store: Store,
+    conditions: Iterable[Condition],
+    *,
+    identity: Mapping[str, str],
+    quality: int | None = None,
+) -> Writer:
+    """Start or continue an export of `store` under `conditions` into the folder `root`.
+
+    `layout`: "imagenet-c" writes `<corruption>/<severity>/<class>/<name>.png` (lossless), or `.JPEG`
+    with `quality` 1–95; "cifar-c" writes `<corruption>.npy`, uint8 (5·N, H, W, 3), and `labels.npy`.
+    `identity` is what the set depends on besides the store (seed, parameter table, backend): a folder
+    that holds another set is refused with DataError. CIFAR-C arrays need severities 1–5 of each corruption.
+    """
+    planned = sorted(set(conditions))
+    _check_plan(layout, planned, quality)
+    classes = tuple(ordered_names(store.classes)) if layout == "imagenet-c" else store.classes
+    whole = {
+        **identity,
+        "data": store.fingerprint,
+        "quality": "lossless" if quality is None else str(quality),
+    }
+    manifest = Manifest(layout, whole, classes)
+    try:
+        manifest = _continued(root, manifest)
+        if layout == "imagenet-c":
+            return FolderWriter(root, manifest, store, quality)
+        return ArrayWriter(root, manifest, store)
+    except OSError as error:
+        raise _unwritable(root, error) from error
+
+
+class FolderWriter:
+    """Writer of ImageNet-C folders; each file appears whole or not at all."""
+
+    def __init__(self, root: Path, manifest: Manifest, store: Store, quality: int | None) -> None:
+        self._root = root
+        self._manifest = manifest
+        self._quality = quality
+        self._places = _places(store, manifest.classes, ".png" if quality is None else ".JPEG")
+        self._pending: dict[Condition, npt.NDArray[np.bool_]] = {}
+
+    def finished(self, condition: Condition) -> bool:
+        return self._manifest.has(condition)
+
+    def write(self, condition: Condition, positions: Indices, images: Pixels) -> None:
+        folder = self._root / safe_name(condition.corruption) / f"{condition.severity:g}"
+        try:
+            if condition not in self._pending:
+                _fresh_folders(folder, self._manifest.classes)
+                self._pending[condition] = np.zeros(len(self._places), bool)
+            files = [folder / self._places[position] for position in positions.tolist()]
+            with ThreadPoolExecutor(cpus()) as pool:  # PNG and JPEG encoding release the interpreter lock
+                for _ in pool.map(partial(_write_image, quality=self._quality), files, images):
+                    pass
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        self._pending[condition][positions] = True
+
+    def finish(self, condition: Condition) -> None:
+        _check_complete(condition, self._pending.pop(condition, None))
+        self._manifest = _noted(self._root, self._manifest, condition)
+
+
+class ArrayWriter:
+    """Writer of CIFAR-C arrays; a corruption's file gets its name when all its severities are in."""
+
+    def __init__(self, root: Path, manifest: Manifest, store: Store) -> None:
+        self._root = root
+        self._manifest = manifest
+        self._shape = (len(store.ids), *store.images.shape[2:], 3)
+        self._pending: dict[Condition, npt.NDArray[np.bool_]] = {}
+        self._rows: dict[str, npt.NDArray[Any]] = {}
+        _save_npy(root / "labels.npy", np.tile(store.labels, len(SEVERITIES)))
+
+    def finished(self, condition: Condition) -> bool:
+        # The note may outlive the unfinished file it speaks of; then the work is done again.
+        whole, unfinished = self._files(condition)
+        return self._manifest.has(condition) and (whole.is_file() or unfinished.is_file())
+
+    def write(self, condition: Condition, positions: Indices, images: Pixels) -> None:
+        count = self._shape[0]
+        start = 0 if condition.is_clean else (int(condition.severity) - 1) * count
+        try:
+            rows = self._open(condition)
+            rows[start + positions] = images.transpose(0, 2, 3, 1)
+        except OSError as error:
+            raise _unwritable(self._root, error) from error
+        self._pending.setdefault(condition, np.zeros(count, bool))[positions] = True
+
+    def finish(self, condition: Condition) -> None:
+        _check_complete(condition, self._pending.pop(condition, None))
+        rows = self._rows[condition.corruption]
+        if isinstance(rows, np.memmap):
+            rows.flush()
+        self._manifest = _noted(self._root, self._manifest, condition)
+        needed = (
+            [condition] if condition.is_clean else [Condition(condition.corruption, s) for s in SEVERITIES]
+        )
+        if all(self._manifest.has(each) for each in needed):
+            del self._rows[condition.corruption], rows  # unmapped before it is renamed
+            whole, unfinished = self._files(condition)
+            try:
+                unfinished.replace(whole)
+            except OSError as error:
+                raise _unwritable(whole, error) from error
+
+    def _files(self, condition: Condition) -> tuple[Path, Path]:
+        whole = self._root / f"{safe_name(condition.corruption)}.npy"
+        return whole, whole.with_name(f".{whole.name}.partial")
+
+    def _open(self, condition: Condition) -> npt.NDArray[Any]:
+        rows = self._rows.get(condition.corruption)
+        if rows is None:
+            unfinished = self._files(condition)[1]
+            shape = (self._shape[0] * (1 if condition.is_clean else len(SEVERITIES)), *self._shape[1:])
+            rows = _mapped(unfinished, shape)
+            self._rows[condition.corruption] = rows
+        return rows
+
+
+def _check_plan(layout: str, planned: Sequence[Condition], quality: int | None) -> None:
+    if layout not in LAYOUTS:
+        raise UsageError(f"unknown layout '{layout}': known are {', '.join(LAYOUTS)}")
+    if quality is not None and (layout != "imagenet-c" or not 1 <= quality <= 95):
+        raise UsageError("a JPEG quality lies in 1–95 and belongs to the layout imagenet-c")
+    for condition in planned:
+        if safe_name(condition.corruption) != condition.corruption:
+            raise UsageError(f"corruption {condition.corruption!r} is no name for a file")
+        if layout == "cifar-c" and not condition.is_clean:
+            missing = [s for s in SEVERITIES if Condition(condition.corruption, s) not in planned]
+            if missing or condition.severity not in SEVERITIES:
+                raise UsageError(
+                    f"CIFAR-C arrays hold severities 1 to 5 of a corruption, no others and no fewer"
+                    f" ({condition.corruption}); choose all five or the layout imagenet-c"
+                )
+
+
+def _continued(root: Path, manifest: Manifest) -> Manifest:
+    """The manifest to go on with; DataError where the folder holds something else."""
+    root.mkdir(parents=True, exist_ok=True)
+    found = read_manifest(root)
+    if found is None:
+        if any(root.iterdir()):
+            raise DataError(f"{root}: is not empty and holds no export; choose a new folder")
+        write_manifest(root, manifest)
+        return manifest
+    mine = {"layout": manifest.layout, "classes": str(manifest.classes), **manifest.identity}
+    theirs = {"layout": found.layout, "classes": str(found.classes), **found.identity}
+    for key in sorted(mine.keys() | theirs.keys()):
+        if mine.get(key) != theirs.get(key):
+            raise DataError(
+                f"{root}: holds another export ({key}: {theirs.get(key, 'none')[:60]}, now"
+                f" {mine.get(key, 'none')[:60]}); choose a new folder"
+            )
+    return found
+
+
+def _noted(root: Path, manifest: Manifest, condition: Condition) -> Manifest:
+    manifest = replace(manifest, finished=manifest.finished | {str(condition)})
+    try:
+        write_manifest(root, manifest)
+    except OSError as error:
+        raise _unwritable(root, error) from error
+    return manifest
+
+
+def _check_complete(condition: Condition, written: npt.NDArray[np.bool_] | None) -> None:
+    if written is None or not written.all():
+        raise ValueError(f"{condition} was finished before all its images were written")
+
+
+def _places(store: Store, classes: Sequence[str], suffix: str) -> list[str]:
+    """`<class>/<name>` for each image, in the order in which a reader will find them."""
+    places = [""] * len(store.ids)
+    for label, folder in enumerate(classes):
+        positions = np.flatnonzero(store.labels == label).tolist()
+        names = ordered_names([_stem(store.names[position]) for position in positions], suffix)
+        for position, name in zip(positions, names, strict=True):
+            places[position] = f"{folder}/{name}"
+    return places
+
+
+def _stem(name: str) -> str:
+    """An image's name without its class folder and suffix; deeper folders become part of the name."""
+    inner = name.split("/", 1)[-1]
+    known = next((suffix for suffix in SUFFIXES if inner.lower().endswith(suffix)), "")
+    return inner[: len(inner) - len(known)].replace("/", "_")
+
+
+def _fresh_folders(folder: Path, classes: Sequence[str]) -> None:
+    """All class folders, empty ones too: a label is the place of a folder in the alphabet."""
+    for name in classes:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+
+
+def _write_image(path: Path, pixels: Pixels, *, quality: int | None) -> None:
+    picture = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    partial_file = path.with_name(f".{path.name}.partial")
+    if quality is None:
+        picture.save(partial_file, "PNG", compress_level=1)  # three times faster, a tenth larger than 6
+    else:
+        picture.save(partial_file, "JPEG", quality=quality)
+    partial_file.replace(path)
+
+
+def _save_npy(path: Path, array: npt.NDArray[Any]) -> None:
+    partial_file = path.with_name(f".{path.name}.partial")
+    with partial_file.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+    partial_file.replace(path)
+
+
+def _mapped(path: Path, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """An unfinished array on disk, continued if it has the right shape, else started."""
+    if path.is_file():
+        with suppress(ValueError):
+            rows = np.lib.format.open_memmap(path, mode="r+")
+            if rows.shape == shape and rows.dtype == np.uint8:
+                return rows
+    return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+
+
+def _unwritable(path: Path, error: OSError) -> DataError:
+    return DataError(f"{path}: cannot be written: {error.strerror or error}")

@@ -1,0 +1,149 @@
+"""Class folders: `<class>/**/<image>`, in the order of torchvision's ImageFolder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lnbench.data.decode import Unreadable, decode
+from lnbench.data.store import Listing
+from lnbench.errors import DataError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+_SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
+_MAX_BYTES = 1 << 29  # no photograph's file is larger
+
+
+@dataclass(frozen=True)
+class _File:
+    name: str  # relative to the dataset, with forward slashes
+    label: int
+    size: int
+    time: int  # modification time, ns
+
+
+def list_folder(root: Path, *, source: str | None = None) -> Listing:
+    """List a folder of class folders.
+
+    Classes are the folders in alphabetical order; inside a class all images at any depth, sorted, links
+    followed. Suffixes are those of ImageFolder in upper or lower case. Hidden files and folders (a
+    leading dot) are left out. A class folder without images keeps its place. Raises DataError for
+    a folder that is missing, has no classes or no images.
+    """
+    source = source or f"folder:{root}"
+    try:
+        classes = class_names(root)
+        files = [file for label, name in enumerate(classes) for file in _images(root, name, label)]
+    except OSError as error:
+        raise DataError(f"{source}: cannot be listed: {error.strerror or error}") from error
+    _check(root, source, classes, files)
+
+    def read(index: int) -> tuple[Image.Image, bytes]:
+        return read_image(root / files[index].name)
+
+    return Listing(
+        source=source,
+        classes=tuple(classes),
+        labels=np.array([file.label for file in files], np.int64),
+        stamp=_stamp(root, files),
+        name=lambda index: files[index].name,
+        read=read,
+    )
+
+
+def class_names(root: Path) -> list[str]:
+    """Names of the class folders under `root`, in label order."""
+    if not root.exists():
+        raise DataError(f"{root}: no such folder")
+    if not root.is_dir():
+        raise DataError(f"{root}: is a file, not a folder of class folders")
+    return sorted(entry.name for entry in os.scandir(root) if _visible(entry.name) and entry.is_dir())
+
+
+def read_image(path: Path) -> tuple[Image.Image, bytes]:
+    """Decode one file; also the sha256 of its bytes. Raises `Unreadable`."""
+    try:
+        # A pipe or device with an image's name would block or never end.
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise Unreadable("not a regular file")
+        if status.st_size > _MAX_BYTES:
+            raise Unreadable(f"a file of {status.st_size / 2**20:.0f} MiB is no photograph")
+        data = path.read_bytes()
+    except OSError as error:
+        raise Unreadable(error.strerror or type(error).__name__) from error
+    return decode(data), hashlib.sha256(data).digest()
+
+
+def _visible(name: str) -> bool:
+    return not name.startswith(".") and name != "__MACOSX"
+
+
+def is_image(name: str) -> bool:
+    return _visible(name) and name.lower().endswith(SUFFIXES)
+
+
+def _images(root: Path, name: str, label: int) -> Iterator[_File]:
+    for folder, names in sorted(_walk(root / name)):
+        prefix = Path(folder).relative_to(root).as_posix()
+        for file in sorted(filter(is_image, names)):
+            yield _file(f"{prefix}/{file}", Path(folder, file), label)
+
+
+def _walk(top: Path) -> Iterator[tuple[str, list[str]]]:
+    """(folder, file names) of `top` and all below; links are followed, but not in circles."""
+    for folder, subfolders, names in os.walk(top, followlinks=True):
+        here = os.path.realpath(folder)
+        subfolders[:] = [
+            sub
+            for sub in subfolders
+            if _visible(sub) and not _contains(os.path.realpath(Path(folder, sub)), here)
+        ]
+        yield folder, names
+
+
+def _contains(outer: str, inner: str) -> bool:
+    return inner == outer or inner.startswith(outer.rstrip(os.sep) + os.sep)
+
+
+def _file(name: str, path: Path, label: int) -> _File:
+    try:
+        status = path.stat()
+    except OSError:
+        return _File(name, label, -1, 0)  # a dangling link: reading it will say why
+    return _File(name, label, status.st_size, status.st_mtime_ns)
+
+
+def _stamp(root: Path, files: list[_File]) -> str:
+    # The place belongs to it: archives unpacked with equal times hold equal names and sizes.
+    digest = hashlib.sha256(os.fsencode(root.resolve()))
+    for file in files:
+        digest.update(os.fsencode(file.name) + f"\0{file.label}\0{file.size}\0{file.time}\n".encode())
+    return digest.hexdigest()
+
+
+def _check(root: Path, source: str, classes: list[str], files: list[_File]) -> None:
+    if not classes:
+        loose = sum(is_image(entry.name) for entry in os.scandir(root))
+        if loose:
+            raise DataError(
+                f"{source}: {loose} images but no class folders; a dataset is <class>/<image>, and the"
+                f" folders' names are the classes"
+            )
+        raise DataError(f"{source}: holds no class folders")
+    if not files:
+        raise DataError(
+            f"{source}: {len(classes)} class folders, but no image ({' '.join(SUFFIXES)}) in them"
+        )
+    deep = all(file.name.count("/") > 1 for file in files)
+    if deep and (len(classes) == 1 or {name.lower() for name in classes} <= _SPLITS):
+        raise DataError(
+            f"{source}: the class folders lie one level deeper; did you mean {root / classes[0]}?"
+        )

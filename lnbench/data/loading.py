@@ -1,0 +1,197 @@
+"""From a listing to a store: choose the images, decode each once in parallel, keep or cache them."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from lnbench.data import cache as caching
+from lnbench.data.arrays import check_memory, row_digest
+from lnbench.data.batches import Indices, spans, subset
+from lnbench.data.decode import Unreadable, ready
+from lnbench.data.geometry import UNCHANGED, fit
+from lnbench.data.store import Listing, Pixels, Store, Tally, check_side, fingerprint
+from lnbench.errors import DataError, UsageError
+from lnbench.types import Geometry
+
+Progress = Callable[[int, int], None]
+
+_TASK = 8  # images in one task of the pool: small enough to balance, large enough to be worth a hand-over
+_ROWS = 1024  # rows of an array copied at a time
+
+
+def open_listing(
+    listing: Listing,
+    geometry: Geometry,
+    *,
+    limit: int | None,
+    seed: int,
+    cache: Path | None,
+    skip_unreadable: bool,
+    on_progress: Progress | None,
+) -> Store:
+    """Decode a listing into a store, in memory or in a file under `cache`.
+
+    Raises DataError for unreadable images (unless `skip_unreadable`), for images that are too small
+    or differ in size, and when memory or disk do not suffice.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit {limit}: at least one image is needed")
+    total = len(listing.labels)
+    ids = np.arange(total, dtype=np.int64) if limit is None else subset(listing.labels, limit, seed)
+    if listing.rows is not None and geometry == UNCHANGED:
+        return _copied(listing, listing.rows, ids, on_progress)  # nothing to decode, nothing to cache
+    if cache is None:
+        store = _in_memory(listing, ids, geometry, on_progress)
+    else:
+        path = caching.cache_path(cache, listing, geometry, limit, seed)
+        store = _cached(path, listing, ids, geometry, on_progress)
+    if store.skipped and not skip_unreadable:
+        raise _unreadable(store)
+    if not len(store.ids):
+        raise DataError(f"{listing.source}: none of {len(ids)} images can be read")
+    return store
+
+
+def cpus() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _copied(listing: Listing, rows: Pixels, ids: Indices, on_progress: Progress | None) -> Store:
+    """Arrays at their own size: transposed to (N, 3, H, W), otherwise untouched."""
+    height, width = rows.shape[1:3]
+    check_side(height, width, listing.source)
+    check_memory(len(ids) * 3 * height * width, listing.source, "use --limit")
+    images = np.empty((len(ids), 3, height, width), np.uint8)
+    digests: list[bytes] = []
+    for start, stop in spans(len(ids), _ROWS):
+        block = np.ascontiguousarray(rows[ids[start:stop]])
+        images[start:stop] = block.transpose(0, 3, 1, 2)
+        digests.extend(row_digest(row) for row in block)
+        if on_progress:
+            on_progress(stop, len(ids))
+    return _store(listing, geometry=UNCHANGED, images=images, tally=Tally(ids.tolist(), digests))
+
+
+def _in_memory(listing: Listing, ids: Indices, geometry: Geometry, on_progress: Progress | None) -> Store:
+    tally = Tally()
+    images = np.empty((0, 3, 0, 0), np.uint8)
+    count = 0
+    for image in _images(listing, ids, geometry, tally, on_progress):
+        if not count:
+            check_memory(len(ids) * image.size, listing.source, "use --cache DIR, which needs little")
+            images = np.empty((len(ids), *image.shape), np.uint8)
+        images[count] = image
+        count += 1
+    return _store(listing, geometry, images[:count], tally)
+
+
+def _cached(
+    path: Path, listing: Listing, ids: Indices, geometry: Geometry, on_progress: Progress | None
+) -> Store:
+    store = caching.load(path, listing, geometry, cpus())
+    if store is None:
+        with caching.building(path):
+            store = caching.load(path, listing, geometry, cpus())  # another process may have built it
+            if store is None:
+                caching.remove_partials(path)
+                tally = Tally()
+                images = _images(listing, ids, geometry, tally, on_progress)
+                caching.save(path, images, tally, listing, geometry)
+                store = caching.load(path, listing, geometry, cpus())
+    if store is None:
+        raise DataError(f"{path}: the cache cannot be read back; is the disk sound?")
+    return store
+
+
+def _store(listing: Listing, geometry: Geometry, images: Pixels, tally: Tally) -> Store:
+    ids = np.array(tally.ids, np.int64)
+    labels = listing.labels[ids]
+    return Store(
+        images=images,
+        labels=labels,
+        ids=ids,
+        classes=listing.classes,
+        fingerprint=fingerprint(geometry, listing.classes, labels, ids, tally.digests),
+        source=listing.source,
+        skipped=tuple(tally.skipped),
+        total=len(listing.labels),
+        names=tuple(listing.name(index) for index in tally.ids),
+        named=listing.named,
+    )
+
+
+def _images(
+    listing: Listing, ids: Indices, geometry: Geometry, tally: Tally, on_progress: Progress | None
+) -> Iterator[Pixels]:
+    """Yield each readable image, uint8 (3, H, W), in order; notes ids, digests and failures in `tally`."""
+    first: tuple[int, ...] | None = None
+    for done, (index, image, digest, reason) in enumerate(_decoded(listing, ids, geometry), 1):
+        if image is None:
+            tally.skipped.append((listing.name(index), reason))
+        else:
+            if first is None:
+                first = image.shape
+                check_side(image.shape[1], image.shape[2], listing.source)
+            if image.shape != first:
+                raise DataError(
+                    f"{listing.source}: images differ in size ({listing.name(tally.ids[0])} has"
+                    f" {first[1]}×{first[2]}, {listing.name(index)} {image.shape[1]}×{image.shape[2]} px);"
+                    f" give --resize and --crop"
+                )
+            tally.ids.append(index)
+            tally.digests.append(digest)
+            yield image
+        if on_progress:
+            on_progress(done, len(ids))
+
+
+_Result = tuple[int, Pixels | None, bytes, str]  # index, pixels or None, digest, why there are none
+
+
+def _decoded(listing: Listing, ids: Indices, geometry: Geometry) -> Iterator[_Result]:
+    """Decode in threads (Pillow releases the interpreter lock) and hand over in order, a few at a time."""
+
+    def task(indices: list[int]) -> list[_Result]:
+        return [_decode(listing, index, geometry) for index in indices]
+
+    workers = cpus()
+    waiting: deque[Future[list[_Result]]] = deque()
+    with ready():
+        pool = ThreadPoolExecutor(workers)
+        try:
+            for start, stop in spans(len(ids), _TASK):
+                waiting.append(pool.submit(task, ids[start:stop].tolist()))
+                if len(waiting) > 2 * workers:
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _decode(listing: Listing, index: int, geometry: Geometry) -> _Result:
+    try:
+        picture, digest = listing.read(index)
+        pixels = np.asarray(fit(picture, geometry))
+    except Unreadable as error:
+        return index, None, b"", str(error)
+    return index, np.ascontiguousarray(pixels.transpose(2, 0, 1)), digest, ""
+
+
+def _unreadable(store: Store) -> DataError:
+    shown = "; ".join(f"{name}: {reason}" for name, reason in store.skipped[:3])
+    more = f"; and {len(store.skipped) - 3} more" if len(store.skipped) > 3 else ""
+    count = len(store.skipped)
+    return DataError(
+        f"{store.source}: {count} image{'s' if count > 1 else ''} cannot be read ({shown}{more});"
+        f" leave them out with --skip-unreadable"
+    )

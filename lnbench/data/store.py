@@ -1,0 +1,113 @@
+"""What a dataset is before it is decoded (Listing) and after (Store)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from lnbench.data.batches import Indices
+from lnbench.errors import DataError
+from lnbench.types import Geometry
+
+Pixels = npt.NDArray[np.uint8]
+
+MIN_SIDE = 32  # the smallest side the corruptions are defined for
+
+
+@dataclass(frozen=True)
+class Store:
+    """Decoded images at the network's resolution, in memory or memory-mapped.
+
+    `images`: uint8 (N, 3, H, W), RGB; `labels`: int64 (N,), index into `classes`; `ids`: int64 (N,),
+    index in the whole dataset, so that a subset keeps its noise.
+    `named`: whether the source names its classes. Where it does not, `classes` are the numerals up to
+    the largest label seen, and the true number of classes may be larger.
+    `fingerprint`: sha256 (hex) over content, ids, labels, classes and geometry, equal across machines.
+    `names`: path inside the dataset, or running number, of each image. `skipped`: (name, reason) of
+    each image that could not be read. `total`: images in the whole dataset, before any limit.
+    """
+
+    images: Pixels
+    labels: Indices
+    ids: Indices
+    classes: tuple[str, ...]
+    fingerprint: str
+    source: str
+    skipped: tuple[tuple[str, str], ...]
+    total: int
+    names: tuple[str, ...]
+    named: bool = True
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A dataset that has been listed but not decoded.
+
+    `labels`: int64 (total,). `read(index)` gives the picture and the sha256 of the bytes it comes
+    from, or raises `Unreadable`; it is called from several threads. `stamp` changes when the files
+    seem to have changed (names, sizes, times), without reading them. `rows`, where the pixels are
+    an array already: uint8 (total, H, W, 3).
+    """
+
+    source: str
+    classes: tuple[str, ...]
+    labels: Indices
+    stamp: str
+    name: Callable[[int], str]
+    read: Callable[[int], tuple[Image.Image, bytes]]
+    rows: Pixels | None = None
+    named: bool = True
+
+
+@dataclass
+class Tally:
+    """What is learnt while images are read, in the order of the images that could be read."""
+
+    ids: list[int] = field(default_factory=list)
+    digests: list[bytes] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+
+def file_stamp(paths: Iterable[Path]) -> str:
+    """Sha256 (hex) of the absolute names, sizes and modification times of files that exist."""
+    digest = hashlib.sha256()
+    for path in paths:
+        status = path.stat()
+        digest.update(
+            f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode("utf-8", "replace")
+        )
+    return digest.hexdigest()
+
+
+def fingerprint(
+    geometry: Geometry, classes: Sequence[str], labels: Indices, ids: Indices, digests: Sequence[bytes]
+) -> str:
+    """Sha256 (hex) that two machines agree on when they hold the same images and labels."""
+    head = json.dumps(["lnbench-store-1", asdict(geometry), list(classes)])
+    digest = hashlib.sha256(head.encode())
+    digest.update(np.ascontiguousarray(labels, "<i8").tobytes())
+    digest.update(np.ascontiguousarray(ids, "<i8").tobytes())
+    for content in digests:
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def check_side(height: int, width: int, source: str) -> None:
+    """Raise DataError for images too small for the corruptions."""
+    if min(height, width) < MIN_SIDE:
+        raise DataError(
+            f"{source}: images of {height}×{width} px are too small: at least {MIN_SIDE} px a side is"
+            f" needed; use a larger --resize and --crop"
+        )
+
+
+def numerals(labels: Indices) -> tuple[str, ...]:
+    """Class names for labels that came without any: "0", "1", … up to the largest."""
+    return tuple(str(label) for label in range(int(labels.max()) + 1))
