@@ -1,0 +1,301 @@
+"""The run folder: resume, refusal, kill -9, a full disk, two writers."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lnbench.errors import RecordError
+from lnbench.results.correct import read_correct
+from lnbench.results.reading import read
+from lnbench.results.schema import Run
+from lnbench.results.store import WRITTEN, RunFolder
+from lnbench.types import CLEAN, Condition
+from tests.results.samples import labels, make_cells, make_run
+
+ROOT = Path(__file__).parents[2]
+
+
+def fill(path: Path, run: Run) -> None:
+    with RunFolder.create_or_resume(path, run) as folder:
+        left = [cell for cell in make_cells(run) if cell.key not in folder.finished()]
+        folder.append(left)
+        folder.finish(labels=labels(run), ids=np.arange(run.data.images))
+
+
+def test_a_finished_run_reads_back(tmp_path: Path) -> None:
+    run = make_run()
+    fill(tmp_path / "run", run)
+    record = read(tmp_path / "run")
+    correct = read_correct(tmp_path / "run", record)
+    assert record.run == run
+    assert [cell.key for cell in record.cells] == list(run.suite.keys)
+    assert [c.model_copy(update={"correct": None}) for c in make_cells(run)] == list(record.cells)
+    assert correct is not None
+    for cell in record.cells:
+        assert correct.flags[cell.key].mean() == pytest.approx(cell.top1, abs=1e-12)
+    assert correct.labels is not None and correct.labels.tolist() == labels(run).tolist()
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {*WRITTEN, ".lnbench.lock"} - {"sheet.png"}
+
+
+def test_resume_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    run = make_run()
+    cells = make_cells(run)
+    with RunFolder.create_or_resume(tmp_path, run) as folder:
+        folder.append(cells[:4])
+    with RunFolder.create_or_resume(tmp_path, run) as folder:
+        assert folder.finished() == {cell.key for cell in cells[:4]}
+        folder.append(cells[4:])
+        assert folder.cells == cells
+
+
+@pytest.mark.parametrize("cut", [1, 40, 200])
+def test_a_torn_last_line_is_dropped(tmp_path: Path, cut: int) -> None:
+    run = make_run()
+    cells = make_cells(run)
+    with RunFolder.create_or_resume(tmp_path, run) as folder:
+        folder.append(cells[:3])
+    file = tmp_path / "cells.jsonl"
+    file.write_bytes(file.read_bytes()[:-cut])
+    with RunFolder.create_or_resume(tmp_path, run) as folder:
+        assert folder.finished() == {cell.key for cell in cells[:2]}
+        folder.append(cells[2:])
+    with RunFolder.create_or_resume(tmp_path, run) as folder:
+        assert folder.cells == cells
+
+
+@pytest.mark.parametrize("tail", [b"\0" * 300, b"\0" * 300 + b"\n", b'{"mode": "fixed"}\n', b"\xff\r\x85"])
+def test_a_last_line_of_rubbish_is_dropped(tmp_path: Path, tail: bytes) -> None:
+    run = make_run()
+    with RunFolder.create_or_resume(tmp_path, run) as folder:
+        folder.append(make_cells(run)[:2])
+    whole = (tmp_path / "cells.jsonl").read_bytes()
+    (tmp_path / "cells.jsonl").write_bytes(whole + tail)
+    with RunFolder.create_or_resume(tmp_path, run) as folder:
+        assert len(folder.finished()) == 2
+    assert (tmp_path / "cells.jsonl").read_bytes() == whole
+
+
+def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path) -> None:
+    run = make_run()
+    with RunFolder.create_or_resume(tmp_path, run) as folder:
+        folder.append(make_cells(run)[:3])
+    lines = (tmp_path / "cells.jsonl").read_text().splitlines(keepends=True)
+    cell = json.loads(lines[1])
+    lines[1] = json.dumps({**cell, "top1": cell["top1"] - 0.1}) + "\n"
+    (tmp_path / "cells.jsonl").write_text("".join(lines))
+    with pytest.raises(
+        RecordError, match=r"cells.jsonl line 2: cell .* delete that line to compute its cell"
+    ):
+        RunFolder.create_or_resume(tmp_path, run)
+
+
+OTHERS: dict[str, tuple[dict[str, object], str]] = {
+    "seed": ({"seed": 1}, r"suite.seed is 0 there and 1 now"),
+    "data": ({"fingerprint": "0" * 64}, "data.fingerprint is"),
+    "checkpoint": ({"sha256": "b" * 64}, "model.sha256 is"),
+    "modes": ({"modes": ("fixed",)}, "suite.modes is"),
+    "conditions": ({"conditions": (("fog", 1),)}, "suite.conditions is"),
+    "table": ({"table": "imagenet"}, 'suite.table is "cifar" there and "imagenet" now'),
+}
+
+
+@pytest.mark.parametrize("change, message", OTHERS.values(), ids=OTHERS)
+def test_another_runs_folder_is_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    RunFolder.create_or_resume(tmp_path, make_run()).close()
+    before = (tmp_path / "run.json").read_bytes()
+    with pytest.raises(RecordError, match=message):
+        RunFolder.create_or_resume(tmp_path, make_run(**change))  # type: ignore[arg-type]
+    assert (tmp_path / "run.json").read_bytes() == before
+
+
+def test_what_decides_no_number_does_not_hinder(tmp_path: Path) -> None:
+    run = make_run()
+    RunFolder.create_or_resume(tmp_path, run).close()
+    moved = run.model_copy(
+        update={
+            "config": {**run.config, "threads": 8},
+            "started": "later",
+            "environment": run.environment.model_copy(update={"device": "NVIDIA"}),
+        }
+    )
+    with RunFolder.create_or_resume(tmp_path, moved) as folder:
+        assert folder.run.started == run.started
+        assert folder.run.deviations == (
+            'resumed in another environment: device is "cpu" there and "NVIDIA" now',
+        )
+    with RunFolder.create_or_resume(tmp_path, moved) as folder:
+        assert len(folder.run.deviations) == 1
+
+
+def test_fresh_removes_our_files_only(tmp_path: Path) -> None:
+    fill(tmp_path, make_run())
+    (tmp_path / "notes.txt").write_text("mine")
+    with RunFolder.create_or_resume(tmp_path, make_run(seed=1), fresh=True) as folder:
+        assert folder.finished() == frozenset()
+    assert {p.name for p in tmp_path.iterdir()} == {"notes.txt", "run.json", ".lnbench.lock"}
+
+
+@pytest.mark.parametrize("name", ["results.csv", "report.md", "cells.jsonl"])
+@pytest.mark.parametrize("fresh", [True, False])
+def test_files_of_unknown_origin_are_not_touched(tmp_path: Path, name: str, fresh: bool) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(RecordError, match=f"holds {name} but no run.json"):
+        RunFolder.create_or_resume(tmp_path, make_run(), fresh=fresh)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_two_runs_into_one_folder_are_refused(tmp_path: Path) -> None:
+    with (
+        RunFolder.create_or_resume(tmp_path, make_run()),
+        pytest.raises(RecordError, match="in use by another lnbench run"),
+    ):
+        RunFolder.create_or_resume(tmp_path, make_run())
+    RunFolder.create_or_resume(tmp_path, make_run()).close()
+
+
+def test_append_refuses_what_does_not_belong(tmp_path: Path) -> None:
+    run = make_run()
+    cells = make_cells(run)
+    with RunFolder.create_or_resume(tmp_path, run) as folder:
+        folder.append(cells[:1])
+        for wrong in (
+            [cells[0]],
+            [cells[1], cells[1].model_copy()],
+            [cells[1].model_copy(update={"mode": "other"})],
+            [cells[1].model_copy(update={"correct": None})],
+        ):
+            with pytest.raises(ValueError):
+                folder.append(wrong)
+        with pytest.raises(RecordError, match="its bits say"):
+            folder.append([cells[1].model_copy(update={"top1": 0.0})])
+        assert folder.finished() == {cells[0].key}
+
+
+def test_an_interrupted_run_leaves_a_record_that_says_so(tmp_path: Path) -> None:
+    run = make_run()
+    with RunFolder.create_or_resume(tmp_path, run) as folder:
+        folder.append([cell for cell in make_cells(run) if cell.condition == CLEAN])
+        record = folder.finish(labels=labels(run), ids=np.arange(40))
+    assert not record.summary["fixed"].complete
+    assert record.summary["fixed"].mean_corruption_top1 is None
+    assert record.cell("fixed", Condition("contrast", 5)) is None
+    assert "incomplete: 12 of 15 cells are missing" in (tmp_path / "report.md").read_text()
+
+
+def child(code: str, folder: Path, prepare: Callable[[], None] | None = None) -> subprocess.Popen[str]:
+    """Another process that runs `code` on `folder`."""
+    head = """
+        import sys
+        from pathlib import Path
+        import numpy as np
+        from lnbench.errors import RecordError
+        from lnbench.results.store import RunFolder
+        from tests.results.samples import labels, make_cells, make_run
+        folder, run = Path(sys.argv[1]), make_run()
+        cells = make_cells(run)
+    """
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(head) + textwrap.dedent(code), str(folder)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=prepare,
+    )
+
+
+def test_kill_9_leaves_no_lock_and_keeps_what_was_appended(tmp_path: Path) -> None:
+    code = """
+        opened = RunFolder.create_or_resume(folder, run)
+        opened.append(cells[:5])
+        print("ready", flush=True)
+        sys.stdin.read()
+    """
+    with child(code, tmp_path) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        with pytest.raises(RecordError, match="in use"):
+            RunFolder.create_or_resume(tmp_path, make_run())
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    fill(tmp_path, make_run())
+    assert [c.top1 for c in read(tmp_path).cells] == [c.top1 for c in make_cells(make_run())]
+
+
+def limit_files() -> None:
+    """The system refuses any file beyond 3 KiB, as a full disk would."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3072, 3072))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
+def test_a_full_disk_keeps_finished_cells(tmp_path: Path) -> None:
+    code = """
+        opened = RunFolder.create_or_resume(folder, run)
+        opened.append(cells[:2])
+        try:
+            opened.append(cells[2:])
+        except RecordError as error:
+            print(error)
+        assert len(opened.finished()) == 2
+        try:
+            opened.finish(labels=labels(run), ids=np.arange(40))
+        except RecordError as error:
+            print(error)
+    """
+    with child(code, tmp_path, limit_files) as process:
+        out, err = process.communicate()
+    assert process.returncode == 0, err
+    first, second = out.splitlines()
+    assert first == f"cannot write {tmp_path}/cells.jsonl: File too large; finished cells are kept"
+    assert second.startswith(f"cannot write {tmp_path}/re") and second.endswith("File too large")
+    assert not [p for p in tmp_path.iterdir() if p.name.endswith(".tmp")]
+    with RunFolder.create_or_resume(tmp_path, make_run()) as folder:
+        assert folder.cells == make_cells(make_run())[:2]
+
+
+def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(RecordError, match=r"cannot make the run folder .*out: File exists"):
+        RunFolder.create_or_resume(tmp_path / "out", make_run())
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
+def test_a_read_only_folder(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(RecordError, match=r"cannot write in .*: Permission denied"):
+        RunFolder.create_or_resume(tmp_path, make_run())
+
+
+def test_a_read_only_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("lnbench.results.files.os.open", refuse)
+    with pytest.raises(RecordError, match=r"cannot write in .*: Read-only file system"):
+        RunFolder.create_or_resume(tmp_path, make_run())
+
+
+def test_the_record_has_the_promised_shape(tmp_path: Path) -> None:
+    fill(tmp_path, make_run())
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert content["schema"] == 1
+    assert set(content) >= {"config", "model", "data", "environment", "cells", "summary"}
+    assert set(content["cells"][0]) >= {
+        "mode", "corruption", "severity", "images", "top1", "top5", "nll", "ece", "seconds",
+    }  # fmt: skip
+    assert content["cells"][0]["severity"] == 0 and content["cells"][0]["corruption"] == "clean"
+    assert '"severity": 5,' in (tmp_path / "results.json").read_text()
+    assert "correct" not in content["cells"][0]
+    assert set(content["summary"]["fixed"]) >= {"clean_top1", "mean_corruption_top1", "mce", "relative_mce"}
