@@ -95,6 +95,21 @@ class Suite(_Frozen):
             )
         return self
 
+    def table_for(self, side: int) -> str:
+        """The parameter table for images whose shorter side is `side` pixels. Raises UsageError."""
+        if self.table != BY_SIZE:
+            table = self.table
+        elif self.backend == "reference":
+            table = "imagenet"
+        else:
+            table = "cifar" if side < 48 else "tiny-imagenet" if side < 128 else "imagenet"
+        if self.backend == "reference" and table != "imagenet":
+            raise UsageError(
+                f"--backend reference has the parameters of table imagenet only, not {table}; "
+                "use --backend native or a preset with table imagenet"
+            )
+        return table
+
     @property
     def conditions(self) -> tuple[Condition, ...]:
         """`clean` first, so that a wrong set-up shows before the rest is computed."""

@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from lnbench import metrics
-from lnbench.data.batches import shuffled
-from lnbench.data.store import Store
 from lnbench.norm import swap
 from lnbench.norm.modes import Mode
 from lnbench.prepare import Images, Subject
 from lnbench.stream import Stream, Waiting
 from lnbench.types import Condition
+
+Adapted = tuple[tuple[Tensor, Tensor] | None, ...]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class _Task:
     counts: Tensor
     correct: Tensor  # bool (N,)
     watch: Stopwatch
-    statistics: swap.Statistics | None = None
+    statistics: Adapted | None = None
 
     def count(self, pixels: Tensor, labels: Tensor, positions: Tensor, counted: int | None = None) -> None:
         """Count the first `counted` images of a chunk or batch; all of them where None."""
@@ -107,19 +107,17 @@ class Stopwatch:
 
 
 def predict(
-    subject: Subject, mode: Mode, pixels: Tensor, statistics: swap.Statistics | None = None
+    subject: Subject, mode: Mode, pixels: Tensor, statistics: Adapted | None = None
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities float32 (B, classes) and predictions int64 (B,) of uint8 pixels (B, 3, H, W)."""
     outputs = []
+    if statistics is not None:
+        for layer, adapted in zip(subject.layers.layers, statistics, strict=True):
+            layer.adapted = adapted
     for group in swap.passes(subject.layers, mode):
-        subject.layers.use(mode, group=group, statistics=statistics)
+        subject.layers.use(mode, group)
         outputs.append(subject.classifier.logits(pixels))
     return swap.combine(torch.stack(outputs), mode)
-
-
-def adapt_images(store: Store, mode: Mode, seed: int) -> np.ndarray:
-    """Positions of the n images whose statistics replace the stored ones: int64 (n,)."""
-    return shuffled(len(store.labels), seed, stream="adapt")[: mode.n]
 
 
 def run(
@@ -136,10 +134,10 @@ def run(
         work = [(s, [m for m in s.modes if not finished(s, m, condition)]) for s in subjects]
         work = [(subject, modes) for subject, modes in work if modes]
         if work:
-            with torch.inference_mode():
-                yield condition, _count_condition(work, images, condition, on_progress)
+            yield condition, _count_condition(work, images, condition, on_progress)
 
 
+@torch.inference_mode()
 def _count_condition(
     work: Sequence[tuple[Subject, list[Mode]]],
     images: Images,
@@ -185,9 +183,10 @@ def _start(subject: Subject, mode: Mode, stream: Stream, total: int) -> _Task:
         Stopwatch(device),
     )
     if mode.kind == "adapt":
-        pixels = stream.pixels(adapt_images(stream.store, mode, subject.config.seed))
+        pixels = stream.pixels(stream.order[: mode.n])
         with task.watch:
-            task.statistics = subject.layers.measure(lambda: subject.classifier.logits(pixels))
+            subject.layers.adapt(lambda: subject.classifier.logits(pixels))
+            task.statistics = tuple(layer.adapted for layer in subject.layers.layers)
     return task
 
 

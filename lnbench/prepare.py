@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lnbench.config import BY_SIZE, RunConfig
+from lnbench.config import RunConfig
 from lnbench.corruptions.tables import MIN_SIDE
 from lnbench.data import precomputed, sources
 from lnbench.data.store import Store
@@ -142,18 +142,9 @@ def settle(config: RunConfig, store: Store) -> RunConfig:
     side = min(store.images.shape[2:])
     if side < MIN_SIDE:
         raise DataError(f"{config.data}: images are {side} px on a side; {MIN_SIDE} px is the least")
-    if config.table != BY_SIZE:
-        table = config.table
-    elif config.backend == "reference":
-        table = "imagenet"
-    else:
-        table = "cifar" if side < 48 else "tiny-imagenet" if side < 128 else "imagenet"
-    if config.backend == "reference" and table != "imagenet":
-        raise UsageError(
-            f"--backend reference has the parameters of table imagenet only, not {table}; "
-            "use --backend native or a preset with table imagenet"
-        )
-    return config.model_copy(update={"table": table, "batch_size": min(config.batch_size, len(store.labels))})
+    return config.model_copy(
+        update={"table": config.table_for(side), "batch_size": min(config.batch_size, len(store.labels))}
+    )
 
 
 def check_fit(subject: Subject, store: Store) -> Iterator[str]:
@@ -215,9 +206,9 @@ def check_input(subject: Subject, store: Store) -> Iterator[str]:
     best, least = min(trials.items(), key=lambda item: item[1])
     if least <= own / 2:
         yield (
-        f"{subject.name}: the first norm layer sees inputs {own:.2f} standard deviations from those it was "
-        f"trained on; with {best} it would be {least:.2f}. Check --mean/--std and the channel order."
-    )
+            f"{subject.name}: the first norm layer sees inputs {own:.2f} standard deviations from those it was "
+            f"trained on; with {best} it would be {least:.2f}. Check --mean/--std and the channel order."
+        )
 
 
 _USUAL = {

@@ -187,9 +187,6 @@ def _show(outcomes: list[Outcome]) -> None:
     from lnbench.results.render import terminal
 
     console = stdout()
-    for outcome in outcomes:
-        terminal.show([outcome.record], console)
-    if len(outcomes) > 1:
-        terminal.show_ranking([outcome.record for outcome in outcomes], console)
+    terminal.show([outcome.record for outcome in outcomes], console=console)
     for outcome in outcomes:
         note(f"saved in {outcome.folder}")
