@@ -87,7 +87,10 @@ def load_subject(config: RunConfig, device: torch.device, allow_pickle: bool = F
         sha256, source = None, built.source
     else:
         stored = checkpoints.read(path, ema=config.ema, allow_pickle=allow_pickle)
-        built = registry.build(spec, classes=checkpoints.classes_in(stored), pretrained=False)
+        built = registry.build(spec, classes=None, pretrained=False)
+        classes = checkpoints.classes_in(stored, built.network)
+        if classes is not None and classes != built.classes:
+            built = registry.build(spec, classes=classes, pretrained=False)
         groups = convert.is_localnorm(stored.tensors)
         if groups is not None:
             convert.convert_localnorm(built.network, groups=groups)
@@ -150,27 +153,19 @@ def settle(config: RunConfig, store: Store) -> RunConfig:
 def check_fit(subject: Subject, store: Store) -> Iterator[str]:
     """Does the network fit the labels, and its modes the number of images?
 
-    Yields warnings. Raises DataError, UsageError.
+    Yields warnings. Raises DataError, ModelError, UsageError.
     """
     for mode in subject.modes:
         if mode.kind == "adapt" and mode.n > len(store.labels):
             raise UsageError(f"--norm {mode}: the data has only {len(store.labels)} images")
-    size = (3, *store.images.shape[2:])
-    with torch.inference_mode():
-        try:
-            outputs = subject.classifier.logits(_pixels(store, [0], subject.classifier.device)).shape[1]
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0][:120]
-            raise DataError(
-                f"{subject.name} cannot take images of {size}: {reason}; try --resize/--crop"
-            ) from None
+    outputs = subject.classifier.classes(*store.images.shape[2:])
     highest = int(store.labels.max())
     if highest >= outputs:
         raise DataError(
             f"{store.source} has labels up to {highest}, {subject.name} has only {outputs} classes: "
             "another dataset's checkpoint?"
         )
-    if len(store.classes) != outputs:
+    if store.named and len(store.classes) != outputs:
         yield (
             f"{subject.name} tells {outputs} classes apart, the data has {len(store.classes)}: "
             "are the labels in the order of its training?"
@@ -190,7 +185,7 @@ def check_input(subject: Subject, store: Store) -> Iterator[str]:
     pixels = _pixels(store, list(range(0, step * count, step)), subject.classifier.device)
 
     def shift(images: Tensor, normalization: Normalization) -> float:
-        trial = subject.classifier.with_normalization(normalization)
+        trial = subject.classifier.renormalized(normalization)
         first = subject.layers.observe(lambda: trial.logits(images))[0]
         scale = first.stored_var.clamp_min(1e-12).sqrt()
         moved = (first.observed_mean - first.stored_mean).abs() / scale

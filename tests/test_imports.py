@@ -23,10 +23,11 @@ ALLOWED = {
     "stream": PARTS | {"config"},
     "sheet": PARTS | {"config"},
     "engine": PARTS | {"config", "prepare", "stream"},
+    "export": PARTS | {"config", "prepare", "stream", "engine"},
     "finetune": PARTS | {"config", "prepare"},
     "evaluation": PARTS | {"config", "prepare", "stream", "sheet", "engine"},
     "testing": PARTS | {"config", "evaluation"},
-    "cli": PARTS | {"config", "prepare", "stream", "sheet", "engine", "evaluation", "finetune"},
+    "cli": PARTS | {"config", "prepare", "stream", "sheet", "engine", "evaluation", "export", "finetune"},
     "__init__": {"norm", "evaluation"},
     "__main__": {"cli"},
 }

@@ -69,7 +69,7 @@ class Watch:
     def __enter__(self) -> Watch:
         self._bar = self._stack.enter_context(progress())
         self._task: TaskID | None = None
-        self._images = 0
+        self._images = self._done = 0
         self._since = time.monotonic()
         return self
 
@@ -79,20 +79,23 @@ class Watch:
         self._stack.close()
 
     def observer(self) -> Observer:
+        """What `evaluation` tells this display."""
         from lnbench.evaluation import Observer
 
         return Observer(
-            decoding=self._decoding,
-            started=self._started,
-            progress=self._progressed,
-            finished=self._finished,
-            warning=self._warn,
+            decoding=self.decoding,
+            started=self._planned,
+            progress=self.progressed,
+            finished=self.finished,
+            warning=self.warn,
         )
 
-    def _warn(self, text: str) -> None:
+    def warn(self, text: str) -> None:
+        """A warning above the bar."""
         self._bar.console.print(f"warning: {text}", style="yellow", markup=False)
 
-    def _decoding(self, done: int, total: int) -> None:
+    def decoding(self, done: int, total: int) -> None:
+        """Images decoded so far."""
         if self._task is None:
             self._task = self._bar.add_task("decoding", total=total, rate="")
         self._bar.update(self._task, completed=done, total=total)
@@ -100,27 +103,27 @@ class Watch:
             self._bar.remove_task(self._task)
             self._task = None
 
-    def _started(self, plan: Plan) -> None:
-        self._plan = plan
-        self._since = time.monotonic()
+    def counting(self, conditions: int, images: int) -> None:
+        """Start of the conditions; a step of the bar is one image under one condition."""
+        self._images, self._done, self._since = images, 0, time.monotonic()
+        if conditions:
+            self._task = self._bar.add_task("", total=conditions * images, rate="")
+
+    def progressed(self, progress: engine.Progress) -> None:
+        """Images of the condition in flight."""
+        if self._task is not None:
+            images = self._done * self._images + progress.images
+            rate = f"{images / max(1e-6, time.monotonic() - self._since):,.0f} images/s"
+            self._bar.update(self._task, completed=images, description=str(progress.condition), rate=rate)
+
+    def finished(self, condition: Condition) -> None:
+        """A condition is complete."""
+        self._done += 1
+
+    def _planned(self, plan: Plan) -> None:
         if plan.cells_left < plan.cells:
             done = plan.cells - plan.cells_left
             self._bar.console.print(
                 f"{done} of {plan.cells} cells are finished already", style="dim", markup=False
             )
-        if plan.conditions_left:
-            # One step is one image under one condition.
-            self._task = self._bar.add_task("", total=plan.conditions_left * plan.images, rate="")
-            self._done = 0
-
-    def _progressed(self, progress: engine.Progress) -> None:
-        if self._task is None:
-            return
-        images = self._done * self._plan.images + progress.images
-        rate = images / max(1e-6, time.monotonic() - self._since)
-        self._bar.update(
-            self._task, completed=images, description=str(progress.condition), rate=f"{rate:,.0f} images/s"
-        )
-
-    def _finished(self, condition: Condition) -> None:
-        self._done += 1
+        self.counting(plan.conditions_left, plan.images)
