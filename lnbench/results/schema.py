@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, P
 from lnbench.types import Condition
 from lnbench.version import __version__
 
-SCHEMA = 1
+SCHEMA: Literal[1] = 1
 STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "pillow", "imagecorruptions")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from lnbench.results.compare import Change, Comparison
 from lnbench.results.schema import Interval, Record
 from lnbench.results.scores import benchmark_order, severity_means
-from lnbench.types import CLEAN
 
 Kind = Literal["corruption", "clean", "mean", "mce", "relative_mce"]
 LOWER_IS_BETTER = frozenset({"mce", "relative_mce"})
@@ -110,7 +110,45 @@ def entry(row: Row, column: int, *, mark: str = MARK) -> str:
     return percent(row.values[column]) + (mark if column in row.best else "")
 
 
-def clean_rate(record: Record, mode: str) -> float | None:
-    """Clean top-1 of a mode, or None where the run has no clean cell."""
-    cell = record.cell(mode, CLEAN)
-    return None if cell is None else cell.top1
+CHANGE_HEADINGS = ("base", "new", "points", "95 % interval", "p", "")
+ARROWS = {"worse": "▼ worse", "better": "▲ better", "same": "= same"}
+
+
+def change_entries(change: Change) -> tuple[str, ...]:
+    """The texts of one change under `CHANGE_HEADINGS`; points are percentage points."""
+    interval = (
+        "" if change.interval is None else "{:+.2f} … {:+.2f}".format(*(100 * v for v in change.interval))
+    )
+    p = "" if change.adjusted is None else f"{change.adjusted:.3f}" if change.adjusted >= 0.001 else "<0.001"
+    points = f"{100 * change.difference:+.2f}".replace("-0.00", "+0.00")
+    return percent(change.base), percent(change.new), points, interval, p, ARROWS[change.verdict]
+
+
+def by_loss(changes: Sequence[Change]) -> list[Change]:
+    """Changes with the worst first."""
+    return sorted(changes, key=lambda change: change.gain)
+
+
+def outcome(comparison: Comparison) -> str:
+    """The decision in a line."""
+    counts = ", ".join(f"{comparison.count(v)} {v}" for v in ("worse", "better", "same"))
+    if comparison.passed:
+        return f"PASS: no regression in {len(comparison.cells)} cells ({counts})"
+    many = "" if len(comparison.failures) == 1 else "s"
+    return f"FAIL: {len(comparison.failures)} failure{many} in {len(comparison.cells)} cells ({counts})"
+
+
+def basis(comparison: Comparison) -> list[str]:
+    """What the decision rests on, in sentences."""
+    lines = [f"fails on: {rule}" for rule in comparison.rules]
+    if comparison.tested:
+        lines.append(
+            "p: exact McNemar for cells and clean, sign flips over images for means; Holm-adjusted; "
+            f"better and worse at {comparison.significance:g}"
+        )
+    else:
+        lines.append("no paired test was possible: better and worse go by the plain difference")
+    lines += [f"mismatch let through: {text}" for text in comparison.mismatches]
+    if comparison.mismatches and comparison.missing:
+        lines.append(f"not compared: {len(comparison.missing)} cells that only one run has")
+    return lines

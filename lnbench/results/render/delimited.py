@@ -6,8 +6,10 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
+from lnbench.results.compare import Change, Comparison
 from lnbench.results.schema import Record
 from lnbench.results.scores import rate_interval
 
@@ -82,3 +84,36 @@ def field(value: object) -> object:
 def to_json(records: Sequence[Record], labels: Sequence[str] = ()) -> str:
     """The same rows as a JSON list."""
     return json.dumps(rows(records, labels), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def comparison_to_json(comparison: Comparison) -> str:
+    """A comparison for other programs. Differences are fractions; null where there is no test."""
+    content = {
+        "schema": 1,
+        "passed": comparison.passed,
+        "rules": list(comparison.rules),
+        "significance": comparison.significance,
+        "tested": comparison.tested,
+        "failures": [asdict(failure) for failure in comparison.failures],
+        "missing": list(comparison.missing),
+        "mismatches": list(comparison.mismatches),
+        "headlines": [_change(change) for change in comparison.headlines],
+        "cells": [_change(change) for change in comparison.cells],
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _change(change: Change) -> dict[str, Any]:
+    where = {} if change.condition is None else asdict(change.condition)
+    return {
+        "mode": change.mode,
+        **where,
+        "figure": change.figure,
+        "base": change.base,
+        "new": change.new,
+        "difference": change.difference,
+        "interval": change.interval,
+        "p": change.p,
+        "adjusted_p": change.adjusted,
+        "verdict": change.verdict,
+    }

@@ -5,8 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from lnbench.results.compare import Change, Comparison
+from lnbench.results.ranking import rank
 from lnbench.results.schema import Record
-from lnbench.results.tables import Pivot, half_width, percent, pivot
+from lnbench.results.tables import (
+    CHANGE_HEADINGS,
+    Pivot,
+    basis,
+    by_loss,
+    change_entries,
+    half_width,
+    outcome,
+    percent,
+    pivot,
+)
 
 
 def text(value: object) -> str:
@@ -97,3 +109,56 @@ def surroundings(record: Record) -> list[tuple[str, str]]:
     found += [("platform", here.platform), ("device", here.device), ("threads", str(here.threads))]
     found += [("processes", str(here.processes))]
     return found + [(name, str(value)) for name, value in here.deterministic.items()]
+
+
+SUMMARY_CAP = 1024 * 1024  # bytes a GitHub step summary may have; beyond it nothing is shown
+
+
+def comparison_to_markdown(comparison: Comparison, cap: int | None = None) -> str:
+    """A comparison with every cell, worst first; to stay under `cap` bytes rows are left out, and counted."""
+    ordered = by_loss(comparison.cells)
+    keep = len(ordered)
+    page = _comparison_page(comparison, ordered, keep)
+    while cap is not None and keep and len(page.encode("utf-8")) > cap:
+        keep //= 2
+        page = _comparison_page(comparison, ordered, keep)
+    return page
+
+
+def _comparison_page(comparison: Comparison, ordered: Sequence[Change], keep: int) -> str:
+    mark = "✅" if comparison.passed else "❌"
+    failures = comparison.failures[: max(1, keep)]
+    parts = [f"## {mark} lnbench: {text(outcome(comparison))}"]
+    parts.append("\n".join(f"- {text(failure.text)}" for failure in failures))
+    if len(failures) < len(comparison.failures):
+        parts.append(f"… and {len(comparison.failures) - len(failures)} more")
+    if comparison.headlines:
+        parts.append(_change_table("figure", comparison.headlines))
+    if keep:
+        parts.append(f"<details><summary>{len(ordered)} cells, worst first</summary>")
+        parts.append(_change_table("condition", ordered[:keep]))
+        if keep < len(ordered):
+            parts.append(f"… and {len(ordered) - keep} more cells")
+        parts.append("</details>")
+    parts.append("\n".join(f"- {text(line)}" for line in basis(comparison)))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _change_table(title: str, changes: Sequence[Change]) -> str:
+    rows = [
+        [text(change.mode), text(change.what), *(text(entry) for entry in change_entries(change))]
+        for change in changes
+    ]
+    return table(["mode", title, *CHANGE_HEADINGS[:-1], "&nbsp;"], rows)
+
+
+def ranking_to_markdown(records: Sequence[Record], labels: Sequence[str] = ()) -> str:
+    """Every run and mode, best mean corruption accuracy first."""
+    rows = []
+    for ranked in rank(records, labels):
+        summary = ranked.summary
+        place = "–" if ranked.place is None else str(ranked.place)
+        mean = f"{percent(summary.mean_corruption_top1)} {half_width(summary.mean_corruption_interval)}"
+        figures = [mean.strip(), percent(summary.clean_top1), percent(summary.mce)]
+        rows.append([place, text(ranked.label), text(ranked.mode), *figures])
+    return table(["#", "run", "mode", "mean", "clean", "mCE"], rows) + "\n"

@@ -8,13 +8,27 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lnbench.results.compare import Change, Comparison
 from lnbench.results.ranking import rank
 from lnbench.results.schema import Record
-from lnbench.results.tables import Pivot, entry, half_width, percent, pivot
+from lnbench.results.tables import (
+    CHANGE_HEADINGS,
+    Pivot,
+    basis,
+    by_loss,
+    change_entries,
+    entry,
+    half_width,
+    outcome,
+    percent,
+    pivot,
+)
 
 NAME_WIDTH = 17  # elastic_transform
 MODE_WIDTH = 9  # 100.00* with room beside it; longer mode names fold
 GAP = 2
+COMFORTABLE = 72  # below this width a comparison shows points and p alone
+ASCII = {"–": "-", "±": "+-", "·": "-", "×": "x", "…": "..", "→": "->", "▼ ": "", "▲ ": "", "= ": ""}
 
 
 def plain(value: object) -> str:
@@ -79,7 +93,9 @@ def ascii_only(console: Console) -> bool:
 
 def to_ascii(text: str) -> str:
     """The few signs of the tables in ASCII."""
-    return text.replace("–", "-").replace("±", "+-").replace("·", "-").replace("×", "x").replace("Δ", "d")
+    for sign, plain_sign in ASCII.items():
+        text = text.replace(sign, plain_sign)
+    return text
 
 
 def encodable(text: str, console: Console) -> str:
@@ -87,6 +103,48 @@ def encodable(text: str, console: Console) -> str:
     if not ascii_only(console):
         return text
     return to_ascii(text).encode("ascii", "replace").decode("ascii")
+
+
+def show_comparison(comparison: Comparison, console: Console, *, rows: int = 20) -> None:
+    """Print the headline figures, the cells that changed (worst first, at most `rows`), and the decision."""
+    changed = by_loss([change for change in comparison.cells if change.verdict != "same"])
+    shown = changed if len(changed) <= rows else changed[: rows // 2] + changed[-(rows - rows // 2) :]
+    if comparison.headlines or shown:
+        console.print(_changes([*comparison.headlines, *shown], console))
+    if len(shown) < len(changed):
+        say(f"{len(changed) - len(shown)} more cells changed; --markdown FILE lists all", console, "dim")
+    for line in basis(comparison):
+        say(line, console, "dim")
+    for failure in comparison.failures[:rows]:
+        say(f"- {failure.text}", console)
+    if len(comparison.failures) > rows:
+        say(f"- and {len(comparison.failures) - rows} more", console)
+    say(outcome(comparison), console, "bold")
+
+
+def _changes(changes: Sequence[Change], console: Console) -> Table:
+    """Headline figures and cells under a heading for each mode; narrow terminals get fewer columns."""
+    columns = [0, 1, 2, 3, 4] if console.width >= COMFORTABLE else [2, 4]
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("", overflow="fold", min_width=NAME_WIDTH)
+    for column in columns:
+        table.add_column(encodable(CHANGE_HEADINGS[column], console), justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    styles = {"worse": "bold", "better": "", "same": "dim"}
+    for mode in dict.fromkeys(change.mode for change in changes):
+        table.add_row(Text(encodable(plain(mode), console), style="bold"))
+        for change in changes:
+            if change.mode == mode:
+                entries = change_entries(change)
+                texts = [f"  {change.what}", *(entries[column] for column in columns), entries[-1]]
+                style = styles[change.verdict]
+                table.add_row(*(Text(encodable(plain(t), console), style=style) for t in texts))
+    return table
+
+
+def say(text: str, console: Console, style: str = "") -> None:
+    """Print a line that may hold names from anywhere."""
+    console.print(Text(encodable(plain(text), console), style=style))
 
 
 def show_ranking(records: Sequence[Record], console: Console, labels: Sequence[str] = ()) -> None:

@@ -1,0 +1,316 @@
+"""Two runs against each other: pair their cells, test the differences on the same images, decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from lnbench.errors import RecordError, UsageError
+from lnbench.results.correct import Correct
+from lnbench.results.pairing import Evidence, Pairs, find_evidence, find_mismatches, find_missing, pair
+from lnbench.results.rules import FIGURES, HEADLINES, Rule
+from lnbench.results.schema import Cell, Interval, Record
+from lnbench.results.scores import (
+    mce_weights,
+    mean_weights,
+    relative_mce_weights,
+    weighted_error,
+)
+from lnbench.results.significance import holm, mcnemar, mcnemar_interval, mean_interval, sign_flip
+from lnbench.types import CLEAN_NAME, Condition
+
+Verdict = Literal["worse", "better", "same"]
+
+ALPHA = 0.05
+TITLES = {
+    "clean_top1": "clean",
+    "mean_corruption_top1": "mean",
+    "mce": "mCE",
+    "relative_mce": "relative mCE",
+}
+DEFAULT_FIGURES = ("clean_top1", "mean_corruption_top1")
+
+# Each headline figure as Σ weight · top1 over a mode's cells, plus a constant that cancels in a change.
+WEIGHTS: dict[str, Callable[[Sequence[Cell]], list[float]]] = {
+    "clean_top1": lambda cells: [1.0 if c.corruption == CLEAN_NAME else 0.0 for c in cells],
+    "mean_corruption_top1": mean_weights,
+    "mce": lambda cells: [-w for w in mce_weights(cells)],
+    "relative_mce": lambda cells: [-w for w in relative_mce_weights(cells)],
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One figure in both runs. Fractions; `condition` is None for a headline figure.
+
+    `interval` (95 %, paired) and `p` are None where no paired test is possible; `adjusted` is Holm's p
+    over all cells, or over all headline figures. The verdict is that of the test at the significance
+    asked for; without a test, of the plain difference.
+    """
+
+    mode: str
+    condition: Condition | None
+    figure: str
+    base: float
+    new: float
+    interval: Interval | None = None
+    p: float | None = None
+    adjusted: float | None = None
+    verdict: Verdict = "same"
+
+    @property
+    def difference(self) -> float:
+        return self.new - self.base
+
+    @property
+    def gain(self) -> float:
+        """The difference in the good direction."""
+        return self.difference if FIGURES[self.figure] else -self.difference
+
+    @property
+    def name(self) -> str:
+        return f"{self.mode}/{self.condition or self.figure}"
+
+    @property
+    def what(self) -> str:
+        """The condition, or the headline figure as tables call it."""
+        return str(self.condition or TITLES[self.figure])
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why the comparison fails: which rule, where, in one line."""
+
+    rule: str
+    where: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What changed between two runs and whether that is acceptable."""
+
+    base: Record
+    new: Record
+    cells: tuple[Change, ...]
+    headlines: tuple[Change, ...]
+    missing: tuple[str, ...]  # cells one run has and the other lacks
+    mismatches: tuple[str, ...]  # how the runs differ, when --allow-mismatch let that pass
+    failures: tuple[Failure, ...]
+    rules: tuple[str, ...]  # what was asked for, in words
+    significance: float
+    tested: bool  # whether a paired test was possible
+
+    @property
+    def passed(self) -> bool:
+        return not self.failures
+
+    def count(self, verdict: Verdict) -> int:
+        """How many cells got this verdict."""
+        return sum(change.verdict == verdict for change in self.cells)
+
+
+def compare(
+    base: Record,
+    new: Record,
+    base_correct: Correct | None = None,
+    new_correct: Correct | None = None,
+    *,
+    rules: Sequence[Rule] = (),
+    significance: float | None = None,
+    allow_mismatch: bool = False,
+) -> Comparison:
+    """Compare `new` with `base`, paired image by image.
+
+    Rules alone fail on size; `significance` with rules fails only where the loss is also significant;
+    without rules, a significant loss of clean or mean corruption top-1 in any mode fails. A missing cell
+    fails, and so does comparing nothing. RecordError where the runs cannot be compared.
+    """
+    level = ALPHA if significance is None else significance
+    if not 0 < level < 1:
+        raise UsageError(f"--significance {level:g}: give a probability between 0 and 1")
+    mismatches = find_mismatches(base, new)
+    if mismatches and not allow_mismatch:
+        raise RecordError(
+            f"these runs cannot be compared: {'; '.join(mismatches)}; --allow-mismatch compares what pairs"
+        )
+    evidence = find_evidence(base, new, base_correct, new_correct)
+    needs_test = significance is not None or not rules
+    if needs_test and evidence is None:
+        other = base.data.fingerprint != new.data.fingerprint
+        why = "the runs are on different images" if other else "correct.npz is not beside both records"
+        raise RecordError(f"no paired test is possible, {why}; give --fail-if alone to compare sizes")
+    if significance is not None:
+        for rule in rules:
+            if rule.figure not in ("top1", *HEADLINES):
+                raise UsageError(
+                    f"--fail-if '{rule.text}': --significance has a test for accuracy and mCE only"
+                )
+    found = _decide(base, new, evidence, rules, level, needs_test, mismatches)
+    if needs_test and any(change.p is None for change in found.headlines):
+        raise RecordError(
+            "no paired test is possible: conditions hold different images; give --fail-if alone"
+        )
+    return found
+
+
+def _decide(
+    base: Record,
+    new: Record,
+    evidence: Evidence | None,
+    rules: Sequence[Rule],
+    level: float,
+    needs_test: bool,
+    mismatches: list[str],
+) -> Comparison:
+    pairs = pair(base, new)
+    cells = _judged(_cell_changes(pairs, evidence), level)
+    headlines = _judged(_headline_changes(base, new, pairs, evidence), level)
+    missing = find_missing(base, new)
+    failures = [] if mismatches else [Failure("every cell", name, f"{name} is missing") for name in missing]
+    if not cells:
+        failures.append(Failure("something to compare", "", "nothing was compared: no cell is in both runs"))
+    if rules:
+        scores = _score_changes(pairs, {change.name: change for change in cells})
+        for rule in rules:
+            failures += _apply(rule, [*scores, *headlines], level if needs_test else None)
+        asked = [rule.text for rule in rules]
+        if needs_test:
+            asked = [f"{text}, where significant at {level:g}" for text in asked]
+    else:
+        asked = [f"a significant loss ({level:g}, Holm) of clean or mean corruption top-1"]
+        failures += [
+            Failure(asked[0], change.name, describe(change))
+            for change in headlines
+            if change.figure in DEFAULT_FIGURES and change.verdict == "worse"
+        ]
+    return Comparison(
+        base, new, tuple(cells), tuple(headlines), tuple(missing), tuple(mismatches), tuple(failures),
+        tuple(asked), level, evidence is not None,
+    )  # fmt: skip
+
+
+def _cell_changes(pairs: Pairs, evidence: Evidence | None) -> list[Change]:
+    """The change of top-1 in each paired cell."""
+    changes = []
+    for (mode, condition), (old, now) in pairs.items():
+        change = Change(mode, condition, "top1", old.top1, now.top1)
+        if evidence is not None:
+            before, after = evidence.flags[mode, condition]
+            lost, gained = int((before & ~after).sum()), int((~before & after).sum())
+            change = replace(
+                change,
+                p=mcnemar(lost, gained),
+                interval=mcnemar_interval(lost, gained, len(before)),
+            )
+        changes.append(change)
+    return changes
+
+
+def _score_changes(pairs: Pairs, cells: Mapping[str, Change]) -> list[Change]:
+    """Every score of every paired cell, for the rules; top-1 comes with its test."""
+    changes = list(cells.values())
+    for (mode, condition), (old, now) in pairs.items():
+        for figure in ("top5", "nll", "ece"):
+            before, after = getattr(old, figure), getattr(now, figure)
+            if before is not None and after is not None:
+                changes.append(Change(mode, condition, figure, before, after))
+            elif before is not None:  # a score that stopped being a number is as bad as it gets
+                changes.append(Change(mode, condition, figure, before, float("inf")))
+    return changes
+
+
+def _headline_changes(base: Record, new: Record, pairs: Pairs, evidence: Evidence | None) -> list[Change]:
+    """The change of each headline figure, made anew from the paired cells alone."""
+    changes = []
+    for mode in base.suite.modes:
+        both = [pair for (name, _), pair in pairs.items() if name == mode]
+        if not both or mode not in new.summary:
+            continue
+        old, now = [pair[0] for pair in both], [pair[1] for pair in both]
+        for figure, weigh in WEIGHTS.items():
+            if figure not in DEFAULT_FIGURES and (
+                getattr(base.summary[mode], figure) is None or getattr(new.summary[mode], figure) is None
+            ):
+                continue
+            weights = weigh(old)
+            if any(weights):
+                change = Change(
+                    mode, None, figure, _figure(figure, old, weights), _figure(figure, now, weights)
+                )
+                changes.append(_tested(change, old, weights, evidence))
+    return changes
+
+
+def _figure(figure: str, cells: Sequence[Cell], weights: Sequence[float]) -> float:
+    error = weighted_error(cells, weights)
+    return -error if figure in ("mce", "relative_mce") else 1 - error
+
+
+def _tested(
+    change: Change, cells: Sequence[Cell], weights: Sequence[float], evidence: Evidence | None
+) -> Change:
+    """A headline change with its paired test over images."""
+    used = [(cell, weight) for cell, weight in zip(cells, weights, strict=True) if weight]
+    if evidence is None or len({cell.images for cell, _ in used}) != 1:
+        return change
+    import numpy as np
+
+    differences = np.zeros(used[0][0].images)  # (N,)
+    for cell, weight in used:
+        before, after = evidence.flags[cell.key]
+        differences += weight * (after.astype(np.int8) - before)
+    if change.figure == "clean_top1":
+        lost, gained = int((differences < 0).sum()), int((differences > 0).sum())
+        return replace(
+            change, p=mcnemar(lost, gained), interval=mcnemar_interval(lost, gained, len(differences))
+        )
+    return replace(change, p=sign_flip(differences), interval=mean_interval(differences))
+
+
+def _judged(changes: list[Change], level: float) -> list[Change]:
+    """Changes with Holm-adjusted p-values and verdicts; headline figures that restate others stand apart."""
+    families: dict[str, list[int]] = {}
+    for index, change in enumerate(changes):
+        family = "plain" if change.figure in ("top1", *DEFAULT_FIGURES) else change.figure
+        families.setdefault(family, []).append(index)
+    judged = list(changes)
+    for members in families.values():
+        tested = [(index, p) for index in members if (p := changes[index].p) is not None]
+        adjusted = dict(zip([i for i, _ in tested], holm([p for _, p in tested]), strict=True))
+        for index in members:
+            value = adjusted.get(index)
+            clear = value is None or value < level
+            judged[index] = replace(
+                changes[index], adjusted=value, verdict=_direction(changes[index]) if clear else "same"
+            )
+    return judged
+
+
+def _direction(change: Change) -> Verdict:
+    return "same" if abs(change.gain) < 1e-12 else ("better" if change.gain > 0 else "worse")
+
+
+def _apply(rule: Rule, changes: Sequence[Change], level: float | None) -> list[Failure]:
+    """The failures of one rule; a rule that speaks of nothing fails too."""
+    spoken = [c for c in changes if c.figure == rule.figure and rule.covers(c.mode, c.condition)]
+    if not spoken:
+        return [Failure(rule.text, "", f"'{rule.text}' matches nothing that both runs have")]
+    return [
+        Failure(rule.text, change.name, describe(change))
+        for change in spoken
+        if rule.broken(change.base, change.new)
+        and (level is None or (change.adjusted is not None and change.adjusted < level))
+    ]
+
+
+def describe(change: Change) -> str:
+    """One line for people: 'fixed/fog/3: top1 45.10 → 44.00 (-1.10 points, p 0.003)'."""
+    scale, unit = (1, "") if change.figure == "nll" else (100, " points")
+    p = "" if change.adjusted is None else f", p {change.adjusted:.2g}"
+    where = f"{change.mode}: {change.what}" if change.condition is None else f"{change.name}: {change.figure}"
+    return (
+        f"{where} {scale * change.base:.2f} → {scale * change.new:.2f} "
+        f"({scale * change.difference:+.2f}{unit}{p})"
+    )

@@ -1,0 +1,80 @@
+"""Which cells of two runs belong together, and how the runs differ in what must be equal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lnbench.results.correct import Correct
+from lnbench.results.schema import Cell, Record
+from lnbench.types import Condition
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Key = tuple[str, Condition]
+Pairs = Mapping[Key, tuple[Cell, Cell]]
+
+
+def find_mismatches(base: Record, new: Record) -> list[str]:
+    """How two runs differ in what decides whether their cells mean the same, each in a few words."""
+    found = []
+    if base.data.fingerprint != new.data.fingerprint:
+        found.append(f"different data ({base.data.fingerprint[:12]} and {new.data.fingerprint[:12]})")
+    for name in ("seed", "table", "backend", "overrides"):
+        old, now = getattr(base.suite, name), getattr(new.suite, name)
+        if old != now:
+            found.append(f"different {name} ({old} and {now})" if name != "overrides" else
+                         "different corruption parameters")  # fmt: skip
+    for what, old_set, new_set in (
+        ("mode", set(base.suite.modes), set(new.suite.modes)),
+        ("condition", _condition_names(base), _condition_names(new)),
+    ):
+        found += [f"{what} {name} only in the first" for name in sorted(old_set - new_set)[:3]]
+        found += [f"{what} {name} only in the second" for name in sorted(new_set - old_set)[:3]]
+        if len(old_set ^ new_set) > 6:
+            found.append(f"{len(old_set ^ new_set)} {what}s in only one of them")
+    sizes = {
+        f"batch size of {old.mode} ({old.batch_size} and {now.batch_size})"
+        for old, now in pair(base, new).values()
+        if old.batch_size != now.batch_size
+    }
+    return found + [f"different {text}" for text in sorted(sizes)]
+
+
+def _condition_names(record: Record) -> set[str]:
+    return {str(Condition(*condition)) for condition in record.suite.conditions}
+
+
+def pair(base: Record, new: Record) -> Pairs:
+    """The cells both runs have, in the order of the first."""
+    found = {cell.key: cell for cell in new.cells}
+    return {cell.key: (cell, found[cell.key]) for cell in base.cells if cell.key in found}
+
+
+def find_missing(base: Record, new: Record) -> list[str]:
+    """Cells that either run was to have and that are not in both."""
+    paired = pair(base, new)
+    expected = dict.fromkeys([*base.suite.keys, *new.suite.keys])
+    return [f"{mode}/{condition}" for mode, condition in expected if (mode, condition) not in paired]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Correctness of each paired cell in both runs, bool (N,) each, image by image."""
+
+    flags: Mapping[Key, tuple[NDArray[np.bool_], NDArray[np.bool_]]]
+
+
+def find_evidence(base: Record, new: Record, old: Correct | None, now: Correct | None) -> Evidence | None:
+    """The paired bits, or None where the images are not the same or bits are not there."""
+    if old is None or now is None or base.data.fingerprint != new.data.fingerprint:
+        return None
+    flags = {}
+    for key in pair(base, new):
+        if key not in old.flags or key not in now.flags or len(old.flags[key]) != len(now.flags[key]):
+            return None
+        flags[key] = (old.flags[key], now.flags[key])
+    return Evidence(flags)
