@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from lnbench.corruptions import blur, noise  # noqa: F401  importing a family registers its kernels
+from lnbench.corruptions import blur, color, jpeg, noise  # noqa: F401  importing a family registers its kernels
 from lnbench.corruptions.registry import KERNELS, find
 from lnbench.corruptions.rng import Key
 from lnbench.corruptions.tables import MIN_SIDE, NAMES
