@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from lnbench.results.pairing import find_mismatches
 from lnbench.results.schema import Record, Summary
 
 
@@ -62,3 +63,13 @@ def distinct(names: Sequence[str]) -> tuple[str, ...]:
         f"{name} ({names[: i + 1].count(name)})" if names.count(name) > 1 else name
         for i, name in enumerate(names)
     )
+
+
+def disagreements(records: Sequence[Record], labels: Sequence[str]) -> list[str]:
+    """Why figures of some runs do not stand beside those of the first: other images, corruptions, seeds."""
+    found = []
+    for record, name in zip(records[1:], labels[1:], strict=True):
+        reasons = [text for text in find_mismatches(records[0], record) if not text.startswith("mode ")]
+        if reasons:
+            found.append(f"{name} and {labels[0]}: {'; '.join(reasons)}")
+    return found

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
 from lnbench.results.compare import Comparison
 
 MOST = 10  # GitHub shows this many error annotations of a step
@@ -18,3 +22,19 @@ def commands(comparison: Comparison) -> list[str]:
 def escape(text: str) -> str:
     """A message that stays one command, whatever it holds."""
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+SUMMARY_CAP = 1024 * 1024  # bytes a step's summary may have; GitHub drops what is larger
+
+
+def append_summary(file: Path, page: Callable[[int], str]) -> None:
+    """Add a page to the step summary; `page` makes it for the number of bytes that are left.
+
+    A summary that cannot be written does not change the outcome of the comparison.
+    """
+    with contextlib.suppress(OSError):
+        used = file.stat().st_size if file.exists() else 0
+        text = page(max(0, SUMMARY_CAP - used - 1)).encode("utf-8")
+        if used + len(text) < SUMMARY_CAP:
+            with file.open("ab") as summary:
+                summary.write(text)

@@ -19,7 +19,7 @@ def clean(value: str) -> str:
 
 
 def to_junit(comparison: Comparison) -> str:
-    """The comparison as one test suite; missing cells fail, or are skipped where a mismatch was let through."""
+    """The comparison as one test suite; missing cells fail, or are skipped after --allow-mismatch."""
     cases = [
         _change_case(change, comparison.failures) for change in (*comparison.cells, *comparison.headlines)
     ]

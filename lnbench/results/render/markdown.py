@@ -111,9 +111,6 @@ def surroundings(record: Record) -> list[tuple[str, str]]:
     return found + [(name, str(value)) for name, value in here.deterministic.items()]
 
 
-SUMMARY_CAP = 1024 * 1024  # bytes a GitHub step summary may have; beyond it nothing is shown
-
-
 def comparison_to_markdown(comparison: Comparison, cap: int | None = None) -> str:
     """A comparison with every cell, worst first; to stay under `cap` bytes rows are left out, and counted."""
     ordered = by_loss(comparison.cells)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -23,6 +24,7 @@ from lnbench.results.tables import (
     percent,
     pivot,
 )
+from lnbench.types import CLEAN
 
 NAME_WIDTH = 17  # elastic_transform
 MODE_WIDTH = 9  # 100.00* with room beside it; longer mode names fold
@@ -107,8 +109,9 @@ def encodable(text: str, console: Console) -> str:
 
 def show_comparison(comparison: Comparison, console: Console, *, rows: int = 20) -> None:
     """Print the headline figures, the cells that changed (worst first, at most `rows`), and the decision."""
-    changed = by_loss([change for change in comparison.cells if change.verdict != "same"])
-    shown = changed if len(changed) <= rows else changed[: rows // 2] + changed[-(rows - rows // 2) :]
+    changed = by_loss([c for c in comparison.cells if c.verdict != "same" and c.condition != CLEAN])
+    worse = [change for change in changed if change.verdict == "worse"][: rows - rows // 4]
+    shown = worse + changed[max(len(worse), len(changed) - (rows - len(worse))) :]
     if comparison.headlines or shown:
         console.print(_changes([*comparison.headlines, *shown], console))
     if len(shown) < len(changed):
@@ -165,3 +168,10 @@ def show_ranking(records: Sequence[Record], console: Console, labels: Sequence[s
         style = "bold" if entry_.place == 1 else ""
         table.add_row(*(Text(encodable(plain(cell), console), style=style) for cell in cells))
     console.print(table)
+
+
+def to_text(records: Sequence[Record], labels: Sequence[str] = (), *, width: int = 100) -> str:
+    """The table as plain text without colour codes."""
+    buffer = io.StringIO()
+    show(records, Console(file=buffer, width=width, color_system=None, legacy_windows=False), labels)
+    return buffer.getvalue()

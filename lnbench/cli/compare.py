@@ -1,0 +1,141 @@
+"""`lnbench compare`: is the new run worse than the base? The gate of a CI job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from lnbench.results.compare import Comparison
+    from lnbench.results.schema import Record
+
+
+def compare(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="BASE and NEW: run folders, results.json or baseline files. More than two are ranked.",
+            metavar="BASE NEW [MORE...]",
+        ),
+    ],
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-if",
+            metavar="RULE",
+            help="Fail on a change beyond this: 'top1:-0.5pp' (any cell), 'mean_corruption_top1:-0.3pp', "
+            "'mce:+1%', 'fixed/gaussian_noise/*: top1:-1pp'. Repeatable. Default: a significant loss of "
+            "clean or mean corruption accuracy.",
+        ),
+    ] = None,
+    significance: Annotated[
+        float | None,
+        typer.Option(
+            "--significance",
+            metavar="P",
+            help="Fail only where a paired test, corrected for the number of figures, finds a loss at this "
+            "level. 0.05 where no rule is given.",
+        ),
+    ] = None,
+    allow_mismatch: Annotated[
+        bool,
+        typer.Option(
+            "--allow-mismatch", help="Compare what pairs although data, suite, modes or seed differ."
+        ),
+    ] = False,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", metavar="FILE", help="Write every cell as Markdown.")
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML, a test case per cell.")
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the comparison as JSON.")
+    ] = None,
+    update_baseline: Annotated[
+        Path | None,
+        typer.Option(
+            "--update-baseline",
+            metavar="FILE",
+            help="Write the last run as a baseline file; with a BASE, only when nothing regressed.",
+        ),
+    ] = None,
+) -> None:
+    """Compare a run with a baseline, image by image; exit 1 on a regression. Ranks more than two runs."""
+    from lnbench.errors import UsageError
+    from lnbench.results.baseline import write_baseline
+    from lnbench.results.correct import read_correct
+    from lnbench.results.reading import read
+    from lnbench.results.rules import parse
+
+    rules = [parse(text) for text in fail_if or []]
+    if len(runs) == 1 and update_baseline is None:
+        raise UsageError("compare needs a BASE and a NEW run (or one run and --update-baseline FILE)")
+    if len(runs) != 2 and (rules or significance is not None or junit or json):
+        raise UsageError("--fail-if, --significance, --junit and --json need exactly a BASE and a NEW run")
+    records = [read(path) for path in runs]
+    if len(runs) == 2:
+        from lnbench.results.compare import compare as compare_records
+
+        old, new = (read_correct(path, record) for path, record in zip(runs, records, strict=True))
+        found = compare_records(
+            records[0],
+            records[1],
+            old,
+            new,
+            rules=rules,
+            significance=significance,
+            allow_mismatch=allow_mismatch,
+        )
+        _publish(found, markdown, junit, json)
+        if not found.passed:
+            raise typer.Exit(1)
+    elif len(runs) > 2:
+        _rank(records, runs, markdown)
+    if update_baseline is not None:
+        write_baseline(update_baseline, records[-1], read_correct(runs[-1], records[-1]))
+
+
+def _publish(found: Comparison, markdown: Path | None, junit: Path | None, json: Path | None) -> None:
+    """To the terminal, to the files asked for, and to GitHub where this runs there."""
+    import os
+
+    from lnbench.cli.console import stdout
+    from lnbench.results.files import write_atomic
+    from lnbench.results.render import github, terminal
+    from lnbench.results.render.markdown import comparison_to_markdown
+
+    terminal.show_comparison(found, stdout())
+    if markdown is not None:
+        write_atomic(markdown, comparison_to_markdown(found).encode("utf-8"))
+    if junit is not None:
+        from lnbench.results.render.junit import to_junit
+
+        write_atomic(junit, to_junit(found).encode("utf-8"))
+    if json is not None:
+        from lnbench.results.render.delimited import comparison_to_json
+
+        write_atomic(json, comparison_to_json(found).encode("utf-8"))
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        github.append_summary(Path(summary), lambda cap: comparison_to_markdown(found, cap))
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        for command in github.commands(found):
+            typer.echo(command)
+
+
+def _rank(records: list[Record], runs: list[Path], markdown: Path | None) -> None:
+    from lnbench.cli.console import stdout
+    from lnbench.results.files import write_atomic
+    from lnbench.results.ranking import disagreements, distinct
+    from lnbench.results.render import terminal
+    from lnbench.results.render.markdown import ranking_to_markdown
+
+    labels = distinct([str(path) for path in runs])
+    console = stdout()
+    terminal.show_ranking(records, console, labels)
+    for text in disagreements(records, labels):
+        terminal.say(f"not like for like: {text}", console)
+    if markdown is not None:
+        write_atomic(markdown, ranking_to_markdown(records, labels).encode("utf-8"))

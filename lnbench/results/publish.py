@@ -1,0 +1,103 @@
+"""A set of runs in any of the formats: what `lnbench report` calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lnbench.errors import RecordError, UsageError, unknown
+from lnbench.results.correct import Correct, read_correct
+from lnbench.results.files import reason, write_atomic
+from lnbench.results.ranking import distinct
+from lnbench.results.reading import SHEET, read
+from lnbench.results.schema import Record
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Runs to be shown together. `labels` is empty for a single run."""
+
+    records: tuple[Record, ...]
+    labels: tuple[str, ...]
+    correct: tuple[Correct | None, ...]
+    sheet: bytes | None
+
+
+def load(paths: Sequence[Path]) -> Loaded:
+    """Read runs with their evidence, and the contact sheet of the first that has one."""
+    if not paths:
+        raise UsageError("give at least one run")
+    records = tuple(read(path) for path in paths)
+    correct = tuple(read_correct(path, record) for path, record in zip(paths, records, strict=True))
+    labels = distinct([str(path) for path in paths]) if len(paths) > 1 else ()
+    return Loaded(records, labels, correct, _sheet(paths))
+
+
+def _sheet(paths: Sequence[Path]) -> bytes | None:
+    for path in paths:
+        file = (path if path.is_dir() else path.parent) / SHEET
+        if file.is_file():
+            try:
+                return file.read_bytes()
+            except OSError as error:
+                raise RecordError(f"cannot read {file}: {reason(error)}") from None
+    return None
+
+
+def _html(runs: Loaded) -> str:
+    from lnbench.results.render.html import to_html
+
+    return to_html(runs.records, runs.correct, labels=runs.labels, sheet=runs.sheet)
+
+
+def _markdown(runs: Loaded) -> str:
+    from lnbench.results.render.markdown import to_markdown
+
+    return to_markdown(runs.records, runs.labels)
+
+
+def _latex(runs: Loaded) -> str:
+    from lnbench.results.render.latex import to_latex
+
+    return to_latex(runs.records, runs.labels)
+
+
+def _csv(runs: Loaded) -> str:
+    from lnbench.results.render.delimited import to_csv
+
+    return to_csv(runs.records, runs.labels)
+
+
+def _json(runs: Loaded) -> str:
+    from lnbench.results.render.delimited import to_json
+
+    return to_json(runs.records, runs.labels)
+
+
+def _text(runs: Loaded) -> str:
+    from lnbench.results.render.terminal import to_text
+
+    return to_text(runs.records, runs.labels)
+
+
+FORMATS: dict[str, Callable[[Loaded], str]] = {
+    "html": _html,
+    "md": _markdown,
+    "tex": _latex,
+    "csv": _csv,
+    "json": _json,
+    "txt": _text,
+}
+
+
+def renderer(name: str, where: str) -> Callable[[Loaded], str]:
+    """The renderer of a format. UsageError with the known ones where there is none."""
+    if name.lower() not in FORMATS:
+        raise unknown(f"format in {where}", name, FORMATS)
+    return FORMATS[name.lower()]
+
+
+def write(runs: Loaded, file: Path) -> None:
+    """Write `file` in the format its suffix names."""
+    write_atomic(file, renderer(file.suffix.lstrip("."), str(file))(runs).encode("utf-8"))

@@ -1,0 +1,60 @@
+"""LaTeX with booktabs, for papers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lnbench.results.schema import Record
+from lnbench.results.tables import percent, pivot
+
+ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "–": "--",
+    "×": r"$\times$",
+    "±": r"$\pm$",
+    "·": r"$\cdot$",
+    "→": r"$\to$",
+}
+
+
+def text(value: object) -> str:
+    """A name that typesets as itself: no command, no comment, no column."""
+    return "".join(ESCAPES.get(char, char) if char.isprintable() else " " for char in str(value))
+
+
+def to_latex(records: Sequence[Record], labels: Sequence[str] = ()) -> str:
+    r"""A `table` with the pivot, the best of each row bold. Needs \usepackage{booktabs}."""
+    grid = pivot(records, labels)
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        "\\begin{table}",
+        "  \\centering",
+        f"  \\caption{{{text('; '.join(grid.notes))}}}",
+        f"  \\begin{{tabular}}{{l{'r' * len(grid.columns)}}}",
+        "    \\toprule",
+        "    " + " & ".join(["", *(text(heading) for heading in grid.headings)]) + r" \\",
+        "    \\midrule",
+    ]
+    for number, row in enumerate(grid.rows):
+        if number and row.kind != "corruption" and grid.rows[number - 1].kind == "corruption":
+            lines.append("    \\midrule")
+        cells = [
+            f"\\textbf{{{percent(value)}}}" if column in row.best else text(percent(value))
+            for column, value in enumerate(row.values)
+        ]
+        lines.append("    " + " & ".join([text(row.name), *cells]) + r" \\")
+    lines += ["    \\bottomrule", "  \\end{tabular}", "\\end{table}"]
+    return "\n".join(lines) + "\n"
