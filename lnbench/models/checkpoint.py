@@ -1,0 +1,300 @@
+"""Weights files: read without trusting them, fitted strictly, written atomically.
+
+This is the only caller of torch.load. A file is identified by its content (sniff), its pickles are walked
+before they are loaded (pickles), and they are loaded with `weights_only=True`; nothing in a file can run
+unless the person asked for that with --allow-pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+import pickle
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from lnbench.errors import CheckpointError
+from lnbench.models import keys, pickles
+from lnbench.models.sniff import SUFFIXES, Format, identify, printable
+from lnbench.models.unwrap import cleaned, entries, unwrap
+
+OWN_ENTRY = "lnbench"  # metadata in a .pth file
+EXTRAS_ENTRY = "lnbench.extras"  # extras in a safetensors file, as JSON
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a weights file held.
+
+    `tensors`: names without leading wrappers (`module.`, `model.`, `_orig_mod.`) → plain CPU tensors;
+    `extras`: what else lay beside them (epoch, best_prec1, optimizer, …), values as loaded;
+    `container`: where the tensors lay: "", "state_dict", "model", …, nested ones joined by "/";
+    `metadata`: text that lnbench wrote, or a safetensors header's.
+    """
+
+    path: Path
+    sha256: str
+    tensors: dict[str, Tensor]
+    extras: dict[str, object]
+    container: str
+    metadata: dict[str, str]
+
+
+def read(path: Path, *, ema: bool = False, allow_pickle: bool = False) -> Checkpoint:
+    """Read a weights file of any supported kind, told by its content and not by its suffix.
+
+    `ema` takes the moving average (state_dict_ema, model_ema) that the file must then hold. `allow_pickle`
+    lets a file that needs it run its own code, with a warning before it does; else it is refused.
+    Raises CheckpointError.
+    """
+    path = Path(path)
+    kind = identify(path)
+    sha256 = digest(path)
+    if kind == "safetensors":
+        found, metadata = load_safetensors(path)
+        extras = unpack_extras(metadata)
+        container = ""
+        if ema:
+            raise CheckpointError(f"{path} holds no EMA weights: a safetensors file is one set; drop --ema")
+    else:
+        container, found, extras = unwrap(load_pickle(path, kind, allow_pickle), path, ema)
+        own = extras.pop(OWN_ENTRY, None)
+        own = entries(own) if isinstance(own, dict) else {}
+        metadata = {k: v for k, v in own.items() if isinstance(k, str) and isinstance(v, str)}
+    return Checkpoint(path, sha256, cleaned(found, path), extras, container, metadata)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, as hex, read in pieces of 1 MiB."""
+    total = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                total.update(piece)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
+    return total.hexdigest()
+
+
+# -- loading ------------------------------------------------------------------------------------------------
+
+
+def load_safetensors(path: Path) -> tuple[dict[object, object], dict[str, str]]:
+    try:
+        with safetensors.safe_open(str(path), framework="pt", device="cpu") as file:
+            metadata = dict(file.metadata() or {})
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+    except Exception as error:  # whatever a stranger's file makes the reader raise
+        raise CheckpointError(f"{path} is a damaged safetensors file: {reason(error)}") from None
+
+
+def unpack_extras(metadata: dict[str, str]) -> dict[str, object]:
+    """Take lnbench's JSON of extras out of a safetensors header; what is not readable is not ours."""
+    try:
+        extras = json.loads(metadata.pop(EXTRAS_ENTRY, "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    return extras if isinstance(extras, dict) else {}
+
+
+def load_pickle(path: Path, kind: Format, allow_pickle: bool) -> object:
+    """The object in a torch.save file, old or new format, without running anything unless allowed."""
+    try:
+        blocked = blocked_in(path, kind)
+    except Exception as error:  # pickletools and zipfile raise many kinds on damaged files
+        raise damaged(path, error) from None
+    if not blocked:
+        try:
+            return torch_load(path, weights_only=True)
+        except pickle.UnpicklingError as error:
+            blocked = [f"({reason(error)})"]
+        except Exception as error:
+            raise damaged(path, error) from None
+    wants = ", ".join(printable(name) for name in blocked[:6]) + (", …" if len(blocked) > 6 else "")
+    if not allow_pickle:
+        raise CheckpointError(
+            f"{path} holds more than plain weights and could run code: {wants}; "
+            "only if you trust who made it, --allow-pickle loads it"
+        )
+    warnings.warn(f"{path}: --allow-pickle runs this file's own code: {wants}", stacklevel=3)
+    try:
+        return torch_load(path, weights_only=False)
+    except ModuleNotFoundError as error:
+        module = printable(str(error.name))
+        raise CheckpointError(f"{path} needs the Python module '{module}': put it on PYTHONPATH") from None
+    except Exception as error:
+        raise CheckpointError(f"{path} cannot be loaded even with --allow-pickle: {reason(error)}") from None
+
+
+def blocked_in(path: Path, kind: Format) -> list[str]:
+    """Globals beyond plain weights in every pickle of a torch.save file. ValueError and others if damaged."""
+    if kind == "zip":
+        found: dict[str, None] = {}
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if name.endswith("/data.pkl"):
+                    with archive.open(name) as file:
+                        found.update(dict.fromkeys(pickles.blocked_globals(file)))
+        return list(found)
+    # Old format: magic number, protocol, system, the object, the storages' keys, then raw storages. Mapped,
+    # so that a length the file lies about cannot ask for more memory than the file has bytes.
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+        return [name for _ in range(5) for name in pickles.blocked_globals(view)]
+
+
+def torch_load(path: Path, *, weights_only: bool) -> object:
+    with warnings.catch_warnings():
+        # Old storages and pickle protocols make torch warn about itself; the person cannot act on it.
+        warnings.simplefilter("ignore")
+        return torch.load(path, map_location="cpu", weights_only=weights_only)
+
+
+def damaged(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{path} is a damaged PyTorch file: {reason(error)}; copy it again")
+
+
+def reason(error: BaseException) -> str:
+    """The first telling line of an exception, safe to print."""
+    text = str(error).strip()
+    _, marker, inner = text.partition("WeightsUnpickler error: ")
+    line = (inner if marker else text).strip().splitlines()
+    return printable(line[0].strip(), 120) if line else type(error).__name__
+
+
+# -- fitting ------------------------------------------------------------------------------------------------
+
+
+def fit(network: nn.Module, checkpoint: Checkpoint) -> None:
+    """Copy a checkpoint's tensors into a network of the same names and shapes, strictly, in place.
+
+    Wrappers that lead all names are ignored on both sides; a missing batch counter is harmless. Raises
+    CheckpointError, with the differing keys grouped, and for NaN, infinite or negative-variance weights.
+    """
+    wanted = {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
+    prefix = keys.wrapper(wanted)
+    given = {keys.modern(name): value for name, value in checkpoint.tensors.items()}
+    difference = keys.compare(
+        {name: tuple(value.shape) for name, value in given.items()},
+        {name[len(prefix) :]: tuple(value.shape) for name, value in wanted.items()},
+    )
+    if difference:
+        raise CheckpointError(
+            f"{checkpoint.path} does not fit the network: {keys.report(difference)}\n"
+            "  is --model the one these weights were trained with?"
+        )
+    check_values(given, checkpoint.path)
+    for name, target in wanted.items():
+        source = given.get(name[len(prefix) :])
+        if source is not None and target.is_floating_point() and not source.is_floating_point():
+            raise CheckpointError(f"{checkpoint.path}: '{printable(name)}' holds whole numbers, not weights")
+    # Only a batch counter can still differ in shape; it is left as it is.
+    fitting = {prefix + name: value for name, value in given.items()}
+    fitting = {n: v for n, v in fitting.items() if n in wanted and v.shape == wanted[n].shape}
+    network.load_state_dict(fitting, strict=False)
+
+
+def check_values(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse NaN, infinities and negative running variances, all names counted, the first three shown."""
+    wrong = {"NaN or infinite values": [], "negative variances": []}  # type: dict[str, list[str]]
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            continue
+        values = tensor if tensor.dtype.itemsize > 1 else tensor.float()
+        if not bool(torch.isfinite(values).all()):
+            wrong["NaN or infinite values"].append(name)
+        elif name.endswith("running_var") and bool((values < 0).any()):
+            wrong["negative variances"].append(name)
+    for what, names in wrong.items():
+        if names:
+            shown = ", ".join(printable(name) for name in names[:3]) + (", …" if len(names) > 3 else "")
+            raise CheckpointError(
+                f"{path} has {what} in {len(names)} of {len(tensors)} tensors ({shown}): "
+                "its training diverged or the file is damaged; use another checkpoint"
+            )
+
+
+def classes_in(checkpoint: Checkpoint, network: nn.Module) -> int | None:
+    """Number of classes of a checkpoint: rows of the weight it has for the network's last linear layer.
+
+    The last convolution counts where a network ends in one (SqueezeNet). None where it cannot be told.
+    """
+    kinds = (nn.Linear, nn.Conv2d)
+    heads = [name for name, module in network.named_modules() if isinstance(module, kinds)]
+    if not heads:
+        return None
+    prefix = keys.wrapper(list(network.state_dict()))
+    weight = checkpoint.tensors.get(f"{heads[-1]}.weight"[len(prefix) :])
+    return int(weight.shape[0]) if weight is not None and weight.ndim >= 2 else None
+
+
+# -- writing ------------------------------------------------------------------------------------------------
+
+
+def write(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    *,
+    extras: Mapping[str, object],
+    metadata: Mapping[str, str],
+    container: str = "state_dict",
+) -> None:
+    """Write a checkpoint, .safetensors or torch.save format by suffix, complete or not at all.
+
+    In torch.save format the tensors lie under `container` (bare for ""), `extras` beside it, `metadata` under
+    "lnbench". Safetensors holds tensors and text only: numbers and text among the extras go into its header.
+    Extras that cannot be written, or would need more than `weights_only=True` to read, are left out.
+    Raises CheckpointError.
+    """
+    path = Path(path)
+    if path.suffix not in SUFFIXES:
+        raise CheckpointError(f"{path}: weights are written as one of {', '.join(SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise CheckpointError(f"{path} cannot be written: there is no folder {path.parent}")
+    # A copy of each: tied weights become independent, and a view does not drag its whole storage along.
+    own = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        if path.suffix == ".safetensors":
+            texts = {k: v for k, v in extras.items() if isinstance(v, str | int | float | None)}
+            header = {**metadata, **({EXTRAS_ENTRY: json.dumps(texts)} if texts else {})}
+            safetensors.torch.save_file(own, partial, header)
+        else:
+            body: dict[str, object] = dict(own)
+            for name in reversed(container.split("/") if container else []):
+                body = {name: body}
+            kept = {k: v for k, v in extras.items() if is_plain(v)}
+            with partial.open("wb") as file:
+                torch.save({**kept, **body, **({OWN_ENTRY: dict(metadata)} if metadata else {})}, file)
+        partial.replace(path)
+    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be written: {reason(error)}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def is_plain(value: object) -> bool:
+    """Whether torch.load(weights_only=True) takes the value back; huge ones are left alone too."""
+    pending = [value]
+    seen = 0
+    while pending:
+        item = pending.pop()
+        seen += 1
+        if isinstance(item, dict):
+            pending += [*dict.keys(item), *dict.values(item)]
+        elif type(item) in (list, tuple):
+            pending += item  # type: ignore[arg-type]
+        elif type(item) not in (str, int, float, bool, type(None), Tensor, nn.Parameter):
+            return False
+        if seen + len(pending) > 1_000_000:
+            return False
+    return True

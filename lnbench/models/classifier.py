@@ -1,0 +1,110 @@
+"""A network with everything between 8-bit pixels and logits: normalization, precision, memory format."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lnbench.errors import ModelError
+from lnbench.types import Normalization
+
+Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Classifier:
+    """Owns a network for evaluation: eval mode, no gradients, moved to `device` and cast in place.
+
+    Under bf16 and fp16, layers with running statistics keep their parameters and buffers in float32, because
+    eight bits of mantissa would move every stored variance by up to 0.4 %; they take and return the reduced
+    type. `channels_last` lays pixels and weights out as (B, H, W, C) in memory, which convolutions like.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        normalization: Normalization,
+        *,
+        device: torch.device | str = "cpu",
+        precision: Precision = "fp32",
+        channels_last: bool = True,
+    ) -> None:
+        self.device = torch.device(device)
+        self.precision = precision
+        self.dtype = DTYPES[precision]
+        self.format = torch.channels_last if channels_last else torch.contiguous_format
+        self.network = network.eval().requires_grad_(False).to(self.device)
+        cast(self.network, self.dtype)
+        if channels_last:
+            self.network.to(memory_format=torch.channels_last)
+        self._normalize_by(normalization)
+
+    def renormalized(self, normalization: Normalization) -> Classifier:
+        """The same network, not a copy of it, behind another input normalization."""
+        other = copy.copy(self)
+        other._normalize_by(normalization)
+        return other
+
+    def _normalize_by(self, normalization: Normalization) -> None:
+        mean = torch.tensor(normalization.mean, dtype=torch.float64)
+        std = torch.tensor(normalization.std, dtype=torch.float64)
+        # (x/255 - mean) / std = x · 1/(255 std) + (-mean/std)
+        self.scale = (1 / (255 * std)).float().view(1, 3, 1, 1).to(self.device)
+        self.offset = (-mean / std).float().view(1, 3, 1, 1).to(self.device)
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """uint8 (B, 3, H, W), on the classifier's device or not → float32 (B, classes).
+
+        Inference mode is the caller's. Raises ModelError when the network returns anything but (B, classes).
+        """
+        x = pixels.to(self.device, torch.float32, memory_format=self.format)  # (B, 3, H, W)
+        x = torch.addcmul(self.offset, x, self.scale).to(self.dtype)
+        out = self.network(x)
+        if not isinstance(out, Tensor) or out.ndim != 2 or out.shape[0] != pixels.shape[0]:
+            got = f"shape {tuple(out.shape)}" if isinstance(out, Tensor) else f"a {type(out).__name__}"
+            raise ModelError(
+                f"{type(self.network).__name__} returns {got} for {pixels.shape[0]} images: "
+                "a classifier returns one row of class scores for each image"
+            )
+        return out.float()
+
+    @torch.inference_mode()
+    def classes(self, height: int, width: int) -> int:
+        """Number of classes, counted on one black image of the size that will be evaluated.
+
+        Raises ModelError when the network cannot take that size.
+        """
+        try:
+            black = torch.zeros(1, 3, height, width, dtype=torch.uint8, device=self.device)
+            return self.logits(black).shape[1]
+        except (RuntimeError, ValueError, AssertionError) as error:
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ModelError(
+                f"{type(self.network).__name__} cannot take {height}×{width} images ({first[:160]}): "
+                "give --resize and --crop"
+            ) from None
+
+
+def cast(network: nn.Module, dtype: torch.dtype) -> None:
+    """Cast floating weights in place, except those of layers with running statistics."""
+    if dtype == torch.float32:
+        network.float()
+        return
+    for module in network.modules():
+        if "running_var" in module._buffers:
+            module.float()
+            # torch's fused batch_norm returns its input's type; layers in plain arithmetic would promote it.
+            if not isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.register_forward_hook(back_to_input_type)
+            continue
+        for tensors in (module._parameters, module._buffers):
+            for tensor in tensors.values():
+                if tensor is not None and tensor.is_floating_point():
+                    tensor.data = tensor.data.to(dtype)
+
+
+def back_to_input_type(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+    return output.to(inputs[0].dtype)

@@ -1,0 +1,316 @@
+"""From a model specification to a network, its geometry and its input normalization."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import inspect
+import json
+import math
+import re
+import socket
+import sys
+import traceback
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+from urllib.parse import urlsplit
+
+import torch
+from torch import nn
+
+from lnbench.errors import CheckpointError, ModelError, UsageError, unknown
+from lnbench.models import checkpoint
+from lnbench.models.catalog import ModelSpec, listing, parse
+from lnbench.models.cifar import cifar_network
+from lnbench.models.sniff import printable
+from lnbench.types import Geometry, Interpolation, Normalization
+
+__all__ = ["Built", "ModelSpec", "build", "listing", "packaged_weights", "parse"]
+
+PROBE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Built:
+    """A network and how its makers feed it.
+
+    `classes` is None where only running it can tell; `source` is one line: where the weights came from.
+    """
+
+    network: nn.Module
+    geometry: Geometry
+    normalization: Normalization
+    classes: int | None
+    source: str
+
+
+def build(spec: ModelSpec, *, classes: int | None, pretrained: bool) -> Built:
+    """Build the network of a specification.
+
+    `pretrained` loads the weights its makers published, from the local cache or the network; False leaves
+    fresh ones for a checkpoint of the user's, whose number of classes `classes` sizes the head. For the demo
+    the caller fits `packaged_weights`. Raises UsageError for unknown names, ModelError for networks that
+    cannot be built, CheckpointError for weights that cannot be had.
+    """
+    return BUILDERS[spec.kind](spec, classes, pretrained)
+
+
+def packaged_weights(spec: ModelSpec) -> Path | None:
+    """The weights file that ships with lnbench for this network, to be fitted by the caller; else None."""
+    if spec.kind != "demo":
+        return None
+    return Path(__file__).parent / "weights" / f"demo-{spec.name}.safetensors"
+
+
+# -- ours ---------------------------------------------------------------------------------------------------
+
+
+def build_cifar(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built:
+    if pretrained:
+        raise UsageError(f"--model {spec} has no published weights of its own: give --weights FILE")
+    classes = classes or 10
+    # The widely shared CIFAR-10 checkpoints of these networks were trained with ImageNet's mean and std.
+    network = cifar_network(spec.name, classes)
+    return Built(network, Geometry(resize=32, crop=32), Normalization(), classes, "fresh weights")
+
+
+def build_demo(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built:
+    from lnbench.models.demo import demo_network
+
+    path = packaged_weights(spec)
+    assert path is not None
+    metadata = checkpoint.read(path).metadata
+    own = json.loads(metadata["classes"])
+    normalization = Normalization(tuple(json.loads(metadata["mean"])), tuple(json.loads(metadata["std"])))
+    count = classes or len(own)
+    geometry = Geometry(resize=64, crop=64)
+    return Built(demo_network(count), geometry, normalization, count, f"packaged {path.name}")
+
+
+# -- a file of the user's -----------------------------------------------------------------------------------
+
+
+def build_file(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built:
+    path = Path(spec.name)
+    factory = getattr(load_module(path), str(spec.variant), None)
+    if not callable(factory):
+        raise ModelError(f"{path} has no function '{spec.variant}' that builds a network")
+    with running(path, f"{spec.variant}()"):
+        names = list(inspect.signature(factory).parameters)
+        head = next((name for name in ("num_classes", "classes") if name in names), None)
+        network = factory(**({head: classes} if head and classes else {}))
+    if not isinstance(network, nn.Module):
+        raise ModelError(f"{spec} returned a {type(network).__name__}, not a torch.nn.Module")
+    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in network.parameters()):
+        raise ModelError(f"{spec} has lazy layers without a shape: run it once inside {spec.variant}()")
+    return Built(network, Geometry(), Normalization(), None, f"as {spec} built it")
+
+
+def load_module(path: Path) -> Any:
+    if not path.is_file():
+        raise ModelError(f"{path} cannot be read: there is no such file")
+    location = importlib.util.spec_from_file_location(f"lnbench_user_{path.stem}", path)
+    if location is None or location.loader is None:
+        raise ModelError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(location)
+    # Dataclasses and pickle look a class's module up here; and its neighbours are importable, as in a script.
+    sys.modules[module.__name__] = module
+    sys.path.insert(0, str(path.resolve().parent))
+    with running(path, "it"):
+        location.loader.exec_module(module)
+    return module
+
+
+@contextlib.contextmanager
+def running(path: Path, what: str) -> Iterator[None]:
+    """Turn whatever a user's code raises into one line with the line of their file that did it."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+        line = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else (lines or [None])[-1]
+        where = f"{path}, line {line}" if line else str(path)
+        text = printable((str(error).strip().splitlines() or [""])[0], 160)
+        raise ModelError(f"{where}: {what} raised {type(error).__name__}: {text}") from None
+
+
+# -- torchvision --------------------------------------------------------------------------------------------
+
+
+def build_torchvision(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built:
+    import torchvision
+
+    names = torchvision.models.list_models(module=torchvision.models)
+    if spec.name not in names:
+        raise unknown("torchvision network", spec.name, names)
+    published = {weights.name: weights for weights in torchvision.models.get_model_weights(spec.name)}
+    variant = spec.variant or torchvision.models.get_model_weights(spec.name).DEFAULT.name
+    if variant not in published:
+        raise unknown(f"weights of {spec.name}", variant, published)
+    weights = published[variant]
+    own = len(weights.meta["categories"])
+    if pretrained and classes not in (None, own):
+        raise ModelError(f"{spec} has weights for {own} classes, not {classes}: give --weights FILE")
+    options: dict[str, Any] = {"num_classes": classes or own}
+    if spec.name in ("googlenet", "inception_v3"):
+        # Their published weights carry the auxiliary heads and expect inputs scaled the TensorFlow way.
+        options.update(init_weights=False, aux_logits=True, transform_input=pretrained)
+    network = torchvision.models.get_model(spec.name, weights=None, **options)
+    source = "fresh weights"
+    if pretrained:
+        path = fetch(weights.url, str(spec))
+        checkpoint.fit(network, checkpoint.read(path))
+        source = f"torchvision {spec.name} {variant} ({path.name})"
+    steps = weights.transforms()
+    geometry = Geometry(
+        side(steps.resize_size), side(steps.crop_size), interpolation(steps.interpolation.value)
+    )
+    normalization = Normalization(tuple(steps.mean), tuple(steps.std))
+    return Built(network, geometry, normalization, classes or own, source)
+
+
+def fetch(url: str, what: str) -> Path:
+    """The file behind `url` in torch's own cache, downloaded when it is not there yet."""
+    name = Path(urlsplit(url).path).name
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if path.is_file():
+        return path
+    digest = re.search(r"-([0-9a-f]{8,})\.", name)
+    try:
+        if not reachable(url):
+            raise OSError(f"no connection to {urlsplit(url).hostname}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), digest and digest[1], progress=sys.stderr.isatty())
+    except Exception as error:
+        raise not_to_be_had(what, path.parent, error) from None
+    return path
+
+
+def not_to_be_had(what: str, cache: object, error: BaseException) -> CheckpointError:
+    text = printable((str(error).strip().splitlines() or [type(error).__name__])[0], 120)
+    return CheckpointError(
+        f"{what}: its weights are not in {cache} and cannot be downloaded ({text}): "
+        "connect to the network once, or give --weights FILE"
+    )
+
+
+def reachable(url: str) -> bool:
+    """Whether a connection to the URL's host opens; true where a proxy would have to answer instead."""
+    if urllib.request.getproxies():
+        return True
+    parts = urlsplit(url)
+    try:
+        with socket.create_connection((parts.hostname or "", parts.port or 443), timeout=PROBE_SECONDS):
+            return True
+    except OSError:
+        return False
+
+
+def side(size: Any) -> int | tuple[int, int]:
+    """torchvision gives a side as [256] or 256, timm gives (height, width)."""
+    if isinstance(size, int):
+        return size
+    values = [int(value) for value in size]
+    return values[0] if len(set(values)) == 1 else (values[0], values[1])
+
+
+def interpolation(name: str) -> Interpolation:
+    if name not in get_args(Interpolation):
+        raise ModelError(
+            f"the network asks for '{name}' interpolation, which is not known: give --interpolation"
+        )
+    return name  # type: ignore[return-value]
+
+
+# -- timm ---------------------------------------------------------------------------------------------------
+
+
+def build_timm(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built:
+    timm = import_timm(spec)
+    name = spec.name if spec.kind == "timm" else str(spec)
+    if spec.kind == "timm":
+        check_timm_name(timm, spec.name)
+    with hub_unless_unreachable(pretrained or spec.kind == "hf-hub") as cache:
+        try:
+            network = timm.create_model(
+                name, pretrained=pretrained, **({"num_classes": classes} if classes else {})
+            )
+        except Exception as error:
+            if isinstance(error, OSError) or pretrained:
+                raise not_to_be_had(str(spec), cache, error) from None
+            text = printable((str(error).strip().splitlines() or [type(error).__name__])[0], 160)
+            raise ModelError(f"{spec} cannot be built: {text}") from None
+    geometry, normalization = timm_preprocessing(timm, network, spec)
+    config = network.pretrained_cfg
+    origin = config.get("hf_hub_id") or config.get("url") or config.get("file") or "its cache"
+    source = f"timm {name} ({origin})" if pretrained else "fresh weights"
+    return Built(network, geometry, normalization, int(network.num_classes), source)
+
+
+def import_timm(spec: ModelSpec) -> Any:
+    try:
+        import timm
+        import timm.data
+    except ImportError:
+        raise ModelError(f"--model {spec} needs timm: pip install 'lnbench[timm]'") from None
+    return timm
+
+
+def check_timm_name(timm: Any, name: str) -> None:
+    base = name.partition(".")[0]
+    if not timm.is_model(base):
+        raise unknown("timm network", base, timm.list_models())
+    if base != name and name not in (tagged := timm.list_models(f"{base}.*", pretrained=True)):
+        raise unknown(f"weights of timm's {base}", name, tagged)
+
+
+def timm_preprocessing(timm: Any, network: nn.Module, spec: ModelSpec) -> tuple[Geometry, Normalization]:
+    """Geometry and normalization from the weights' metadata, as timm's own validation script takes them.
+
+    timm gives the crop and the part of the resized picture it keeps (crop_pct):
+    resize = floor(crop / crop_pct), of the shorter side for `center`, of both sides for `squash`.
+    """
+    data = timm.data.resolve_data_config({}, model=network, use_test_size=True)
+    channels, height, width = data["input_size"]
+    if channels != 3 or len(data["mean"]) != 3 or len(data["std"]) != 3:
+        raise ModelError(f"{spec} takes {channels} channels: only RGB networks can be evaluated")
+    scaled = (math.floor(height / data["crop_pct"]), math.floor(width / data["crop_pct"]))
+    if data["crop_mode"] == "border":
+        raise ModelError(
+            f"{spec} pads its pictures, which is not supported: build it in a FILE.py:FACTORY, "
+            "with --resize and --crop of your choice"
+        )
+    # Unlike `center`, `squash` gives both sides, so that the aspect ratio is not kept.
+    resize = scaled if data["crop_mode"] == "squash" or scaled[0] != scaled[1] else scaled[0]
+    geometry = Geometry(resize, side((height, width)), interpolation(data["interpolation"]))
+    return geometry, Normalization(tuple(data["mean"]), tuple(data["std"]))
+
+
+@contextlib.contextmanager
+def hub_unless_unreachable(needed: bool) -> Iterator[str]:
+    """Yield the hub's cache folder; where the hub cannot be reached, let only the cache answer meanwhile.
+
+    Without this the hub's client tries again for most of a minute before it says so.
+    """
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or (needed and not reachable(constants.ENDPOINT))
+    try:
+        yield str(constants.HF_HUB_CACHE)
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+BUILDERS: dict[str, Callable[[ModelSpec, int | None, bool], Built]] = {
+    "torchvision": build_torchvision,
+    "timm": build_timm,
+    "hf-hub": build_timm,
+    "cifar": build_cifar,
+    "demo": build_demo,
+    "file": build_file,
+}
