@@ -49,11 +49,13 @@ class Classifier:
         return other
 
     def _normalize_by(self, normalization: Normalization) -> None:
-        mean = torch.tensor(normalization.mean, dtype=torch.float64)
-        std = torch.tensor(normalization.std, dtype=torch.float64)
-        # (x/255 - mean) / std = x · 1/(255 std) + (-mean/std)
-        self.scale = (1 / (255 * std)).float().view(1, 3, 1, 1).to(self.device)
-        self.offset = (-mean / std).float().view(1, 3, 1, 1).to(self.device)
+        self.scale, self.offset = (t.to(self.device) for t in multiply_add(normalization))
+
+    def renormalized(self, normalization: Normalization) -> Classifier:
+        """A classifier of the same network, not a copy, that normalizes its input otherwise."""
+        other = copy.copy(self)
+        other.scale, other.offset = (t.to(self.device) for t in multiply_add(normalization))
+        return other
 
     def logits(self, pixels: Tensor) -> Tensor:
         """uint8 (B, 3, H, W), on the classifier's device or not → float32 (B, classes).
@@ -86,6 +88,13 @@ class Classifier:
                 f"{type(self.network).__name__} cannot take {height}×{width} images ({first[:160]}): "
                 "give --resize and --crop"
             ) from None
+
+
+def multiply_add(normalization: Normalization) -> tuple[Tensor, Tensor]:
+    """(x/255 - mean) / std as x · scale + offset: two float32 tensors of shape (1, 3, 1, 1)."""
+    mean = torch.tensor(normalization.mean, dtype=torch.float64).view(1, 3, 1, 1)
+    std = torch.tensor(normalization.std, dtype=torch.float64).view(1, 3, 1, 1)
+    return (1 / (255 * std)).float(), (-mean / std).float()
 
 
 def cast(network: nn.Module, dtype: torch.dtype) -> None:

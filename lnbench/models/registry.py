@@ -118,7 +118,8 @@ def load_module(path: Path) -> Any:
     module = importlib.util.module_from_spec(location)
     # Dataclasses and pickle look a class's module up here; and its neighbours are importable, as in a script.
     sys.modules[module.__name__] = module
-    sys.path.insert(0, str(path.resolve().parent))
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.insert(0, folder)
     with running(path, "it"):
         location.loader.exec_module(module)
     return module
