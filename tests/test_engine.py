@@ -1,0 +1,153 @@
+"""The loop against a plain one: every image counted once, nothing depends on how the work is cut."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lnbench import config, engine, evaluation
+from lnbench.data.batches import shuffled
+from lnbench.norm.modes import Mode
+from lnbench.prepare import Subject
+from lnbench.types import CLEAN, Condition
+from tests.networks import normalized, pictures, trained, write_task
+
+MODES = ("fixed", "batch", "local", "blend:N=16", "adapt:n=16")
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
+    return write_task(tmp_path_factory.mktemp("task"))
+
+
+def prepared(task: tuple[str, str, str], **options: object) -> evaluation.Prepared:
+    model, weights, data = task
+    chosen = {"model": model, "weights": weights, "data": data, "corruptions": ["gaussian_noise"],
+              "severities": [5], "batch_size": 20, "modes": MODES, **options}  # fmt: skip
+    return evaluation.prepare_all([config.resolve(config.load_preset("core"), chosen)])
+
+
+def results(ready: evaluation.Prepared) -> dict[tuple[int, str, Condition], engine.Result]:
+    return {
+        (number, str(result.mode), condition): result
+        for condition, found in engine.run(ready.subjects, ready.images, lambda s, m, c: False)
+        for number, (_, cells) in enumerate(found)
+        for result in cells
+    }
+
+
+def test_fixed_equals_the_untouched_network_image_by_image(task: tuple[str, str, str]) -> None:
+    got = results(prepared(task))[0, "fixed", CLEAN]
+    pixels, labels = pictures()
+    network = trained()
+    with torch.no_grad():
+        logits = torch.cat(
+            [network(normalized(torch.from_numpy(p.transpose(2, 0, 1).copy())[None])) for p in pixels]
+        )
+    assert np.array_equal(got.correct, (logits.argmax(1).numpy() == labels))
+    nll = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels)).item()
+    # float32 convolutions of one image and of a chunk may add in another order.
+    assert got.scores.nll == pytest.approx(nll, abs=1e-4)
+
+
+def test_batch_takes_whole_batches_along_the_order_and_counts_each_image_once(
+    task: tuple[str, str, str],
+) -> None:
+    """90 images in batches of 20: the last is completed with the first ten of the order."""
+    got = results(prepared(task))[0, "batch", CLEAN]
+    assert got.scores.images == 90
+    pixels, labels = pictures()
+    ready = prepared(task)
+    order = engine.Stream(
+        ready.images.clean, CLEAN, ready.subjects[0].config, torch.device("cpu"), corrupted=False
+    ).order
+    network = trained()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.train().track_running_stats = False
+            module.running_mean = module.running_var = None
+    right = np.zeros(90, dtype=bool)
+    for start in range(0, 90, 20):
+        new = order[start : start + 20]
+        batch = np.concatenate([new, order[: 20 - len(new)]])
+        with torch.no_grad():
+            logits = network(normalized(torch.from_numpy(pixels[batch].transpose(0, 3, 1, 2).copy())))
+        right[new] = logits.argmax(1).numpy()[: len(new)] == labels[new]
+    assert np.array_equal(got.correct, right)
+
+
+@pytest.mark.parametrize("batch_size", [7, 64, 90])
+def test_the_batch_size_changes_nothing_where_the_batch_is_not_part_of_the_answer(
+    task: tuple[str, str, str], batch_size: int
+) -> None:
+    usual, other = results(prepared(task)), results(prepared(task, batch_size=batch_size))
+    for key, result in usual.items():
+        if key[1] != "batch":
+            assert np.array_equal(result.correct, other[key].correct), key
+            assert result.scores == other[key].scores, key
+
+
+def test_several_subjects_get_what_each_gets_alone(task: tuple[str, str, str], tmp_path: Path) -> None:
+    model, weights, data = task
+    base = {"model": model, "data": data, "corruptions": ["contrast"], "severities": [5], "batch_size": 20}
+    runs = [
+        config.resolve(config.load_preset("core"), {**base, "weights": weights, "modes": modes})
+        for modes in (["fixed", "batch"], ["adapt:n=8", "adapt:n=16", "batch"])
+    ]
+    both = results(evaluation.prepare_all(runs))
+    for number, run in enumerate(runs):
+        alone = results(evaluation.prepare_all([run]))
+        for (_, mode, condition), result in alone.items():
+            assert np.array_equal(result.correct, both[number, mode, condition].correct)
+            assert result.scores == both[number, mode, condition].scores
+
+
+def test_no_weight_and_no_buffer_changes(task: tuple[str, str, str]) -> None:
+    ready = prepared(task)
+
+    def digest() -> str:
+        state = ready.subjects[0].classifier.network.state_dict()
+        parts = (name.encode() + value.numpy().tobytes() for name, value in state.items())
+        return hashlib.sha256(b"".join(parts)).hexdigest()
+
+    before = digest()
+    results(ready)
+    assert digest() == before
+
+
+def test_finished_cells_are_skipped_and_the_others_are_the_same(task: tuple[str, str, str]) -> None:
+    ready = prepared(task)
+    whole = results(ready)
+
+    def finished(subject: Subject, mode: Mode, condition: Condition) -> bool:
+        return condition == CLEAN or mode.kind in ("fixed", "batch")
+
+    rest = {
+        (str(result.mode), condition): result
+        for condition, found in engine.run(ready.subjects, ready.images, finished)
+        for _, cells in found
+        for result in cells
+    }
+    assert set(rest) == {(m, Condition("gaussian_noise", 5)) for m in ("local", "blend:N=16", "adapt:n=16")}
+    for (mode, condition), result in rest.items():
+        assert np.array_equal(result.correct, whole[0, mode, condition].correct)
+
+
+def test_adapt_uses_the_statistics_of_its_n_images(task: tuple[str, str, str]) -> None:
+    """With n equal to the whole set and one batch, adapt and batch are the same computation."""
+    got = results(prepared(task, modes=["adapt:n=90", "batch"], batch_size=90))
+    for condition in (CLEAN, Condition("gaussian_noise", 5)):
+        adapt, batch = got[0, "adapt:n=90", condition], got[0, "batch", condition]
+        assert np.array_equal(adapt.correct, batch.correct)
+
+
+def test_progress_counts_images(task: tuple[str, str, str]) -> None:
+    ready = prepared(task, modes=["fixed"])
+    heard: list[engine.Progress] = []
+    list(engine.run(ready.subjects, ready.images, lambda s, m, c: False, heard.append))
+    assert [p.images for p in heard if p.condition == CLEAN] == [50, 90]
+    assert all(p.total == 90 for p in heard)
