@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from lnbench.errors import CheckpointError, ModelError
 from lnbench.norm.layer import Stored, describe, norm_layers
 from lnbench.norm.localnorm import LocalNorm2d
+from lnbench.norm.modes import Mode
 from lnbench.norm.stats import mean_over_groups
+from lnbench.norm.swap import attach
 
 
 def convert_localnorm(module: nn.Module, groups: int) -> nn.Module:
@@ -83,6 +85,39 @@ def average_groups(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     local = {name.removesuffix("weight") for name in _local_weights(tensors)}
     grouped = {f"{prefix}{part}" for prefix in local for part in ("weight", "bias")}
     return {name: mean_over_groups(value) if name in grouped else value for name, value in tensors.items()}
+
+
+def verify_conversion(original: nn.Module, converted: nn.Module, inputs: Tensor) -> float:
+    """Check a conversion that has not been trained yet, and return the largest difference of outputs.
+
+    The converted network cuts `inputs` (B, 3, H, W), B a multiple of K, into K groups; the original sees
+    each group as a batch of its own (ghost batches) in mode `batch`. Layers that were not converted keep
+    their stored statistics in both. What remains is rounding. Both networks are left as they were.
+    """
+    training = [
+        (module, module.training) for network in (original, converted) for module in network.modules()
+    ]
+    for module, _ in training:
+        module.training = False  # no dropout
+    before, after = attach(original), attach(converted)
+    groups = after.groups
+    try:
+        if kept := set(after.names) - set(after.local_names):
+            before.detach(*kept)
+            after.detach(*kept)
+        before.use(Mode("batch"))
+        after.use(Mode("batch"))
+        with torch.inference_mode():
+            whole = converted(inputs)
+            ghosts = [original(inputs[group::groups]) for group in range(groups)]
+            return max(
+                float((whole[group::groups] - ghost).abs().max()) for group, ghost in enumerate(ghosts)
+            )
+    finally:
+        before.detach()
+        after.detach()
+        for module, was in training:
+            module.training = was
 
 
 def _local_weights(tensors: Mapping[str, Tensor]) -> list[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 
 import torch
 from torch import Tensor, nn
 
-from lnbench.norm.stats import image_statistics, mean_over_groups, normalize, normalize_by_groups, precise
+from lnbench.norm.grouped import normalize_by_groups
+from lnbench.norm.stats import image_statistics, mean_over_groups, normalize, precise
 
 ONE_VALUE = (
     "a normalization layer sees a single value per channel (1x1 maps, one image), so its variance is 0 and"
@@ -108,9 +108,9 @@ class LocalNorm2d(nn.Module):
             )
         weight, bias = precise(self.weight), precise(self.bias)
         _warn_of_one_value(x, groups)
-        mean, var = torch.zeros_like(weight).flatten().detach(), torch.zeros_like(weight).flatten().detach()
+        mean, var = weight.detach().new_zeros(2, weight.numel())  # (K·C,), (K·C,)
         y = normalize_by_groups(x, weight, bias, self.eps, track=(mean, var))
-        self._track(mean.view(groups, -1), var.view(groups, -1), images * math.prod(x.shape[2:]))
+        self._track(mean.view(groups, -1), var.view(groups, -1), x.numel() // self.num_features)
         return y
 
     def _eval_forward(self, x: Tensor) -> Tensor:
@@ -120,10 +120,15 @@ class LocalNorm2d(nn.Module):
 
     @torch.no_grad()
     def _track(self, mean: Tensor, var: Tensor, values: int) -> None:
-        """Move the stored statistics by those of the whole batch of `values` values per channel."""
+        """Move the stored statistics by those of the whole batch of `values` values per channel.
+
+        `mean`, `var`: (K, C), the groups' means and unbiased variances.
+        """
         self.num_batches_tracked.add_(1)
+        each = values // self.groups
         whole = mean.mean(0)  # (C,)
-        spread = var.mean(0) + (mean - whole).square().mean(0)  # law of total variance (C,)
+        # Law of total variance: the mean of the groups' biased variances, and the variance of their means.
+        spread = var.mean(0) * ((each - 1) / each) + (mean - whole).square().mean(0)  # (C,)
         unbiased = spread * (values / max(values - 1, 1))
         # A tensor as weight: a cumulative average then needs no number on the host.
         rate = 1 / self.num_batches_tracked if self.momentum is None else self.momentum

@@ -25,6 +25,11 @@ def batch_statistics(x: Tensor, groups: int = 1) -> Statistics:
     return mean.view(groups, -1), var.view(groups, -1)
 
 
+def group_view(x: Tensor, groups: int) -> Tensor:
+    """View (B, C, ...) as (B/K, K·C, ...): image i's channels become those of group i mod K."""
+    return x if groups == 1 else x.reshape(x.shape[0] // groups, groups * x.shape[1], *x.shape[2:])
+
+
 def blend(stored: Statistics, target: Statistics, N: float, n: int) -> Statistics:
     """Mix statistics: N/(N+n)·stored + n/(N+n)·target, mean and variance each by itself.
 
@@ -48,43 +53,6 @@ def normalize(x: Tensor, statistics: Statistics, weight: Tensor, bias: Tensor, e
     shift = bias - mean * scale
     # One multiplication and one addition of x; the in-place sum needs no second buffer.
     return (x * per_channel(scale, x.ndim)).add_(per_channel(shift, x.ndim)).to(x.dtype)
-
-
-def normalize_by_groups(
-    x: Tensor, weight: Tensor, bias: Tensor, eps: float, track: Statistics | None = None
-) -> Tensor:
-    """Normalize each of K groups by its own statistics, weight and bias: one fused call.
-
-    Args:
-        x: (B, C, ...), B a multiple of K; image i belongs to group i mod K.
-        weight, bias: (K, C), float32 for 16-bit inputs.
-        track: two tensors (K·C,) that are overwritten with each group's mean and biased variance.
-
-    Returns the result (B, C, ...) in the memory format of `x`, which carries the gradient.
-    """
-    view = group_view(x, weight.shape[0])
-    weight, bias = weight.reshape(-1), bias.reshape(-1)  # (K·C,)
-    values = view.numel() // view.shape[1]
-    if values == 1:
-        if track is not None:
-            track[0].copy_(view.detach().flatten())
-            track[1].zero_()
-        # batch_norm refuses this; the products keep every tensor in the gradient's graph.
-        y = (view - view) * per_channel(weight, x.ndim) + per_channel(bias, x.ndim)
-        return y.to(x.dtype).reshape(x.shape)
-    mean, var = track or (None, None)
-    # With momentum 1 the kernel leaves its means and unbiased variances there: no second pass over x.
-    y = F.batch_norm(view, mean, var, weight, bias, True, 1.0, eps).reshape(x.shape)
-    if track is not None:
-        track[1].mul_((values - 1) / values)
-    if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
-        y = y.contiguous(memory_format=torch.channels_last)
-    return y
-
-
-def group_view(x: Tensor, groups: int) -> Tensor:
-    """View (B, C, ...) as (B/K, K·C, ...): image i's channels become those of group i mod K."""
-    return x if groups == 1 else x.reshape(x.shape[0] // groups, groups * x.shape[1], *x.shape[2:])
 
 
 def per_channel(values: Tensor, ndim: int) -> Tensor:

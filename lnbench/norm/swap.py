@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lnbench.errors import ModelError, UsageError
+from lnbench.norm.grouped import normalize_by_groups
 from lnbench.norm.layer import Stored, describe, norm_layers
 from lnbench.norm.localnorm import ONE_VALUE
 from lnbench.norm.modes import FIXED, Mode
@@ -23,7 +24,6 @@ from lnbench.norm.stats import (
     image_statistics,
     mean_over_groups,
     normalize,
-    normalize_by_groups,
     precise,
 )
 
@@ -148,6 +148,11 @@ class NormLayers:
     def names(self) -> tuple[str, ...]:
         return tuple(layer.name for layer in self.layers)
 
+    @property
+    def local_names(self) -> tuple[str, ...]:
+        """Those of the layers that are LocalNorm."""
+        return tuple(layer.name for layer in self.layers if layer.stored.is_local)
+
     def __len__(self) -> int:
         return len(self.layers)
 
@@ -202,9 +207,11 @@ class NormLayers:
                 layer.observed = None
         return seen
 
-    def detach(self) -> None:
-        """Put the original layers back."""
-        _replace(self.network, {id(layer): layer.layer for layer in self.layers})
+    def detach(self, *names: str) -> None:
+        """Put the original layers back: those named, or all."""
+        gone = [layer for layer in self.layers if not names or layer.name in names]
+        _replace(self.network, {id(layer): layer.layer for layer in gone})
+        self.layers = tuple(layer for layer in self.layers if layer not in gone)
 
 
 def attach(network: nn.Module) -> NormLayers:
