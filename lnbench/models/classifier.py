@@ -51,12 +51,6 @@ class Classifier:
     def _normalize_by(self, normalization: Normalization) -> None:
         self.scale, self.offset = (t.to(self.device) for t in multiply_add(normalization))
 
-    def renormalized(self, normalization: Normalization) -> Classifier:
-        """A classifier of the same network, not a copy, that normalizes its input otherwise."""
-        other = copy.copy(self)
-        other.scale, other.offset = (t.to(self.device) for t in multiply_add(normalization))
-        return other
-
     def logits(self, pixels: Tensor) -> Tensor:
         """uint8 (B, 3, H, W), on the classifier's device or not → float32 (B, classes).
 
