@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -30,11 +30,11 @@ def normalize_by_groups(
     if values == 1:
         return _one_value(x, weight, bias, track)
     if channels_last and x.is_cpu and weight.shape[0] > 1 and not x.is_contiguous():
-        y, mean, var = _ChannelsLast.apply(x, weight, bias, eps)  # type: ignore[no-untyped-call]
+        y, mean, var = _ChannelsLast.apply(x, weight, bias, eps)
         if track is not None:
             track[0].copy_(mean.flatten())
             track[1].copy_(var.flatten()).mul_(values / (values - 1))
-        return y
+        return cast(Tensor, y)
     mean, var = track or (None, None)
     # With momentum 1 the kernel leaves its means and unbiased variances there: no second pass over x.
     view = group_view(x, weight.shape[0])  # (B/K, K·C, ...)

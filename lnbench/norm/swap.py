@@ -223,7 +223,10 @@ def attach(network: nn.Module) -> NormLayers:
     Raises:
         ModelError: a norm layer that is not understood, LocalNorm layers with different K, or a network
             that is itself a single norm layer.
+        ValueError: the network has modes already.
     """
+    if any(isinstance(module, NormLayer) for module in network.modules()):
+        raise ValueError("the network's norm layers have modes already: detach() the first NormLayers")
     found = list(norm_layers(network))
     if any(layer is network for _, layer in found):
         raise ModelError("the network is a single normalization layer; modes need a network around it")
