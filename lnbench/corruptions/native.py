@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import torch
 
-from lnbench.corruptions import blur, color, jpeg, noise  # noqa: F401  importing a family registers its kernels
-from lnbench.corruptions.registry import KERNELS, find
+from lnbench.corruptions import (  # noqa: F401  importing a family registers its kernels
+    blur,
+    color,
+    jpeg,
+    noise,
+    pixelate,
+)
+from lnbench.corruptions.registry import GROUP, KERNELS, find
 from lnbench.corruptions.rng import Key
 from lnbench.corruptions.tables import MIN_SIDE, NAMES
 from lnbench.errors import DataError
 from lnbench.types import CLEAN_NAME
-
-# Elements a group of images may have on a CPU for its intermediate float planes to stay in the
-# second-level cache of one core; measured best between 2^16 and 2^18 on 1 MiB.
-_GROUP_ELEMENTS = 160_000
 
 
 def available() -> tuple[str, ...]:
@@ -41,7 +43,7 @@ def corrupt(
         )
     kernel = find(corruption)
     key = key.stream(corruption).stream(f"{severity:g}")
-    size = _group_size(pixels)
+    size = _group_size(pixels, GROUP[corruption])
     if size >= len(pixels):
         return kernel(pixels, parameters, key)
     out = torch.empty_like(pixels, memory_format=torch.contiguous_format)
@@ -51,8 +53,8 @@ def corrupt(
     return out
 
 
-def _group_size(pixels: torch.Tensor) -> int:
-    """Images to work on at once: all on an accelerator, as many as the cache holds on a CPU."""
-    if pixels.device.type != "cpu":
-        return len(pixels)
-    return max(1, _GROUP_ELEMENTS * torch.get_num_threads() // pixels[0].numel()) if len(pixels) else 1
+def _group_size(pixels: torch.Tensor, elements: int) -> int:
+    """Images to work on at once: all on an accelerator, as many as the caches hold on a CPU."""
+    if pixels.device.type != "cpu" or not len(pixels):
+        return max(1, len(pixels))
+    return max(1, elements * torch.get_num_threads() // pixels[0].numel())
