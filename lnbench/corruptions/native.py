@@ -41,6 +41,7 @@ def corrupt(
         raise DataError(
             f"images of {height}×{width} pixels: corruptions need at least {MIN_SIDE} on each side"
         )
+    pixels = pixels.contiguous()
     kernel = find(corruption)
     key = key.stream(corruption).stream(f"{severity:g}")
     size = _group_size(pixels, GROUP[corruption])
