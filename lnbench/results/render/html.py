@@ -1,14 +1,43 @@
-"""The report page: one self-contained file."""
+"""The report page: one self-contained file, no script, nothing fetched."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from jinja2 import Environment, PackageLoader
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
+from lnbench.results.breakdown import (
+    ClassLoss,
+    Curve,
+    Reliability,
+    calibration,
+    class_losses,
+    curves,
+    series_names,
+    shifts,
+)
 from lnbench.results.correct import Correct
+from lnbench.results.render.markdown import facts, surroundings
+from lnbench.results.render.plots import legend_plot, reliability_plot, severity_plot
 from lnbench.results.schema import Record
-from lnbench.results.tables import pivot
+from lnbench.results.tables import MARK, half_width, percent, pivot
+
+CLASSES_SHOWN = 20  # of each mode; the rest is in correct.npz
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A picture, what it shows in words, and the numbers behind it."""
+
+    title: str
+    svg: Markup
+    alt: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
 
 
 def to_html(
@@ -18,6 +47,125 @@ def to_html(
     labels: Sequence[str] = (),
     sheet: bytes | None = None,
 ) -> str:
-    """The whole report as one HTML text without references to anything outside it."""
-    pages = Environment(loader=PackageLoader("lnbench.results.render"), autoescape=True, trim_blocks=True)
-    return pages.get_template("report.html").render(grid=pivot(records, labels), records=records)
+    """The whole report as one HTML text without references to anything outside it.
+
+    `correct`: the evidence of each record, for losses by class; `sheet`: a PNG of the corruptions.
+    """
+    pages = Environment(
+        loader=PackageLoader("lnbench.results.render"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    pages.filters |= {"percent": percent, "half_width": half_width, "shade": shade}
+    context: dict[str, Any] = {
+        "grid": pivot(records, labels),
+        "mark": MARK,
+        "title": labels[0] if len(labels) == 1 else records[0].model.spec,
+        "legend": [
+            (name, Markup(legend_plot(number, f"k{number}")))
+            for number, (_, _, name) in enumerate(series_names(records, labels))
+        ],
+        "severities": list(_severity_plots(records, labels)),
+        "reliability": list(_reliability_plots(records, labels)),
+        "calibration": list(_calibration_rows(records, labels)),
+        "classes": list(_class_tables(records, correct, labels)),
+        "classes_shown": CLASSES_SHOWN,
+        "shifts": list(_shift_tables(records, labels)),
+        "sheet": base64.b64encode(sheet).decode("ascii") if sheet else None,
+        "runs": [
+            {
+                "label": labels[number] if labels else "",
+                "facts": [(name, value) for name, value in facts(record) if value],
+                "surroundings": surroundings(record),
+                "deviations": record.deviations,
+                "skipped": record.data.skipped[:50],
+            }
+            for number, record in enumerate(records)
+        ],
+    }
+    return pages.get_template("report.html").render(context)
+
+
+def shade(value: float | None, top: float = 1.0) -> str:
+    """How strongly a cell is coloured, 0–100, from a fraction of `top`."""
+    return "0" if value is None else f"{100 * min(1.0, max(0.0, value / top)):.0f}"
+
+
+def _severity_plots(records: Sequence[Record], labels: Sequence[str]) -> Iterator[Plot]:
+    for number, (corruption, lines) in enumerate(curves(records, labels).items()):
+        severities = sorted({severity for line in lines for severity, _ in line.points})
+        head = ("severity", *("clean" if s == 0 else f"{s:g}" for s in severities))
+        rows = [(line.name, *(percent(dict(line.points).get(s)) for s in severities)) for line in lines]
+        svg = Markup(severity_plot(lines, f"c{number}"))
+        yield Plot(corruption, svg, _fall(corruption, lines), head, tuple(rows))
+
+
+def _fall(corruption: str, lines: Sequence[Curve]) -> str:
+    """A severity plot in words."""
+    parts = [
+        f"{line.name} goes from {percent(line.points[0][1], 1)} to {percent(line.points[-1][1], 1)} percent"
+        for line in lines
+        if line.points
+    ]
+    return f"Top-1 accuracy against severity under {corruption}: {'; '.join(parts)}."
+
+
+def _reliability_plots(records: Sequence[Record], labels: Sequence[str]) -> Iterator[Plot]:
+    for number, (title, clean) in enumerate((("clean images", True), ("corrupted images", False))):
+        entries = calibration(records, labels, clean=clean)
+        if not any(entry.bins for entry in entries):
+            continue
+        rows = [
+            (entry.name, f"{images}", percent(confidence), percent(accuracy))
+            for entry in entries
+            for images, confidence, accuracy in entry.bins
+        ]
+        svg = Markup(reliability_plot(entries, f"r{number}"))
+        alt = f"Accuracy against confidence on {title}: {'; '.join(_gap(entry) for entry in entries)}."
+        yield Plot(title, svg, alt, ("mode", "images", "confidence %", "accuracy %"), tuple(rows))
+
+
+def _gap(entry: Reliability) -> str:
+    images = sum(n for n, _, _ in entry.bins)
+    if not images:
+        return f"{entry.name} has no data"
+    excess = sum(n * (confidence - accuracy) for n, confidence, accuracy in entry.bins) / images
+    word = "over" if excess > 0 else "under"
+    return f"{entry.name} is {word}confident by {100 * abs(excess):.1f} points on average"
+
+
+def _calibration_rows(records: Sequence[Record], labels: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Name, then ECE (%) and NLL on clean and on corrupted images."""
+    pairs = zip(
+        calibration(records, labels, clean=True), calibration(records, labels, clean=False), strict=True
+    )
+    for clean, corrupted in pairs:
+        nlls = ("–" if entry.nll is None else f"{entry.nll:.3f}" for entry in (clean, corrupted))
+        first, second = nlls
+        yield clean.name, percent(clean.ece), percent(corrupted.ece), first, second
+
+
+def _class_tables(
+    records: Sequence[Record], correct: Sequence[Correct | None], labels: Sequence[str]
+) -> Iterator[tuple[str, list[ClassLoss], int]]:
+    """(name, the classes that lose most, number of classes) of each mode."""
+    names = iter(series_names(records, labels))
+    for record, evidence in zip(records, correct, strict=True):
+        for mode in record.suite.modes:
+            _, _, name = next(names)
+            losses = class_losses(record, evidence, mode) if evidence is not None else []
+            if losses:
+                yield name, losses[:CLASSES_SHOWN], len(losses)
+
+
+def _shift_tables(
+    records: Sequence[Record], labels: Sequence[str]
+) -> Iterator[tuple[str, list[str], dict[str, list[float | None]], float]]:
+    """(run, conditions, distances by layer, largest distance) of each run that was diagnosed."""
+    for number, record in enumerate(records):
+        conditions, table = shifts(record)
+        known = [value for row in table.values() for value in row if value is not None]
+        if known:
+            yield (labels[number] if labels else ""), conditions, table, max(known)
