@@ -16,8 +16,9 @@ import numpy as np
 _RECONSTRUCT = {"numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct"}
 _FROMBUFFER = {"numpy.core.numeric _frombuffer", "numpy._core.numeric _frombuffer"}
 _ENCODE = {"_codecs encode"}  # how Python 3 writes bytes in old protocols
+_EMPTY_BYTES = {"__builtin__ bytes", "builtins bytes"}  # called without arguments for b"" there
 _TYPES = {"numpy ndarray", "numpy dtype"}
-_KNOWN = _RECONSTRUCT | _FROMBUFFER | _ENCODE | _TYPES
+_KNOWN = _RECONSTRUCT | _FROMBUFFER | _ENCODE | _EMPTY_BYTES | _TYPES
 
 _DTYPES = {"u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"}
 
@@ -174,6 +175,8 @@ def _called(function: Any, arguments: Any) -> Any:
         return _Dtype(str(arguments[0]))
     if name in _ENCODE and arguments[1:] == ("latin1",):
         return arguments[0].encode("latin-1")
+    if name in _EMPTY_BYTES and arguments == ():
+        return b""
     if name in _FROMBUFFER:
         raw, dtype, shape, order = arguments
         return _Array(shape, dtype, order == "F", raw)

@@ -1,0 +1,54 @@
+"""Small datasets made on the spot, and a few images of the real ones."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+Write = Callable[..., Path]
+
+
+def pixels(index: int, height: int = 40, width: int = 40) -> np.ndarray:
+    """A noisy picture (H, W, 3) that differs from every other index."""
+    return np.random.default_rng(index).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def class_folder(tmp_path: Path) -> Path:
+    """Three classes of two lossless 40 px images each: `<tmp>/set/<a|b|c>/<0|1>.png`."""
+    root = tmp_path / "set"
+    for index in range(6):
+        folder = root / "abc"[index // 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels(index)).save(folder / f"{index % 2}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def photographs(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of 48 ImageNet photographs."""
+    root = tmp_path_factory.mktemp("imagenet")
+    with zipfile.ZipFile(shared / "data" / "imagenet_sample_48.zip") as archive:
+        archive.extractall(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def cifar_jpegs(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five JPEG images of each CIFAR-10 class, in class folders."""
+    root = tmp_path_factory.mktemp("cifar")
+    with zipfile.ZipFile(shared / "data" / "cifar10_jpeg_test.zip") as archive:
+        for name in archive.namelist():
+            if name.endswith(("0000.jpg", "0001.jpg", "0002.jpg", "0003.jpg", "0004.jpg")):
+                archive.extract(name, root)
+    return root / "test"
+
+
+@pytest.fixture(scope="session")
+def cifar_npz(shared: Path) -> Path:
+    return shared / "data" / "cifar10_test_846.npz"
