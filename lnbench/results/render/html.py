@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,9 +59,16 @@ def to_html(
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    pages.filters |= {"percent": percent, "half_width": half_width, "shade": shade}
+    pages.filters |= {
+        "percent": percent,
+        "half_width": half_width,
+        "shade": shade,
+        "breakable": breakable,
+    }
+    grid = pivot(records, labels)
     context: dict[str, Any] = {
-        "grid": pivot(records, labels),
+        "grid": grid,
+        "headline": [row for row in grid.rows if row.kind != "corruption"],
         "mark": MARK,
         "title": labels[0] if len(labels) == 1 else records[0].model.spec,
         "legend": [
@@ -86,6 +94,12 @@ def to_html(
         ],
     }
     return pages.get_template("report.html").render(context)
+
+
+def breakable(name: str) -> Markup:
+    """A name that may be broken after its signs, so that narrow screens do not cut words."""
+    parts = re.split(r"(?<=[_:,./])", name)
+    return Markup("<wbr>").join(parts)
 
 
 def shade(value: float | None, top: float = 1.0) -> str:

@@ -33,6 +33,9 @@ VARIABLES = {INK: "var(--ink)", GRID: "var(--grid)"} | {
     f"#fe00{i:02x}": f"var(--s{i})" for i in range(COLOURS)
 }
 
+Margins = tuple[float, float, float]  # left, bottom, and the two others
+MARGINS: Margins = (0.52, 0.42, 0.1)
+
 STYLE: dict[str, Any] = {
     "svg.hashsalt": "lnbench",
     "svg.fonttype": "none",
@@ -95,7 +98,7 @@ def legend_plot(number: int, prefix: str) -> str:
         axes.plot([0, 1, 2], [0, 0, 0], **{**line_style(number), "markevery": [1]})
         axes.set_axis_off()
 
-    return _svg(draw, (0.6, 0.2), prefix)
+    return _svg(draw, (0.6, 0.2), prefix, (0, 0, 0))
 
 
 def line_style(number: int) -> dict[str, Any]:
@@ -109,15 +112,20 @@ def line_style(number: int) -> dict[str, Any]:
     }
 
 
-def _svg(draw: Callable[[Axes], None], size: tuple[float, float], prefix: str) -> str:
+def _svg(
+    draw: Callable[[Axes], None], size: tuple[float, float], prefix: str, margins: Margins = MARGINS
+) -> str:
     """An `<svg>` element of `size` inches, without XML head, sized by the page."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=size)
         FigureCanvasSVG(figure)
+        # Margins in inches, for tick labels and axis titles: the same frame in every small multiple.
+        left, bottom, edge = margins
+        figure.subplots_adjust(left / size[0], bottom / size[1], 1 - edge / size[0], 1 - edge / size[1])
         axes = figure.add_subplot()
         axes.grid(visible=True, axis="y")
         draw(axes)
