@@ -24,10 +24,13 @@ ALLOWED = {
     "sheet": PARTS | {"config"},
     "engine": PARTS | {"config", "prepare", "stream"},
     "export": PARTS | {"config", "prepare", "stream", "engine"},
-    "finetune": PARTS | {"config", "prepare"},
+    "augment": set(),
+    "finetune": PARTS | {"config", "prepare", "augment"},
+    "conversion": PARTS | {"prepare", "finetune"},
     "evaluation": PARTS | {"config", "prepare", "stream", "sheet", "engine"},
     "testing": PARTS | {"config", "evaluation"},
-    "cli": PARTS | {"config", "prepare", "stream", "sheet", "engine", "evaluation", "export", "finetune"},
+    "cli": PARTS
+    | {"config", "prepare", "stream", "sheet", "engine", "evaluation", "export", "finetune", "conversion"},
     "__init__": {"norm", "evaluation"},
     "__main__": {"cli"},
 }

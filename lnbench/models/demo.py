@@ -35,12 +35,12 @@ class Block(nn.Module):
 
 
 class DemoNetwork(nn.Module):
-    """Stem, three residual blocks, global average, linear; (B, 3, 64, 64) float → logits (B, classes)."""
+    """Stem of 7×7, three residual blocks, global average, linear; (B, 3, 64, 64) float → logits (B, classes)."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
         first, second, third = WIDTHS
-        self.conv1 = nn.Conv2d(3, first, 3, stride=2, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(3, first, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(first)
         self.layer1 = Block(first, first, stride=1)
         self.layer2 = Block(first, second, stride=2)
@@ -50,7 +50,8 @@ class DemoNetwork(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = F.relu(self.bn1(self.conv1(x)))  # (B, 16, 32, 32)
         x = self.layer3(self.layer2(self.layer1(x)))  # (B, 64, 8, 8)
-        return self.linear(x.mean((2, 3)))
+        logits: torch.Tensor = self.linear(x.mean((2, 3)))
+        return logits
 
 
 def demo_network(classes: int) -> nn.Module:

@@ -1,0 +1,384 @@
+"""A checkpoint in, a checkpoint with other normalization out, checked and with its origin on record."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lnbench import finetune, prepare
+from lnbench.data import batches, sources
+from lnbench.data.store import Store
+from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, UsageError
+from lnbench.models import checkpoint as checkpoints
+from lnbench.models import registry
+from lnbench.models.classifier import Classifier
+from lnbench.models.sniff import SUFFIXES
+from lnbench.norm import convert, swap
+from lnbench.norm.layer import norm_layers
+from lnbench.norm.localnorm import LocalNorm2d
+from lnbench.norm.modes import Mode
+from lnbench.types import Geometry, Normalization
+from lnbench.version import __version__
+
+Target = Literal["localnorm", "batchnorm", "adapted"]
+TARGETS: tuple[Target, ...] = ("localnorm", "batchnorm", "adapted")
+
+# Rounding through some tens of float32 layers; a wrong group or a lost activation differs by 0.1 and more.
+_TOLERANCE = 1e-2
+_HELD_OUT = 0.1  # of the images given for fine-tuning, at most:
+_MOST_HELD_OUT = 5000
+# Extras that describe the optimizer's view of the old parameters, or older copies of them.
+_TIED_TO_WEIGHTS = ("optim", "ema", "swa", "scaler", "average")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to convert, and how. `groups`: K. `samples`: images whose statistics `calibrate` takes."""
+
+    source: Path
+    model: str
+    to: Target
+    output: Path
+    groups: int = 8
+    train_on: str | None = None
+    recipe: finetune.Recipe = field(default_factory=finetune.Recipe)
+    calibrate: str | None = None
+    samples: int = 32
+    seed: int = 0
+    device: str = "cpu"
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    resize: int | tuple[int, int] | None = None
+    crop: int | tuple[int, int] | None = None
+    ema: bool = False
+    allow_pickle: bool = False
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The source: its file, network with its weights, how to feed it, K of its LocalNorm layers or None."""
+
+    saved: checkpoints.Checkpoint
+    network: nn.Module
+    geometry: Geometry
+    normalization: Normalization
+    groups: int | None
+
+
+def run(
+    request: Request,
+    *,
+    say: Callable[[str], None] = lambda line: None,
+    report: finetune.Report = lambda progress: None,
+    decoding: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Convert, check, fine-tune or calibrate as asked, and write; `say` gets the report line by line.
+
+    Under torchrun every process trains and the first one speaks and writes.
+
+    Raises LnbenchError (see errors.py) before anything is written; the source is never touched.
+    """
+    _check(request)
+    with finetune.processes(prepare.device_of(request.device)) as device:
+        _run(replace(request, device=str(device)), say, report, decoding)
+
+
+def _run(
+    request: Request,
+    say: Callable[[str], None],
+    report: finetune.Report,
+    decoding: Callable[[int, int], None],
+) -> None:
+    if finetune.process()[0] != 0:
+        say = report = decoding = _silent
+    loaded = _load(request)
+    network = copy.deepcopy(loaded.network)
+    if request.to == "localnorm":
+        network = _to_localnorm(request, loaded, network, say)
+    elif request.to == "batchnorm":
+        network = _to_batchnorm(loaded, network, say)
+    metadata = _origin(request, loaded)
+    if request.train_on is not None:
+        metadata |= _finetune(request, loaded, network, say, report, decoding)
+    if request.calibrate is not None:
+        metadata |= _calibrate(request, loaded, network, say, decoding)
+    if finetune.process()[0] == 0:
+        _write(request, loaded, network, metadata, say)
+
+
+def _silent(*_: object) -> None:
+    """What every process but the first has to say."""
+
+
+def _check(request: Request) -> None:
+    """Refuse what can be seen from the options alone, before anything is loaded."""
+    source, output = request.source, request.output
+    if output.suffix not in SUFFIXES:
+        raise UsageError(f"-o {output}: weights are written as {', '.join(SUFFIXES)}")
+    if output.exists() and source.exists() and source.samefile(output):
+        raise UsageError(f"-o {output} is the checkpoint itself: convert never writes over its input")
+    if not output.parent.is_dir():
+        raise UsageError(f"-o {output}: there is no folder {output.parent}")
+    if not os.access(output.parent, os.W_OK):
+        raise UsageError(f"-o {output}: the folder {output.parent} cannot be written to")
+    if request.to == "adapted" and request.calibrate is None:
+        raise UsageError("--to adapted needs --calibrate DATA: the images whose statistics it takes")
+    if request.to == "adapted" and request.train_on is not None:
+        raise UsageError("--to adapted changes statistics only; --finetune goes with localnorm or batchnorm")
+    if request.to == "localnorm" and request.calibrate is not None:
+        raise UsageError("--calibrate goes with batchnorm or adapted; LocalNorm finds its own statistics")
+    if request.groups < 1 or request.samples < 1:
+        raise UsageError("--groups and -n take numbers from 1 on")
+    batch = request.recipe.batch_size
+    if request.train_on is not None and request.to == "localnorm" and request.groups > batch:
+        raise UsageError(
+            f"--groups {request.groups} is more than the {batch} images of a batch: "
+            "use fewer groups or a larger --batch-size"
+        )
+
+
+def _load(request: Request) -> Loaded:
+    saved = checkpoints.read(request.source, ema=request.ema, allow_pickle=request.allow_pickle)
+    spec = registry.parse(request.model)
+    built = registry.build(spec, classes=None, pretrained=False)
+    classes = checkpoints.classes_in(saved, built.network)
+    if classes is not None and classes != built.classes:
+        built = registry.build(spec, classes=classes, pretrained=False)
+    network = built.network
+    groups = convert.is_localnorm(saved.tensors)
+    if groups is not None and request.to == "localnorm":
+        raise CheckpointError(f"{saved.path} is LocalNorm already, with {groups} groups: nothing to convert")
+    if groups is not None and request.to == "adapted":
+        raise CheckpointError(
+            f"{saved.path} is LocalNorm, without statistics to adapt: use --to batchnorm --calibrate DATA"
+        )
+    if groups is None and request.to == "batchnorm":
+        raise CheckpointError(f"{saved.path} has no LocalNorm layers: it is BatchNorm already")
+    if groups is not None:
+        network = convert.convert_localnorm(network, groups=groups)
+    elif not any(True for _ in norm_layers(network)):
+        raise ModelError(f"{request.model} has no BatchNorm layers: there is nothing to convert")
+    checkpoints.fit(network, saved)
+    own = built.normalization
+    normalization = Normalization(request.mean or own.mean, request.std or own.std)
+    geometry = built.geometry
+    if request.resize or request.crop:
+        geometry = Geometry(request.resize, request.crop, geometry.interpolation)
+    return Loaded(saved, network.eval(), geometry, normalization, groups)
+
+
+def _to_localnorm(
+    request: Request, loaded: Loaded, network: nn.Module, say: Callable[[str], None]
+) -> nn.Module:
+    groups = request.groups
+    kept = convert.kept_layers(network)
+    network = convert.convert_localnorm(network, groups=groups)
+    layers = sum(isinstance(layer, LocalNorm2d) for layer in network.modules())
+    say(f"{layers} BatchNorm layers became LocalNorm with {groups} groups: weights and biases ({groups}, C)")
+    if kept:
+        say(f"{len(kept)} BatchNorm1d layers stay as they are: {', '.join(kept[:3])}")
+    difference = _ghost_difference(loaded, network, groups)
+    _passed(difference <= _TOLERANCE, f"groups of one batch equal ghost batches, to {difference:.1e}", say)
+    restored = convert.to_batchnorm(copy.deepcopy(network)).state_dict()
+    original = loaded.network.state_dict()
+    same = restored.keys() == original.keys() and all(
+        torch.equal(restored[name], value) for name, value in original.items()
+    )
+    _passed(same, "batchnorm → localnorm → batchnorm is the identity, bit for bit", say)
+    return network
+
+
+def _to_batchnorm(loaded: Loaded, network: nn.Module, say: Callable[[str], None]) -> nn.Module:
+    local = [layer for layer in network.modules() if isinstance(layer, LocalNorm2d)]
+    spread = max(float((layer.weight - layer.weight.mean(0)).abs().max()) for layer in local)
+    groups = loaded.groups
+    network = convert.to_batchnorm(network)
+    say(f"{len(local)} LocalNorm layers became BatchNorm: {groups} weights and biases averaged into one")
+    say(f"the weights of a group differed from their mean by up to {spread:.2g}")
+    again = convert.to_batchnorm(convert.convert_localnorm(copy.deepcopy(network), groups=groups or 1))
+    wanted = network.state_dict()
+    same = all(torch.equal(value, wanted[name]) for name, value in again.state_dict().items())
+    _passed(same, "batchnorm → localnorm → batchnorm is the identity, bit for bit", say)
+    return network
+
+
+def _ghost_difference(loaded: Loaded, network: nn.Module, groups: int) -> float:
+    """Largest difference of logits, relative to their size, on noise images: two for each group."""
+    draws = torch.Generator().manual_seed(0)
+    for side in (64, _side(loaded.geometry)):
+        inputs = torch.randn(2 * groups, 3, side, side, generator=draws)
+        try:
+            size = float(loaded.network(inputs[:1]).abs().max())
+            return convert.verify_conversion(loaded.network, network, inputs) / max(1.0, size)
+        except (RuntimeError, ValueError):
+            # Some networks take their own size only.
+            continue
+    raise ModelError(f"the network takes neither 64 px images nor its own {_side(loaded.geometry)} px")
+
+
+def _side(geometry: Geometry) -> int:
+    side = geometry.crop or geometry.resize or 224
+    return side if isinstance(side, int) else min(side)
+
+
+def _passed(passed: bool, what: str, say: Callable[[str], None]) -> None:
+    if not passed:
+        raise LnbenchError(f"the conversion failed its own check ({what}): nothing was written")
+    say(f"checked: {what}")
+
+
+def _finetune(
+    request: Request,
+    loaded: Loaded,
+    network: nn.Module,
+    say: Callable[[str], None],
+    report: finetune.Report,
+    decoding: Callable[[int, int], None],
+) -> dict[str, str]:
+    store = _open(str(request.train_on), loaded.geometry, network, decoding)
+    held = _held_out(store, request.seed)
+    trained = np.setdiff1d(np.arange(len(store.labels)), held)
+    kept_out = store.images[held], store.labels[held]
+    before = finetune.measure(network, *kept_out, loaded.normalization, request.device)
+    recipe = replace(request.recipe, seed=request.seed)
+    history = finetune.train(
+        network,
+        store.images[trained],
+        store.labels[trained],
+        recipe,
+        normalization=loaded.normalization,
+        held_out=kept_out,
+        device=request.device,
+        state=training_state(request.output),
+        origin=f"{request.to} {loaded.saved.sha256} {store.fingerprint}",
+        report=report,
+    )
+    say(f"fine-tuned for {recipe.epochs} epochs on {len(trained)} images of {store.source}")
+    after = history[-1].held_out or {}
+    for mode, accuracy in after.items():
+        say(f"held out ({len(held)} images), {mode}: {before[mode]:.1%} → {accuracy:.1%}")
+    return {
+        "finetune_data": f"{store.source} sha256:{store.fingerprint}",
+        "finetune_recipe": json.dumps(asdict(recipe)),
+        "finetune_images": str(len(trained)),
+        "held_out": json.dumps({mode: round(value, 4) for mode, value in after.items()}),
+    }
+
+
+def training_state(output: Path) -> Path:
+    """Where a fine-tuning keeps its last finished epoch until the output is written."""
+    return output.with_name(f"{output.name}.training.pth")
+
+
+def _held_out(store: Store, seed: int) -> np.ndarray:
+    """Positions of a class-balanced tenth of the images, at most 5,000."""
+    count = min(round(_HELD_OUT * len(store.labels)), _MOST_HELD_OUT)
+    return batches.subset(store.labels, max(1, count), seed)
+
+
+def _calibrate(
+    request: Request,
+    loaded: Loaded,
+    network: nn.Module,
+    say: Callable[[str], None],
+    decoding: Callable[[int, int], None],
+) -> dict[str, str]:
+    """Replace the stored statistics by those of n images, and check that `fixed` now is what `adapt` was."""
+    store = _open(str(request.calibrate), loaded.geometry, network, decoding)
+    if request.samples > len(store.labels):
+        raise UsageError(f"-n {request.samples}: {store.source} has only {len(store.labels)} images")
+    chosen = batches.shuffled(len(store.labels), request.seed)[: request.samples]
+    classifier = Classifier(network, loaded.normalization, device=request.device)
+    pixels = torch.from_numpy(store.images[chosen])
+    layers = swap.attach(network)
+    with torch.inference_mode():
+        layers.adapt(lambda: classifier.logits(pixels))
+        layers.use(Mode("adapt", n=request.samples))
+        wanted = classifier.logits(pixels)
+    adapted = [(layer.layer, layer.adapted) for layer in layers.layers]
+    layers.detach()
+    for layer, statistics in adapted:
+        if statistics is not None:
+            _set_buffer(layer, "running_mean", statistics[0])
+            _set_buffer(layer, "running_var", statistics[1])
+    with torch.inference_mode():
+        difference = float((classifier.logits(pixels) - wanted).abs().max()) / max(
+            1.0, float(wanted.abs().max())
+        )
+    say(f"{len(adapted)} layers store the statistics of {request.samples} images of {store.source}")
+    _passed(difference <= _TOLERANCE, f"`fixed` now equals `adapt` before, to {difference:.1e}", say)
+    return {
+        "calibrate_data": f"{store.source} sha256:{store.fingerprint}",
+        "calibrate_images": str(request.samples),
+    }
+
+
+def _set_buffer(layer: nn.Module, name: str, value: Tensor) -> None:
+    layer.get_buffer(name).copy_(value)
+
+
+def _open(spec: str, geometry: Geometry, network: nn.Module, decoding: Callable[[int, int], None]) -> Store:
+    store = sources.open_store(sources.parse(spec), geometry, on_progress=decoding)
+    with torch.inference_mode():
+        try:
+            classes = network.eval()(torch.zeros(1, *store.images.shape[1:])).shape[1]
+        except RuntimeError as error:
+            raise DataError(
+                f"{store.source}: the network cannot take its images: {str(error)[:100]}"
+            ) from None
+    if int(store.labels.max()) >= classes:
+        raise DataError(f"{store.source} has {len(store.classes)} classes, the network only {classes}")
+    return store
+
+
+def _origin(request: Request, loaded: Loaded) -> dict[str, str]:
+    metadata = {
+        "lnbench": __version__,
+        "converted_to": request.to,
+        "origin": loaded.saved.path.name,
+        "origin_sha256": loaded.saved.sha256,
+        "model": request.model,
+        "mean": json.dumps(loaded.normalization.mean),
+        "std": json.dumps(loaded.normalization.std),
+        "seed": str(request.seed),
+    }
+    if request.to == "localnorm":
+        metadata["groups"] = str(request.groups)
+    return {**loaded.saved.metadata, **metadata}
+
+
+def _write(
+    request: Request, loaded: Loaded, network: nn.Module, metadata: dict[str, str], say: Callable[[str], None]
+) -> None:
+    extras = loaded.saved.extras
+    trained = request.train_on is not None
+    stale = [name for name in extras if any(part in name.lower() for part in _TIED_TO_WEIGHTS)]
+    if request.to == "adapted" and not trained:
+        stale = []  # the parameters are the same, so an optimizer still fits them
+    kept = {name: value for name, value in extras.items() if name not in stale}
+    checkpoints.write(
+        request.output,
+        network.state_dict(),
+        extras=kept,
+        metadata=metadata,
+        container=loaded.saved.container if request.output.suffix != ".safetensors" else "",
+    )
+    training_state(request.output).unlink(missing_ok=True)
+    written = checkpoints.read(request.output)
+    lost = [name for name in kept if name not in written.extras]
+    if kept and len(lost) < len(kept):
+        say(f"kept beside the weights: {', '.join(name for name in kept if name not in lost)}")
+    if stale:
+        say(f"removed, as they belong to the old weights: {', '.join(stale)}")
+    if lost:
+        say(f"removed, as {request.output.suffix} cannot hold them: {', '.join(lost)}")
+    say(f"wrote {request.output} (sha256 {written.sha256[:12]}…)")

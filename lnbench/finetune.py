@@ -1,0 +1,366 @@
+"""Training for as long as a converted network needs: SGD, cosine schedule, flips and padded crops.
+
+Everything random in an epoch follows from (seed, epoch) alone, so a training that was killed goes on
+from its last finished epoch and ends with the weights of an undisturbed one on the same machine.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+
+from lnbench.augment import Batches, epoch_seed
+from lnbench.errors import CheckpointError, DataError, LnbenchError, UsageError
+from lnbench.models import checkpoint
+from lnbench.norm import swap
+from lnbench.norm.localnorm import LocalNorm2d
+from lnbench.norm.modes import Mode, parse
+from lnbench.types import Normalization
+
+_REPORT_EVERY = 50  # steps
+_CHUNK = 250  # images of one held-out forward
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. The defaults suit a converted network whose weights are already good.
+
+    `batch_size` is the global one, over all processes. `lr` is the peak of a cosine that starts with a
+    linear warm-up over the first `warmup` of all steps. `group_images`: images in a group of a LocalNorm
+    layer, taken in turn from step to step, each a divisor of batch/K; empty for the paper's B/K always.
+    `amp`: 16-bit convolutions; None for on a GPU and off on a CPU.
+    `pad`: pixels of zero border for the random crops; None takes an eighth of the image's side.
+    """
+
+    epochs: int = 10
+    lr: float = 0.02
+    batch_size: int = 128
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    warmup: float = 0.05
+    flip: bool = True
+    pad: int | None = None
+    group_images: tuple[int, ...] = ()
+    amp: bool | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands. `held_out` (mode → accuracy, 0–1) is given at the end of an epoch only."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    held_out: dict[str, float] | None = None
+
+
+Report = Callable[[Progress], None]
+
+
+def train(
+    network: nn.Module,
+    images: np.ndarray,
+    labels: np.ndarray,
+    recipe: Recipe,
+    *,
+    normalization: Normalization,
+    held_out: tuple[np.ndarray, np.ndarray] | None = None,
+    device: torch.device | str = "cpu",
+    state: Path | None = None,
+    origin: str = "",
+    report: Report = lambda progress: None,
+) -> list[Progress]:
+    """Train a network in place and leave it in evaluation mode on the CPU.
+
+    Args:
+        network: with BatchNorm or LocalNorm layers, or none.
+        images: uint8 (N, 3, H, W), 0–255; labels: int64 (N,).
+        held_out: images and labels to measure after each epoch, never trained on.
+        state: file that keeps the last finished epoch; if it exists, training goes on from there.
+        origin: what is trained on what, in words or digests; `state` of another origin is refused.
+
+    Under torchrun each process takes its part of every batch. Returns the progress at each epoch's end.
+
+    Raises:
+        UsageError: a recipe that does not fit the network; DataError: fewer images than a batch;
+        CheckpointError: `state` belongs to another training; LnbenchError: the loss is not finite.
+    """
+    rank, world = process()
+    groups = _groups(network)
+    _check(recipe, groups, len(images), world)
+    device = torch.device(device)
+    # The groups of LocalNorm are a view of contiguous channels; everything else is faster channels-last.
+    layout = torch.channels_last if groups is None else torch.contiguous_format
+    network.to(device).to(memory_format=layout)
+    optimizer, scaling = _optimizer(network, recipe), _Scaling(device, recipe.amp)
+    history = [] if state is None else _resume(state, network, optimizer, scaling, recipe, origin)
+    trained: nn.Module = _Regrouped(network)
+    if world > 1:
+        trained = DistributedDataParallel(trained, device_ids=[device] if device.type == "cuda" else None)
+    batches = Batches(images, labels, normalization, device, layout)
+    steps = len(images) // recipe.batch_size
+    pad = images.shape[-1] // 8 if recipe.pad is None else recipe.pad
+    for epoch in range(len(history), recipe.epochs):
+        network.train()
+        total = torch.zeros((), device=device)
+        with _seeded(recipe.seed, epoch, device):
+            parts = batches.epoch(
+                recipe.batch_size, recipe.seed, epoch, flip=recipe.flip, pad=pad, rank=rank, world=world
+            )
+            for step, (pixels, targets) in enumerate(parts):
+                done = epoch * steps + step
+                _set_rate(optimizer, recipe, done, recipe.epochs * steps)
+                cuts = 1 if groups is None else _cuts(recipe, done, groups, len(pixels))
+                with scaling.autocast():
+                    loss = F.cross_entropy(trained(pixels, cuts), targets)
+                scaling.step(loss, optimizer)
+                total += loss.detach()
+                if (step + 1) % _REPORT_EVERY == 0:
+                    report(Progress(epoch, recipe.epochs, step + 1, steps, float(total / (step + 1))))
+        mean = _finite(float(total / steps), epoch)
+        accuracy = None if held_out is None else measure(network, *held_out, normalization, device)
+        history.append(Progress(epoch, recipe.epochs, steps, steps, mean, accuracy))
+        if state is not None and rank == 0:
+            _save(state, network, optimizer, scaling, recipe, history, origin)
+        report(history[-1])
+    network.eval().to("cpu").to(memory_format=torch.contiguous_format)
+    return history
+
+
+@torch.inference_mode()
+def measure(
+    network: nn.Module,
+    images: np.ndarray,
+    labels: np.ndarray,
+    normalization: Normalization,
+    device: torch.device | str = "cpu",
+) -> dict[str, float]:
+    """Top-1 accuracy (0–1) by mode: `fixed` of a BatchNorm network, `local` and `batch` of a LocalNorm one.
+
+    Changes no weight and no buffer; the network keeps its training or evaluation mode.
+    """
+    device, training = torch.device(device), network.training
+    network.eval()
+    layers = swap.attach(network)
+    batches = Batches(images, labels, normalization, device, torch.contiguous_format)
+    modes = [parse(name) for name in (("local", "batch") if layers.local_names else ("fixed",))]
+    accuracy = {str(mode): _right(network, layers, mode, batches) / len(images) for mode in modes}
+    layers.detach()
+    network.train(training)
+    return accuracy
+
+
+def _right(network: nn.Module, layers: swap.NormLayers, mode: Mode, batches: Batches) -> int:
+    """How many images the network gets right in a mode."""
+    correct = 0
+    for pixels, targets in batches.in_order(_CHUNK - _CHUNK % layers.groups or layers.groups):
+        count = len(pixels)
+        # A short last chunk is completed from its own start to a multiple of K.
+        whole = pixels[torch.arange(count + -count % layers.groups) % count]
+        outputs = []
+        for group in swap.passes(layers, mode):
+            layers.use(mode, group=group)
+            outputs.append(network(whole).float())
+        _, predicted = swap.combine(torch.stack(outputs), mode)
+        correct += int((predicted[:count] == targets).sum())
+    return correct
+
+
+class _Regrouped(nn.Module):
+    """The network with every LocalNorm group cut into `cuts` smaller ones that share its weight and bias."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        modules = network.named_modules()
+        self.local = {name: layer for name, layer in modules if isinstance(layer, LocalNorm2d)}
+
+    def forward(self, x: Tensor, cuts: int) -> Tensor:
+        if cuts == 1:
+            return self.network(x)  # type: ignore[no-any-return]
+        # Image i falls into group i mod (cuts·K), whose weight is that of group i mod K.
+        finer = {}
+        for name, layer in self.local.items():
+            finer[f"{name}.weight"] = layer.weight.repeat(cuts, 1)  # (cuts·K, C)
+            finer[f"{name}.bias"] = layer.bias.repeat(cuts, 1)
+            layer.groups *= cuts
+        try:
+            return functional_call(self.network, finer, (x,))  # type: ignore[no-any-return]
+        finally:
+            for layer in self.local.values():
+                layer.groups //= cuts
+
+
+def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+    """SGD with Nesterov momentum; only the weights of convolutions and linear layers decay."""
+    decayed = {
+        id(layer.weight)
+        for layer in network.modules()
+        if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear)
+    }
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if id(p) in decayed], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in trainable if id(p) not in decayed], "weight_decay": 0.0},
+    ]
+    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=True)
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, steps: int) -> None:
+    """Linear warm-up to the peak, then half a cosine down to zero at the last step."""
+    warm = max(1, round(recipe.warmup * steps))
+    if step < warm:
+        rate = recipe.lr * (step + 1) / warm
+    else:
+        rate = recipe.lr * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm))) / 2
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def _cuts(recipe: Recipe, step: int, groups: int, images: int) -> int:
+    """Into how many parts each of K groups is cut at a step."""
+    if not recipe.group_images:
+        return 1
+    return images // (groups * recipe.group_images[step % len(recipe.group_images)])
+
+
+def _groups(network: nn.Module) -> int | None:
+    """K of a LocalNorm network, None for any other."""
+    return next((layer.groups for layer in network.modules() if isinstance(layer, LocalNorm2d)), None)
+
+
+def _check(recipe: Recipe, groups: int | None, images: int, world: int) -> None:
+    size = recipe.batch_size
+    if recipe.epochs < 1 or size < 2 or not 0 < recipe.lr < math.inf:
+        raise UsageError("a training needs at least 1 epoch, 2 images a batch and a learning rate above 0")
+    if size > images:
+        raise DataError(f"{images} training images are fewer than one batch of {size}: use --batch-size")
+    if size % world:
+        raise UsageError(
+            f"--batch-size {size} cannot be shared by {world} processes: use a multiple of {world}"
+        )
+    share = size // world
+    if groups is not None and share % groups:
+        raise UsageError(
+            f"--batch-size {size}: the {share} images of a process cannot be cut into {groups} equal groups; "
+            f"use a multiple of {groups * world}, or fewer groups"
+        )
+    for count in recipe.group_images:
+        if groups is None or count < 1 or share % (groups * count):
+            raise UsageError(
+                f"--group-images {count} does not divide the {share} images of a process among "
+                f"{groups or 'no'} LocalNorm groups"
+            )
+
+
+class _Scaling:
+    """Mixed precision: bfloat16, or float16 with a scaled loss on a GPU that lacks it."""
+
+    def __init__(self, device: torch.device, amp: bool | None) -> None:
+        self.device = device
+        self.on = device.type == "cuda" if amp is None else amp
+        half = device.type == "cuda" and not torch.cuda.is_bf16_supported()
+        self.dtype = torch.float16 if half else torch.bfloat16
+        self.scaler = torch.amp.GradScaler(enabled=self.on and half)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.on)
+
+    def step(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.step(optimizer)
+        self.scaler.update()
+
+
+@contextmanager
+def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
+    """The global generators (dropout draws from them) follow the epoch inside, and are put back after."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(epoch_seed(seed, epoch))
+        yield
+
+
+def _finite(loss: float, epoch: int) -> float:
+    if not math.isfinite(loss):
+        raise LnbenchError(f"the loss became {loss} in epoch {epoch + 1}: use a smaller --lr")
+    return loss
+
+
+def process() -> tuple[int, int]:
+    """Rank and number of processes, (0, 1) outside torchrun."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+@contextmanager
+def processes(device: torch.device) -> Iterator[torch.device]:
+    """Join the other processes that torchrun started, if it did; gives this one's device."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        yield device
+        return
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield device
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def _save(
+    state: Path,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaling: _Scaling,
+    recipe: Recipe,
+    history: list[Progress],
+    origin: str,
+) -> None:
+    extras = {
+        "optimizer": optimizer.state_dict(),
+        "scaler": scaling.scaler.state_dict(),
+        "recipe": asdict(recipe),
+        "origin": origin,
+        "history": [asdict(progress) for progress in history],
+    }
+    checkpoint.write(state, network.state_dict(), extras=extras, metadata={})
+
+
+def _resume(
+    state: Path,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaling: _Scaling,
+    recipe: Recipe,
+    origin: str,
+) -> list[Progress]:
+    """Take up a training from the file of its last finished epoch; without the file, start."""
+    if not state.exists():
+        return []
+    saved = checkpoint.read(state)
+    extras: dict[str, Any] = dict(saved.extras)
+    if (extras.get("recipe"), extras.get("origin")) != (asdict(recipe), origin):
+        raise CheckpointError(f"{state} belongs to a training with other settings: delete it or repeat them")
+    checkpoint.fit(network, saved)
+    optimizer.load_state_dict(extras["optimizer"])
+    scaling.scaler.load_state_dict(extras["scaler"])
+    return [Progress(**entry) for entry in extras["history"]]
