@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lnbench.norm.stats import Statistics, group_view, per_channel, precise
+from lnbench.norm.stats import Statistics, group_view, image_statistics, normalize, per_channel, precise
 
 
 def normalize_by_groups(
@@ -42,11 +42,20 @@ def normalize_by_groups(
     return y.contiguous(memory_format=torch.channels_last) if channels_last else y
 
 
+def normalize_images(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """Normalize each image of (B, C, ...) by its own statistics over its pixels; weight and bias are (C,)."""
+    images = x.shape[0]
+    if x.numel() == images * x.shape[1]:
+        return _one_value(x, weight.expand(images, -1), bias.expand(images, -1), None)
+    return normalize(x, image_statistics(x), weight, bias, eps)
+
+
 def _one_value(x: Tensor, weight: Tensor, bias: Tensor, track: Statistics | None) -> Tensor:
-    """One value per channel and group has variance 0: the result is the bias. batch_norm refuses this."""
+    """One value per channel and group has variance 0: the result is exactly the bias."""
     view = group_view(x, weight.shape[0])  # (1, K·C, ...)
     if track is not None:
         track[0].copy_(view.detach().flatten())
+    # batch_norm refuses this case, and mean·scale − x·scale would leave rounding errors scaled by 1/√eps.
     # The products keep every tensor in the gradient's graph, as DistributedDataParallel expects.
     y = (view - view) * per_channel(weight.reshape(-1), x.ndim) + per_channel(bias.reshape(-1), x.ndim)
     return y.to(x.dtype).reshape(x.shape)

@@ -7,8 +7,8 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from lnbench.norm.grouped import normalize_by_groups
-from lnbench.norm.stats import image_statistics, mean_over_groups, normalize, precise
+from lnbench.norm.grouped import normalize_by_groups, normalize_images
+from lnbench.norm.stats import mean_over_groups, precise
 
 ONE_VALUE = (
     "a normalization layer sees a single value per channel (1x1 maps, one image), so its variance is 0 and"
@@ -116,7 +116,7 @@ class LocalNorm2d(nn.Module):
     def _eval_forward(self, x: Tensor) -> Tensor:
         weight, bias = self.affine(self.group)  # (C,), (C,)
         _warn_of_one_value(x, x.shape[0])
-        return normalize(x, image_statistics(x), precise(weight), precise(bias), self.eps)
+        return normalize_images(x, precise(weight), precise(bias), self.eps)
 
     @torch.no_grad()
     def _track(self, mean: Tensor, var: Tensor, values: int) -> None:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lnbench.errors import ModelError, UsageError
-from lnbench.norm.grouped import normalize_by_groups
+from lnbench.norm.grouped import normalize_by_groups, normalize_images
 from lnbench.norm.layer import Stored, describe, norm_layers
 from lnbench.norm.localnorm import ONE_VALUE
 from lnbench.norm.modes import FIXED, Mode
@@ -65,15 +65,18 @@ class NormLayer(nn.Module):
     def refresh(self) -> None:
         """Read the layer again: what the modes work with is float32 at least, and of the group in use."""
         self.stored: Stored = describe(self.name, self.layer)
-        mean, weight, bias, group = self.stored.mean, self.stored.weight, self.stored.bias, self.switch.group
+        mean, weight, bias = self.stored.mean, self.stored.weight, self.stored.bias
         weight = precise(torch.ones_like(mean) if weight is None else weight.detach())
         bias = precise(torch.zeros_like(mean) if bias is None else bias.detach())
         self.weights, self.biases = weight.view(-1, len(mean)), bias.view(-1, len(mean))  # (K, C)
-        if self.stored.is_local:
-            weight = mean_over_groups(weight) if group is None else weight[group]
-            bias = mean_over_groups(bias) if group is None else bias[group]
-        self.weight, self.bias = weight, bias  # (C,)
         self.statistics: Statistics = precise(mean), precise(self.stored.var)
+        self.pick()
+
+    def pick(self) -> None:
+        """Take the weight and bias (C,) of the group in use; on LocalNorm layers without one, their mean."""
+        group = self.switch.group if self.stored.is_local else 0
+        self.weight = mean_over_groups(self.weights) if group is None else self.weights[group]
+        self.bias = mean_over_groups(self.biases) if group is None else self.biases[group]
 
     def train(self, mode: bool = True) -> NormLayer:
         super().train(mode)
@@ -121,7 +124,7 @@ class NormLayer(nn.Module):
             return normalize_by_groups(x, self.weights, self.biases, eps)
         if mode.kind == "local":
             self._warn_of_one_value(x, images)
-            return normalize(x, image_statistics(x), self.weight, self.bias, eps)
+            return normalize_images(x, self.weight, self.bias, eps)
         if mode.scope == "image":
             statistics = blend(self.statistics, image_statistics(x), mode.N, 1)
             return normalize(x, statistics, self.weight, self.bias, eps)
@@ -172,7 +175,7 @@ class NormLayers:
         if group != self.switch.group:
             self.switch.group = group
             for layer in self.layers:
-                layer.refresh()
+                layer.pick()
 
     def adapt(self, forward: Callable[[], object]) -> None:
         """Run `forward` (one batch) and keep each layer's batch statistics for mode `adapt`.
