@@ -139,13 +139,17 @@ def load_pickle(path: Path, kind: Format, allow_pickle: bool) -> object:
 def blocked_in(path: Path, kind: Format) -> list[str]:
     """Globals beyond plain weights in every pickle of a torch.save file. ValueError and others if damaged."""
     if kind == "zip":
-        found: dict[str, None] = {}
+        found: list[str] = []
         with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                if name.endswith("/data.pkl"):
-                    with archive.open(name) as file:
-                        found.update(dict.fromkeys(pickles.blocked_globals(file)))
-        return list(found)
+            for member in archive.infolist():
+                # torch.save without checksums leaves 0; a whole read of the others is what checks theirs.
+                member.CRC = member.CRC or None  # type: ignore[assignment]
+                with archive.open(member) as file:
+                    if member.filename.endswith("/data.pkl"):
+                        found += pickles.blocked_globals(file)
+                    while file.read(1 << 20):
+                        pass
+        return found
     # Old format: magic number, protocol, system, the object, the storages' keys, then raw storages. Mapped,
     # so that a length the file lies about cannot ask for more memory than the file has bytes.
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
@@ -224,16 +228,19 @@ def check_values(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def classes_in(checkpoint: Checkpoint, network: nn.Module) -> int | None:
-    """Number of classes of a checkpoint: rows of the weight it has for the network's last linear layer.
+    """Number of classes of a checkpoint: rows of the weight it has for the network's classifying layer.
 
-    The last convolution counts where a network ends in one (SqueezeNet). None where it cannot be told.
+    That layer is the one timm's metadata name, else the last linear one, or the last convolution where a
+    network ends in one (SqueezeNet). None where it cannot be told.
     """
-    kinds = (nn.Linear, nn.Conv2d)
-    heads = [name for name, module in network.named_modules() if isinstance(module, kinds)]
+    named = getattr(network, "pretrained_cfg", None) or {}
+    named = named.get("classifier") if isinstance(named, dict) else None
+    layers = [n for n, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    heads = ([named] if isinstance(named, str) else list(named or ())) or layers[-1:]
     if not heads:
         return None
     prefix = keys.wrapper(list(network.state_dict()))
-    weight = checkpoint.tensors.get(f"{heads[-1]}.weight"[len(prefix) :])
+    weight = checkpoint.tensors.get(f"{heads[0]}.weight"[len(prefix) :])
     return int(weight.shape[0]) if weight is not None and weight.ndim >= 2 else None
 
 

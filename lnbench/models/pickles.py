@@ -2,8 +2,8 @@
 
 torch's restricted unpickler runs no foreign code, yet a hostile file can still hurt: a tuple nested a million
 deep crashes the interpreter when it is hashed as a dict key, one that shares its halves takes for ever to
-hash, `bytearray(10**12)` fills the memory. This walk finds such things first, and tells a person every name
-a file wants beyond plain weights, not only the first. No torch.
+hash, a set of a broadcast tensor's values or `bytearray(10**12)` fills the memory. This walk finds such
+things first, and tells every name a file wants beyond plain weights, not only the first one. No torch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import pickletools
 import re
 from collections.abc import Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 # A real checkpoint's tuples are sizes, strides and short argument lists, or a few thousand class names.
 MAX_DEPTH = 100
@@ -25,9 +25,17 @@ PLAIN = re.compile(
     r"|torch\.(cuda\.|storage\.)?\w+Storage|torch\.(Size|device|bool|bfloat16|float\w+|u?int\d+)"
 )
 
-# Depth and number of items of a value, counted as hashing would: 0 and 1 for everything but tuples.
-Extent = tuple[int, int]
-ATOM: Extent = (0, 1)
+
+class Value(NamedTuple):
+    """What the walk knows of a value: how deep and large its tuples are, counted as hashing would.
+
+    `tag` is "made" for what a call returned (a tensor, which may be a broadcast of enormous extent) and for
+    tuples that hold such, "torch" for functions that may be given it, "other" for those that may not.
+    """
+
+    depth: int = 0
+    size: int = 1
+    tag: str = ""
 
 
 class Stream(Protocol):
@@ -44,36 +52,35 @@ def blocked_globals(stream: Stream) -> list[str]:
     Raises ValueError for a pickle that is cut short, malformed, or grows one of the traps above.
     """
     blocked: dict[str, None] = {}
-    stack: list[Extent | None] = []  # None is a mark
-    memo: dict[int, Extent] = {}
+    stack: list[Value | None] = []  # None is a mark
+    memo: dict[int, Value] = {}
     for opcode, argument, _ in pickletools.genops(stream):  # type: ignore[arg-type]
         name = opcode.name
-        if name in ("GLOBAL", "INST"):
-            path = str(argument).replace(" ", ".")
-            if not PLAIN.fullmatch(path):
-                blocked[path] = None
         if name in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"):
             memo[len(memo) if name == "MEMOIZE" else int(argument or 0)] = top(stack)
         elif name in ("GET", "BINGET", "LONG_BINGET"):
-            stack.append(memo.get(int(argument or 0), ATOM))
+            stack.append(memo.get(int(argument or 0), Value()))
         elif name == "DUP":
             stack.append(top(stack))
         else:
-            popped = pop(stack, opcode.stack_before)
-            extent = measure(popped) if name in TUPLES else ATOM
+            value = result(name, argument, pop(stack, opcode.stack_before))
             for pushed in opcode.stack_after:
-                stack.append(None if pushed is pickletools.markobject else extent)
+                stack.append(None if pushed is pickletools.markobject else value)
+        if name in ("GLOBAL", "INST", "STACK_GLOBAL"):
+            path = str(argument or "a class named at run time").replace(" ", ".", 1)
+            if not PLAIN.fullmatch(path):
+                blocked[path] = None
     return list(blocked)
 
 
-def top(stack: list[Extent | None]) -> Extent:
-    return (stack[-1] if stack else ATOM) or ATOM
+def top(stack: list[Value | None]) -> Value:
+    return (stack[-1] if stack else None) or Value()
 
 
-def pop(stack: list[Extent | None], before: Iterable[object]) -> list[Extent]:
-    """Take what an opcode consumes: down to and with the last mark when it wants one, else item by item."""
+def pop(stack: list[Value | None], before: Iterable[object]) -> list[Value]:
+    """Take what an opcode consumes, last first: down to and with the last mark, or item by item."""
     wanted = list(before)
-    popped: list[Extent] = []
+    popped: list[Value] = []
     if pickletools.markobject in wanted:
         while stack and (item := stack.pop()) is not None:
             popped.append(item)
@@ -81,13 +88,25 @@ def pop(stack: list[Extent | None], before: Iterable[object]) -> list[Extent]:
     for _ in wanted:
         if not stack:
             raise ValueError("it takes from an empty stack")
-        popped.append(stack.pop() or ATOM)
+        popped.append(stack.pop() or Value())
     return popped
 
 
-def measure(items: list[Extent]) -> Extent:
-    depth = 1 + max((item[0] for item in items), default=0)
-    count = 1 + sum(item[1] for item in items)
-    if depth > MAX_DEPTH or count > MAX_ITEMS:
-        raise ValueError("its tuples are nested deeper than weights need")
-    return depth, count
+def result(name: str, argument: object, popped: list[Value]) -> Value:
+    """What an opcode leaves on the stack. ValueError when that would be a trap."""
+    if name in TUPLES:
+        depth = 1 + max((item.depth for item in popped), default=0)
+        size = 1 + sum(item.size for item in popped)
+        if depth > MAX_DEPTH or size > MAX_ITEMS:
+            raise ValueError("its tuples are nested deeper than weights need")
+        return Value(depth, size, "made" if any(item.tag == "made" for item in popped) else "")
+    if name == "GLOBAL":
+        return Value(
+            tag="torch" if str(argument).startswith(("torch._utils ", "torch._tensor ")) else "other"
+        )
+    if name in ("REDUCE", "NEWOBJ"):
+        arguments, function = popped[0], popped[1]
+        if arguments.tag == "made" and function.tag == "other":
+            raise ValueError("it makes a container of a tensor's single values")
+        return Value(tag="made")
+    return Value(tag="made" if name in ("BUILD", "BINPERSID", "PERSID") else "")

@@ -135,8 +135,7 @@ def running(path: Path, what: str) -> Iterator[None]:
         lines = [frame.lineno for frame in frames if frame.filename == str(path)]
         line = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else (lines or [None])[-1]
         where = f"{path}, line {line}" if line else str(path)
-        text = printable((str(error).strip().splitlines() or [""])[0], 160)
-        raise ModelError(f"{where}: {what} raised {type(error).__name__}: {text}") from None
+        raise ModelError(f"{where}: {what} raised {type(error).__name__}: {first_line(error)}") from None
 
 
 # -- torchvision --------------------------------------------------------------------------------------------
@@ -187,16 +186,19 @@ def fetch(url: str, what: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), digest and digest[1], progress=sys.stderr.isatty())
     except Exception as error:
-        raise not_to_be_had(what, path.parent, error) from None
+        raise not_to_be_had(what, path.parent, first_line(error)) from None
     return path
 
 
-def not_to_be_had(what: str, cache: object, error: BaseException) -> CheckpointError:
-    text = printable((str(error).strip().splitlines() or [type(error).__name__])[0], 120)
+def not_to_be_had(what: str, cache: object, why: str) -> CheckpointError:
     return CheckpointError(
-        f"{what}: its weights are not in {cache} and cannot be downloaded ({text}): "
+        f"{what}: its weights are not in {cache} and cannot be downloaded ({why}): "
         "connect to the network once, or give --weights FILE"
     )
+
+
+def first_line(error: BaseException) -> str:
+    return printable((str(error).strip().splitlines() or [type(error).__name__])[0], 160)
 
 
 def reachable(url: str) -> bool:
@@ -235,16 +237,17 @@ def build_timm(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built:
     name = spec.name if spec.kind == "timm" else str(spec)
     if spec.kind == "timm":
         check_timm_name(timm, spec.name)
-    with hub_unless_unreachable(pretrained or spec.kind == "hf-hub") as cache:
+        if pretrained and not timm.is_model_pretrained(spec.name):
+            raise CheckpointError(f"{spec} has no published weights of its own: give --weights FILE")
+    with hub_unless_unreachable(pretrained or spec.kind == "hf-hub") as (cache, offline):
         try:
-            network = timm.create_model(
-                name, pretrained=pretrained, **({"num_classes": classes} if classes else {})
-            )
+            options = {"num_classes": classes} if classes else {}
+            network = timm.create_model(name, pretrained=pretrained, **options)
         except Exception as error:
-            if isinstance(error, OSError) or pretrained:
-                raise not_to_be_had(str(spec), cache, error) from None
-            text = printable((str(error).strip().splitlines() or [type(error).__name__])[0], 160)
-            raise ModelError(f"{spec} cannot be built: {text}") from None
+            if offline or pretrained or isinstance(error, OSError):
+                text = f"no connection to {offline}" if offline else first_line(error)
+                raise not_to_be_had(str(spec), cache, text) from None
+            raise ModelError(f"{spec} cannot be built: {first_line(error)}") from None
     geometry, normalization = timm_preprocessing(timm, network, spec)
     config = network.pretrained_cfg
     origin = config.get("hf_hub_id") or config.get("url") or config.get("file") or "its cache"
@@ -292,17 +295,19 @@ def timm_preprocessing(timm: Any, network: nn.Module, spec: ModelSpec) -> tuple[
 
 
 @contextlib.contextmanager
-def hub_unless_unreachable(needed: bool) -> Iterator[str]:
-    """Yield the hub's cache folder; where the hub cannot be reached, let only the cache answer meanwhile.
+def hub_unless_unreachable(needed: bool) -> Iterator[tuple[str, str]]:
+    """Where the hub cannot be reached, let only its cache answer meanwhile; yield the cache's folder and the
+    name of the unreachable host, or "".
 
     Without this the hub's client tries again for most of a minute before it says so.
     """
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or (needed and not reachable(constants.ENDPOINT))
+    offline = before or (needed and not reachable(constants.ENDPOINT))
+    constants.HF_HUB_OFFLINE = offline
     try:
-        yield str(constants.HF_HUB_CACHE)
+        yield str(constants.HF_HUB_CACHE), str(urlsplit(constants.ENDPOINT).hostname) if offline else ""
     finally:
         constants.HF_HUB_OFFLINE = before
 

@@ -6,6 +6,7 @@ pointer, a download that stopped early, or an archive that was never unpacked. E
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import json
 import stat
@@ -144,7 +145,7 @@ def guess(head: bytes) -> str:
     if head[0] == 0x80 and len(head) > 1 and head[1] <= 5:
         return "a plain Python pickle (not written by torch.save)"
     try:
-        text = head[:200].decode("utf-8", errors="strict" if len(head) < 200 else "ignore")
+        text = codecs.getincrementaldecoder("utf-8")().decode(head[:200])  # may end within a character
     except UnicodeDecodeError:
         text = "\x00"
     if all(c.isprintable() or c in "\t\r\n" for c in text):
@@ -173,10 +174,11 @@ def check_zip(path: Path, size: int) -> None:
         raise CheckpointError(
             f"{path} is a zip archive that torch.save did not write ({holds}): unpack it first"
         )
-    if comment or sum(member.file_size for member in members) > size:
+    compressed = any(member.compress_type for member in members)
+    if comment or compressed or sum(member.file_size for member in members) > size:
         raise CheckpointError(
-            f"{path} is a zip whose parts claim more than its {size_text(size)}: damaged, or repacked with "
-            "compression; save it again with torch.save"
+            f"{path} is a zip of {size_text(size)} that is compressed or claims more than it has, which "
+            "torch.save never writes: save the weights again with torch.save"
         )
 
 
