@@ -155,9 +155,6 @@ def check_fit(subject: Subject, store: Store) -> Iterator[str]:
 
     Yields warnings. Raises DataError, ModelError, UsageError.
     """
-    for mode in subject.modes:
-        if mode.kind == "adapt" and mode.n > len(store.labels):
-            raise UsageError(f"--norm {mode}: the data has only {len(store.labels)} images")
     outputs = subject.classifier.classes(*store.images.shape[2:])
     highest = int(store.labels.max())
     if highest >= outputs:
@@ -165,6 +162,9 @@ def check_fit(subject: Subject, store: Store) -> Iterator[str]:
             f"{store.source} has labels up to {highest}, {subject.name} has only {outputs} classes: "
             "another dataset's checkpoint?"
         )
+    for mode in subject.modes:
+        if mode.kind == "adapt" and mode.n > len(store.labels):
+            raise UsageError(f"--norm {mode}: the data has only {len(store.labels)} images")
     if store.named and len(store.classes) != outputs:
         yield (
             f"{subject.name} tells {outputs} classes apart, the data has {len(store.classes)}: "

@@ -103,13 +103,15 @@ def evaluate(
             runs, cache=cache, allow_pickle=allow_pickle, observer=watch.observer()
         )
         folders = _folders(prepared, out)
-        if dry_run:
-            watch.close()
-            return _show_plan(evaluation.plan(prepared), folders)
-        outcomes = evaluation.evaluate(
-            prepared, folders, fresh=not resume, command=_command(), observer=watch.observer()
-        )
-    _show(outcomes)
+        outcomes = None
+        if not dry_run:
+            outcomes = evaluation.evaluate(
+                prepared, folders, fresh=not resume, command=_command(), observer=watch.observer()
+            )
+    if outcomes is None:
+        _show_plan(evaluation.plan(prepared), folders)
+    else:
+        _show(outcomes)
 
 
 def _checkpoints(
