@@ -7,9 +7,14 @@ import torch
 from lnbench.corruptions import (  # noqa: F401  importing a family registers its kernels
     blur,
     color,
+    elastic,
+    fog,
+    frost,
     jpeg,
     noise,
     pixelate,
+    snow,
+    spatter,
 )
 from lnbench.corruptions.registry import GROUP, KERNELS, find
 from lnbench.corruptions.rng import Key

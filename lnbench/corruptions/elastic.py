@@ -1,0 +1,84 @@
+"""Elastic transform: a small random affine map, then a smooth random displacement of every pixel."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from lnbench.corruptions.registry import register
+from lnbench.corruptions.rng import Key, uniform
+from lnbench.corruptions.smooth import smooth
+
+
+@register("elastic_transform")
+def elastic_transform(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> torch.Tensor:
+    """Distort by `parameters = (alpha, sigma, affine)`, in pixels. Uint8 (B, 3, H, W) in and out."""
+    height, width = pixels.shape[2:]
+    corners = uniform(key.stream("corners"), (3, 2)).mul_(2).sub_(1)
+    if parameters[0]:
+        field = uniform(key.stream("field"), (2, height, width)).mul_(2).sub_(1)
+    else:
+        field = corners.new_zeros((1, 2, 1, 1)).expand(len(pixels), 2, height, width)
+    return elastic_from_field(pixels, parameters, corners, field)
+
+
+def elastic_from_field(
+    pixels: torch.Tensor, parameters: tuple[float, ...], corners: torch.Tensor, field: torch.Tensor
+) -> torch.Tensor:
+    """Distort by given numbers, all uniform -1–1 and float32.
+
+    `corners` (B, 3, 2) move three points by up to `affine` pixels each; `field` (B, 2, H, W), along x
+    and along y, is smoothed and moves every pixel.
+    """
+    alpha, sigma, affine = parameters
+    image = _warp(pixels.to(torch.float32), corners * affine)
+    if alpha:
+        image = _displace(image, field, alpha, sigma)
+    return image.clamp_(0, 255).to(torch.int16).to(torch.uint8)
+
+
+def _warp(image: torch.Tensor, moves: torch.Tensor) -> torch.Tensor:
+    """Apply the affine map that moves three points by `moves` (B, 3, 2): float32 (B, 3, H, W).
+
+    What cv2.getAffineTransform and warpAffine (bilinear, BORDER_REFLECT_101) do. The points are the
+    authors': right angle at (-r, +r) of the center, r a third of the side, so the map needs no solver.
+    """
+    height, width = image.shape[2:]
+    reach = min(height, width) // 3
+    moves = moves.to(torch.float64)
+    # Columns of the linear part, and the third point, from where the map is measured.
+    first = (moves[:, 1] - moves[:, 2]) / (2 * reach)
+    second = (moves[:, 0] - moves[:, 1]) / (2 * reach)
+    a, b, c, d = first[:, 0] + 1, second[:, 0], first[:, 1], second[:, 1] + 1
+    determinant = a * d - b * c
+    determinant = torch.where(determinant.abs() < 1e-3, 1e-3, determinant)  # three points on a line
+    a, b, c, d = d / determinant, -b / determinant, -c / determinant, a / determinant
+    # The authors take (H, W) for the center's (x, y); their pictures are square.
+    x, y = height // 2 - reach, width // 2 - reach
+    across = x - a * (x + moves[:, 2, 0]) - b * (y + moves[:, 2, 1])
+    down = y - c * (x + moves[:, 2, 0]) - d * (y + moves[:, 2, 1])
+    # In affine_grid's coordinates, -1 and 1 at the first and last pixel.
+    half_x, half_y = (width - 1) / 2, (height - 1) / 2
+    rows = (
+        torch.stack((a, b * (half_y / half_x), (across + a * half_x + b * half_y) / half_x - 1), 1),
+        torch.stack((c * (half_x / half_y), d, (down + c * half_x + d * half_y) / half_y - 1), 1),
+    )
+    theta = torch.stack(rows, 1).to(torch.float32)  # (B, 2, 3)
+    grid = functional.affine_grid(theta, list(image.shape), align_corners=True)
+    return functional.grid_sample(image, grid, padding_mode="reflection", align_corners=True)
+
+
+def _displace(image: torch.Tensor, field: torch.Tensor, alpha: float, sigma: float) -> torch.Tensor:
+    """Move every pixel by `field` (B, 2, H, W), smoothed and times `alpha`.
+
+    What skimage.filters.gaussian (truncate 3) and scipy.ndimage.map_coordinates (order 1) do, both
+    with the mirror that repeats the border's pixel.
+    """
+    batch, _, height, width = image.shape
+    shifts = smooth(field.flatten(0, 1), sigma, truncate=3, border="reflect").view(batch, 2, height, width)
+    shifts[:, 0].mul_(2 * alpha / width)
+    shifts[:, 1].mul_(2 * alpha / height)
+    identity = torch.eye(2, 3, device=image.device).expand(batch, -1, -1)
+    grid = functional.affine_grid(identity, list(image.shape), align_corners=False)
+    grid = grid.add_(shifts.permute(0, 2, 3, 1))
+    return functional.grid_sample(image, grid, padding_mode="reflection", align_corners=False)

@@ -1,0 +1,88 @@
+"""Fog: a cloud of plasma fractal noise, the same for every image of a key, laid over the picture."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+
+from lnbench.corruptions.registry import register
+from lnbench.corruptions.rng import Key, uniform
+
+_COARSE = 16  # side of the map made by one matrix product; finer levels are made one by one
+_WIBBLE = 100.0  # the authors' first amplitude
+
+
+@register("fog")
+def fog(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> torch.Tensor:
+    """Lay fog over the picture, `parameters = (amount, decay)`. Uint8 (B, 3, H, W) in and out."""
+    side = map_side(*pixels.shape[2:])
+    return fog_from_field(pixels, parameters, uniform(key, (side, side)).mul_(2).sub_(1))
+
+
+def map_side(height: int, width: int) -> int:
+    """Return the side of the plasma map: the power of two that covers the picture (224 px: 256)."""
+    return 1 << (max(height, width) - 1).bit_length()
+
+
+def fog_from_field(pixels: torch.Tensor, parameters: tuple[float, ...], field: torch.Tensor) -> torch.Tensor:
+    """Lay over `pixels` the fog grown from `field`: uniform -1–1, float32 (B, S, S), S a power of two."""
+    amount, decay = parameters
+    height, width = pixels.shape[2:]
+    cloud = plasma(field, decay)  # (B, S, S)
+    low, high = cloud.amin((1, 2)), cloud.amax((1, 2))
+    brightest = pixels.flatten(1).amax(1).to(torch.float32)
+    fade = brightest / (brightest + 255 * amount).clamp_min(1e-9)  # (B,)
+    scale = 255 * amount * fade / (high - low)
+    cloud = torch.addcmul((-low * scale)[:, None, None], cloud[:, :height, :width], scale[:, None, None])
+    image = torch.addcmul(cloud[:, None], pixels.to(torch.float32), fade[:, None, None, None])
+    return image.clamp_(0, 255).to(torch.int16).to(torch.uint8)
+
+
+def plasma(field: torch.Tensor, decay: float) -> torch.Tensor:
+    """Grow a periodic height map by the diamond-square algorithm: float32 (B, S, S) -> (B, S, S).
+
+    Every point is the mean of four neighbors of the coarser levels plus its number in `field` times
+    the level's amplitude. As in the authors' code the amplitude is the square of the wibble, which
+    falls by `decay` from level to level.
+    """
+    side = field.shape[1]
+    coarse = min(_COARSE, side)
+    seeds = field[:, :: side // coarse, :: side // coarse].reshape(len(field), -1)
+    grown = (_coarse_matrix(coarse, decay, field.device) * seeds[:, None]).sum(2).view(-1, coarse, coarse)
+    wibble = _WIBBLE / decay ** (coarse.bit_length() - 1)
+    while grown.shape[1] < side:
+        step = side // grown.shape[1]
+        grown = _refine(grown, field[:, :: step // 2, :: step // 2], wibble**2)
+        wibble /= decay
+    return grown
+
+
+def _refine(corners: torch.Tensor, field: torch.Tensor, amplitude: float) -> torch.Tensor:
+    """Double the map: squares between four corners, then diamonds between corners and squares."""
+    batch, side = corners.shape[:2]
+    right = torch.cat((corners[:, :, 1:], corners[:, :, :1]), 2)
+    across = corners + right  # sums of horizontal neighbors
+    down = corners + torch.cat((corners[:, 1:], corners[:, :1]), 1)
+    squares = across + torch.cat((across[:, 1:], across[:, :1]), 1)
+    squares = torch.add(squares.mul_(0.25), field[:, 1::2, 1::2], alpha=amplitude)
+    across.add_(squares).add_(torch.cat((squares[:, -1:], squares[:, :-1]), 1)).mul_(0.25)
+    down.add_(squares).add_(torch.cat((squares[:, :, -1:], squares[:, :, :-1]), 2)).mul_(0.25)
+    grown = corners.new_empty((batch, 2 * side, 2 * side))
+    grown[:, ::2, ::2] = corners
+    grown[:, 1::2, 1::2] = squares
+    torch.add(across, field[:, ::2, 1::2], alpha=amplitude, out=grown[:, ::2, 1::2])
+    torch.add(down, field[:, 1::2, ::2], alpha=amplitude, out=grown[:, 1::2, ::2])
+    return grown
+
+
+@lru_cache(maxsize=16)
+def _coarse_matrix(side: int, decay: float, device: torch.device) -> torch.Tensor:
+    """Return what the first levels do, which is linear, as one matrix (1, side², side²)."""
+    units = torch.eye(side * side, dtype=torch.float64).view(-1, side, side)
+    grown, wibble = torch.zeros_like(units[:, :1, :1]), _WIBBLE  # the first corner is 0
+    while grown.shape[1] < side:
+        step = side // grown.shape[1]
+        grown = _refine(grown, units[:, :: step // 2, :: step // 2], wibble**2)
+        wibble /= decay
+    return grown.flatten(1).T.to(torch.float32).contiguous().to(device)[None]

@@ -1,0 +1,114 @@
+"""Snow: enlarged noise, thresholded, blown in a random direction, over a whitened picture."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+from torch.nn import functional
+
+from lnbench.corruptions.registry import register
+from lnbench.corruptions.rng import Key, normal, uniform
+
+
+@register("snow")
+def snow(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> torch.Tensor:
+    """Let it snow. Uint8 (B, 3, H, W) in and out.
+
+    `parameters = (mean, scale, zoom, threshold, radius, sigma, mix)`: of the noise, its enlargement,
+    the least that is snow, the motion blur, and the weight of the picture against a whitened one.
+    """
+    field = normal(key.stream("layer"), field_shape(*pixels.shape[2:], parameters[2]))
+    degrees = uniform(key.stream("angle"), (1,)).view(-1).mul_(90).sub_(135)
+    return snow_from_field(pixels, parameters, field, degrees)
+
+
+def field_shape(height: int, width: int, zoom: float) -> tuple[int, int]:
+    """Return the shape of the noise: the part of the picture's middle that, enlarged, fills it."""
+    return math.ceil(height / zoom), math.ceil(width / zoom)
+
+
+def snow_from_field(
+    pixels: torch.Tensor, parameters: tuple[float, ...], field: torch.Tensor, degrees: torch.Tensor
+) -> torch.Tensor:
+    """Let fall the snow of `field`, standard normal (B, h, w), along `degrees` (B,), -135 to -45."""
+    mean, scale, zoom, threshold, radius, sigma, mix = parameters
+    height, width = pixels.shape[2:]
+    layer = _zoom(field, height, width, zoom).mul_(scale).add_(mean)
+    layer = functional.threshold_(layer, threshold, 0.0).clamp_(0, 1).mul_(255).floor_()
+    layer = _motion_blur(layer, int(radius), sigma, degrees).add_(0.5).floor_()  # 8 bits, (B, H, W)
+    layer = layer.add(layer.flip(1, 2))
+
+    image = pixels.to(torch.float32)
+    red, green, blue = image.unbind(1)
+    white = (
+        torch.mul(red, 0.299 * 1.5).add_(green, alpha=0.587 * 1.5).add_(blue, alpha=0.114 * 1.5).add_(127.5)
+    )
+    whitened = torch.maximum(image, white[:, None])
+    image = image.mul_(mix).add_(whitened, alpha=1 - mix).add_(layer[:, None])
+    return image.clamp_(0, 255).to(torch.int16).to(torch.uint8)
+
+
+def _zoom(field: torch.Tensor, height: int, width: int, zoom: float) -> torch.Tensor:
+    """Enlarge bilinearly, end points on end points as scipy.ndimage.zoom, and keep the middle."""
+    first, second, share = _places(field.shape[1], height, zoom, field.device)
+    spread = _spread(field.shape[2], width, zoom, field.device)
+    rows = torch.bmm(field, spread.expand(len(field), -1, -1))  # (B, h, W)
+    return torch.lerp(rows.index_select(1, first), rows.index_select(1, second), share)
+
+
+def _motion_blur(layer: torch.Tensor, radius: int, sigma: float, degrees: torch.Tensor) -> torch.Tensor:
+    """Blur in one direction as ImageMagick's MotionBlurImage: half a Gaussian, whole-pixel steps.
+
+    Float32 (B, H, W), `degrees` (B,). Beyond the border the nearest pixel counts.
+    """
+    batch, height, width = layer.shape
+    weights = _half_gaussian(2 * radius + 1, sigma)
+    reach = len(weights) - 1
+    steps = torch.arange(len(weights), device=layer.device, dtype=torch.float32)
+    turn = torch.deg2rad(degrees)[:, None]
+    down = torch.ceil(steps * turn.sin() - 0.5).to(torch.int64)[:, :, None]  # (B, taps, 1)
+    right = torch.ceil(steps * turn.cos() - 0.5).to(torch.int64)[:, :, None]
+    padded = torch.cat(
+        (layer[:, :, :1].expand(-1, -1, reach), layer, layer[:, :, -1:].expand(-1, -1, reach)), 2
+    )  # (B, H, W + 2·reach)
+    rows = (torch.arange(height, device=layer.device) + down).clamp_(0, height - 1)  # (B, taps, H)
+    rows += torch.arange(batch, device=layer.device)[:, None, None] * height
+    starts = (rows * padded.shape[2]).add_(right + reach).transpose(0, 1).reshape(len(weights), -1)
+    windows = padded.as_strided((padded.numel() - width + 1, width), (1, 1))
+    blurred = torch.zeros((batch * height, width), device=layer.device)
+    for place, weight in zip(starts, weights, strict=True):
+        blurred.add_(windows[place], alpha=weight)
+    return blurred.view_as(layer)
+
+
+def _half_gaussian(taps: int, sigma: float) -> list[float]:
+    weights = [math.exp(-(i**2) / (2 * sigma**2)) for i in range(taps)]
+    return [weight / sum(weights) for weight in weights]
+
+
+def _coordinates(size: int, target: int, zoom: float) -> torch.Tensor:
+    """Return where each of `target` outputs lies among `size` inputs, float64."""
+    full = round(size * zoom)
+    trim = (full - target) // 2
+    return torch.arange(trim, trim + target, dtype=torch.float64) * ((size - 1) / max(full - 1, 1))
+
+
+@lru_cache(maxsize=16)
+def _places(
+    size: int, target: int, zoom: float, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the two inputs of every output and the second's share (target, 1)."""
+    places = _coordinates(size, target, zoom)
+    first = places.floor().long().clamp_(max=size - 1)
+    share = (places - first)[:, None].to(torch.float32)
+    return first.to(device), (first + 1).clamp_(max=size - 1).to(device), share.to(device)
+
+
+@lru_cache(maxsize=16)
+def _spread(size: int, target: int, zoom: float, device: torch.device) -> torch.Tensor:
+    """Return the same as a matrix (1, size, target)."""
+    places = _coordinates(size, target, zoom)
+    distance = (places[None] - torch.arange(size, dtype=torch.float64)[:, None]).abs()
+    return (1 - distance).clamp_(min=0).to(torch.float32)[None].to(device)

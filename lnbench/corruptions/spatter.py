@@ -1,0 +1,90 @@
+"""Spatter: drops of water or mud, made from smoothed noise."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from lnbench.corruptions import outline
+from lnbench.corruptions.registry import register
+from lnbench.corruptions.rng import Key, normal
+from lnbench.corruptions.smooth import smooth
+
+_WATER = (175, 238, 238)  # pale turquoise
+_MUD = (63, 42, 20)  # brown
+
+
+@register("spatter")
+def spatter(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> torch.Tensor:
+    """Spatter the picture. Uint8 (B, 3, H, W) in and out.
+
+    `parameters = (mean, scale, sigma, threshold, intensity, mud)`: of the noise, its smoothing, the
+    least that is liquid, the opacity of water or smoothing of mud, and 0 for water, 1 for mud.
+    """
+    return spatter_from_field(pixels, parameters, normal(key, tuple(pixels.shape[2:])))
+
+
+def spatter_from_field(
+    pixels: torch.Tensor, parameters: tuple[float, ...], field: torch.Tensor
+) -> torch.Tensor:
+    """Spatter with the drops of `field`, standard normal float32 (B, H, W)."""
+    mean, scale, sigma, threshold, intensity, mud = parameters
+    layer = smooth(field, sigma, truncate=4, border="nearest").mul_(scale).add_(mean)
+    layer = functional.threshold_(layer, threshold, 0.0)
+    image = pixels.to(torch.float32)
+    if mud:
+        stain = smooth((layer > threshold).to(torch.float32), intensity, truncate=4, border="nearest")
+        stain = functional.threshold_(stain, 0.8, 0.0)
+        image.mul_(stain.neg().add_(1)[:, None])
+        colors = _MUD
+    else:
+        liquid = layer.mul_(255).clamp_(0, 255).to(torch.int16)
+        stain = liquid * relief(liquid)
+        stain *= intensity / stain.amax((1, 2), keepdim=True).clamp_min(1)
+        colors = _WATER
+    for plane, color in zip(image.unbind(1), colors, strict=True):
+        plane.add_(stain, alpha=color)
+    return image.clamp_(0, 255).to(torch.int16).to(torch.uint8)
+
+
+def relief(liquid: torch.Tensor) -> torch.Tensor:
+    """Return how drops reflect light: int16 (B, H, W) of 0–255 -> float32 (B, H, W) of 0–255.
+
+    The distance to their outlines, averaged over 3×3, its histogram equalized, lit from one side and
+    averaged again, each result 8 bits.
+    """
+    distance = outline.distance(outline.canny(liquid, 50, 150)).to(torch.float32)
+    # Whole numbers must not be truncated to the one below; the next mean is 1 / (9 · UNIT) away.
+    mean = _box(distance).mul_(1 / (9 * outline.UNIT)).add_(1e-5).to(torch.int16)
+    padded = _pad(_equalize(mean, outline.FAR + 1))
+    lit = padded[:, 2:, 2:] - padded[:, :-2, :-2]
+    lit = lit.mul_(2).add_(padded[:, 1:-1, 1:-1]).add_(padded[:, 1:-1, 2:]).add_(padded[:, 2:, 1:-1])
+    lit.sub_(padded[:, :-2, 1:-1]).sub_(padded[:, 1:-1, :-2]).clamp_(0, 255)
+    return _box(lit).to(torch.float32).mul_(1 / 9).add_(0.5).floor_()
+
+
+def _equalize(plane: torch.Tensor, levels: int) -> torch.Tensor:
+    """Spread the histogram over 0–255 as cv2.equalizeHist: int16 (B, H, W) below `levels`."""
+    index = plane.flatten(1).to(torch.int64)
+    counts = torch.zeros((len(plane), levels), device=plane.device)
+    counts.scatter_add_(1, index, counts.new_ones(()).expand_as(index))
+    below = counts.cumsum(1)
+    first = (below > 0).to(torch.uint8).argmax(1, keepdim=True)  # lowest level present
+    lowest = counts.gather(1, first)
+    rest = below[:, -1:] - lowest
+    table = ((below - lowest) * (255 / rest.clamp_min(1))).round_().clamp_min_(0)
+    table = torch.where(rest == 0, first.to(torch.float32), table)  # one level only stays what it is
+    return table.to(torch.int16).gather(1, index).view_as(plane)
+
+
+def _pad(plane: torch.Tensor) -> torch.Tensor:
+    """Add a border of one pixel, mirrored without repeating the edge (cv2.BORDER_REFLECT_101)."""
+    rows = torch.cat((plane[:, 1:2], plane, plane[:, -2:-1]), 1)
+    return torch.cat((rows[:, :, 1:2], rows, rows[:, :, -2:-1]), 2)
+
+
+def _box(plane: torch.Tensor) -> torch.Tensor:
+    """Sum 3×3 neighborhoods."""
+    padded = _pad(plane)
+    rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
+    return rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
