@@ -20,7 +20,7 @@ def convert_localnorm(module: nn.Module, groups: int) -> nn.Module:
     """Replace the BatchNorm layers of a network by LocalNorm layers with K = `groups`.
 
     Each BatchNorm's weight and bias are copied into every group; its statistics, eps, momentum and, in
-    timm's BatchNormAct2d, dropout and activation are kept. Converts BatchNorm2d, BatchNorm3d,
+    timm's BatchNormAct2d, dropout and activation are kept; without affine they are 1 and 0. Converts BatchNorm2d, BatchNorm3d,
     SyncBatchNorm, torchvision's FrozenBatchNorm2d and timm's BatchNormAct2d. BatchNorm1d stays: it mostly
     follows dense layers, where one image has a single value per channel and so no statistics of its own.
     Works in place and returns the network; give the optimizer its parameters afterwards.
@@ -147,6 +147,9 @@ def _to_local(name: str, layer: nn.Module, groups: int) -> LocalNorm2d:
         local.running_var.copy_(stored.var)
         if isinstance(tracked := getattr(layer, "num_batches_tracked", None), Tensor):
             local.num_batches_tracked.copy_(tracked)
+    for part in ("weight", "bias"):
+        if isinstance(source := getattr(layer, part), nn.Parameter):  # FrozenBatchNorm2d has buffers
+            getattr(local, part).requires_grad_(source.requires_grad)
     local.drop, local.act = getattr(layer, "drop", None), getattr(layer, "act", None)
     local.origin = type(layer)
     return local.train(layer.training)
@@ -160,6 +163,8 @@ def _to_batch(local: LocalNorm2d) -> nn.Module:
         # FrozenBatchNorm2d keeps its weight and bias as buffers; both kinds are filled the same way.
         for part in ("weight", "bias"):
             getattr(layer, part).copy_(mean_over_groups(getattr(local, part)))
+            if isinstance(target := getattr(layer, part), nn.Parameter):
+                target.requires_grad_(getattr(local, part).requires_grad)
         for part in ("running_mean", "running_var", "num_batches_tracked"):
             if hasattr(layer, part):
                 getattr(layer, part).copy_(getattr(local, part))
