@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import struct
 import zlib
@@ -59,9 +60,9 @@ def load(path: Path, listing: Listing, geometry: Geometry, workers: int) -> Stor
 def _opened(
     path: Path, footer: dict[str, Any], listing: Listing, geometry: Geometry, workers: int
 ) -> Store | None:
-    images = np.memmap(path, np.uint8, "r", _PIXELS_AT, tuple(footer["shape"]))
-    if not _intact(images, footer["checksums"], workers):
+    if not _intact(path, math.prod(footer["shape"]), footer["checksums"], workers):
         return None
+    images = np.memmap(path, np.uint8, "r", _PIXELS_AT, tuple(footer["shape"]))
     labels = np.array(footer["labels"], np.int64)
     ids = np.array(footer["ids"], np.int64)
     digests = [bytes.fromhex(digest) for digest in footer["digests"]]
@@ -82,11 +83,15 @@ def _opened(
     )
 
 
-def _intact(images: Pixels, checksums: list[int], workers: int) -> bool:
-    flat = images.reshape(-1)
-    blocks = spans(len(flat), _BLOCK)
-    with ThreadPoolExecutor(workers) as pool:  # crc32 releases the interpreter lock
-        return checksums == list(pool.map(lambda span: zlib.crc32(flat[span[0] : span[1]].data), blocks))
+def _intact(path: Path, size: int, checksums: list[int], workers: int) -> bool:
+    def checksum(span: tuple[int, int]) -> int:
+        # Read, not mapped: mapped pages would all count as memory of this process.
+        with path.open("rb") as file:
+            file.seek(_PIXELS_AT + span[0])
+            return zlib.crc32(file.read(span[1] - span[0]))
+
+    with ThreadPoolExecutor(workers) as pool:  # reading and crc32 release the interpreter lock
+        return checksums == list(pool.map(checksum, spans(size, _BLOCK)))
 
 
 @contextmanager
