@@ -32,7 +32,7 @@ COLUMNS = (
 )
 
 # A spreadsheet runs a field that begins with one of these as a formula.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_STARTS = ("=", "+", "-", "@")
 
 
 def rows(records: Sequence[Record], labels: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -76,7 +76,7 @@ def field(value: object) -> object:
     """A value as a CSV field: whole severities without '.0', six decimals, names that cannot run."""
     if isinstance(value, float):
         return f"{value:.6g}" if value != int(value) else str(int(value))
-    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
+    if isinstance(value, str) and value.lstrip().startswith(FORMULA_STARTS):
         return "'" + value
     return value
 
