@@ -193,8 +193,8 @@ def fit(network: nn.Module, checkpoint: Checkpoint) -> None:
     )
     if difference:
         raise CheckpointError(
-            f"{checkpoint.path} does not fit the network: {keys.report(difference)}\n"
-            "  is --model the one these weights were trained with?"
+            f"{checkpoint.path} does not fit the network ({keys.summary(difference)}): "
+            f"give the --model it was trained with\n{keys.details(difference)}"
         )
     check_values(given, checkpoint.path)
     for name, target in wanted.items():
@@ -211,12 +211,12 @@ def check_values(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Refuse NaN, infinities and negative running variances, all names counted, the first three shown."""
     wrong = {"NaN or infinite values": [], "negative variances": []}  # type: dict[str, list[str]]
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
+        if not tensor.is_floating_point() or not tensor.numel():
             continue
-        values = tensor if tensor.dtype.itemsize > 1 else tensor.float()
-        if not bool(torch.isfinite(values).all()):
+        least, most = (tensor if tensor.dtype.itemsize > 1 else tensor.float()).aminmax()  # NaN wins in both
+        if not bool(least.isfinite() & most.isfinite()):
             wrong["NaN or infinite values"].append(name)
-        elif name.endswith("running_var") and bool((values < 0).any()):
+        elif name.endswith("running_var") and bool(least < 0):
             wrong["negative variances"].append(name)
     for what, names in wrong.items():
         if names:

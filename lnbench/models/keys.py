@@ -68,15 +68,20 @@ def compare(given: Mapping[str, Shape], wanted: Mapping[str, Shape]) -> Differen
     )
 
 
-def report(difference: Difference) -> str:
-    """The difference for people: a first line with the counts, then at most ten indented lines."""
+def summary(difference: Difference) -> str:
+    """The difference in one phrase: `3 keys missing, 1 of another shape`."""
     counts = [
         (len(difference.missing), "missing"),
         (len(difference.unexpected), "unexpected"),
         (len(difference.shapes), "of another shape"),
     ]
-    found = ", ".join(f"{count} {what}" for count, what in counts if count)
-    lines = [f"keys {found}" + ("" if difference.common else "; not one key in common")]
+    phrase = ", ".join(f"{count} {what}" for count, what in counts if count)
+    return f"keys: {phrase}" + ("" if difference.common else ", not one in common")
+
+
+def details(difference: Difference) -> str:
+    """The difference for people, key by key or in groups: at most nine indented lines."""
+    lines = []
     if difference.missing:
         lines.append(f"  missing from the file: {grouped(difference.missing)}")
     if difference.unexpected:
