@@ -31,7 +31,7 @@ ALLOWED = {
     "testing": PARTS | {"config", "evaluation"},
     "cli": PARTS
     | {"config", "prepare", "stream", "sheet", "engine", "evaluation", "export", "finetune", "conversion"},
-    "__init__": {"norm", "evaluation"},
+    "__init__": {"norm", "corruptions", "results"},
     "__main__": {"cli"},
 }
 ONLY_IN = {
