@@ -29,7 +29,8 @@ def spatter_from_field(
 ) -> torch.Tensor:
     """Spatter with the drops of `field`, standard normal float32 (B, H, W)."""
     mean, scale, sigma, threshold, intensity, mud = parameters
-    layer = smooth(field, sigma, truncate=4, border="nearest").mul_(scale).add_(mean)
+    # In float64: one pixel of the layer rounded otherwise can change the brightest drop, and so all.
+    layer = smooth(field.to(torch.float64), sigma, truncate=4, border="nearest").mul_(scale).add_(mean)
     layer = functional.threshold_(layer, threshold, 0.0)
     image = pixels.to(torch.float32)
     if mud:
@@ -38,7 +39,7 @@ def spatter_from_field(
         image.mul_(stain.neg().add_(1)[:, None])
         colors = _MUD
     else:
-        liquid = layer.mul_(255).clamp_(0, 255).to(torch.int16)
+        liquid = layer.mul_(255).to(torch.int16).bitwise_and_(255)  # above 1 the authors' bytes wrap around
         stain = liquid * relief(liquid)
         stain *= intensity / stain.amax((1, 2), keepdim=True).clamp_min(1)
         colors = _WATER
