@@ -19,21 +19,29 @@ _GLASS_DOUBLINGS = 6
 def gaussian_blur(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.Key) -> torch.Tensor:
     """scikit-image's gaussian: truncated at 4 sigma, edges continued by the nearest pixel."""
     (sigma,) = parameters
-    planes = imageops.stacked(pixels)
-    blurred = imageops.gaussian(planes, sigma).add_(_white_nudge(sigma))
+    taps = imageops.gaussian_taps(sigma)
+    if len(taps) <= 5:
+        return _narrow_gaussian(pixels, taps)
+    blurred = imageops.gaussian(imageops.stacked(pixels), sigma).add_(_white_nudge(taps))
     return imageops.unstacked(imageops.truncate(blurred), pixels.shape)
 
 
-@register("defocus_blur", group=800_000)
+@register("defocus_blur", group=400_000)
 def defocus_blur(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.Key) -> torch.Tensor:
     """A disk of light for every point: cv2.filter2D with an antialiased disk, borders mirrored."""
-    weights = disk(*parameters)
-    radius = len(weights) // 2
-    if radius == 0:
+    radius, alias_blur = parameters
+    weights = disk(radius, alias_blur)
+    margin = len(weights) // 2
+    if margin == 0:
         return pixels.clone()
-    planes = imageops.pad(imageops.stacked(pixels), radius, radius, "mirror")
+    if margin <= 2:
+        return _narrow_disk(pixels, weights)
     nudge = imageops.NUDGE if sum(map(sum, weights)) >= 1 else -imageops.NUDGE
-    blurred = imageops.correlate(planes, weights).add_(nudge)
+    if radius < 8:
+        padded = imageops.pad(pixels.to(torch.float32), margin, margin, "mirror")
+        return imageops.truncate(_summed_disk(padded, radius, alias_blur, margin).add_(nudge))
+    padded = imageops.pad(imageops.stacked(pixels), margin, margin, "mirror")
+    blurred = imageops.correlate(padded, weights).add_(nudge)
     return imageops.unstacked(imageops.truncate(blurred), pixels.shape)
 
 
@@ -54,7 +62,7 @@ def glass_blur(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.Key
     return gaussian_blur(shuffled.view(pixels.shape), (sigma,), key)
 
 
-@register("motion_blur", group=160_000)
+@register("motion_blur", group=640_000)
 def motion_blur(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.Key) -> torch.Tensor:
     """ImageMagick's motion blur, each image along its own angle between -45° and 45°."""
     radius, sigma = parameters
@@ -67,12 +75,75 @@ def zoom_blur(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.Key)
     """Mean of the image and of its centre at zooms from 1 to `stop` in equal steps."""
     stop, step = parameters
     zooms = np.arange(1, stop, step).tolist()
-    planes = imageops.stacked(pixels)
+    planes = imageops.stacked(pixels, multiple=16)
     total = planes * 2  # the image itself and zoom 1
     for zoom in zooms[1:]:
         total += imageops.clipped_zoom(planes, zoom)
     mean = total.div_(len(zooms) + 1).add_(imageops.NUDGE)
     return imageops.unstacked(imageops.truncate(mean), pixels.shape)
+
+
+def _narrow_gaussian(pixels: torch.Tensor, taps: tuple[float, ...]) -> torch.Tensor:
+    """The gaussian in float64, operation by operation as scipy does it.
+
+    With so few weights flat patches of every level are common, and each level's own rounding in the
+    definition decides between two results.
+    """
+    radius = len(taps) // 2
+    x = imageops.pad(pixels.to(torch.float64).div_(255), radius, radius, "nearest")
+    for axis in (2, 3):
+        size = x.shape[axis] - 2 * radius
+        total = x.narrow(axis, radius, size) * taps[radius]
+        for near in range(radius):
+            pair = x.narrow(axis, near, size) + x.narrow(axis, 2 * radius - near, size)
+            total += pair.mul_(taps[near])
+        x = total
+    return imageops.truncate(x.mul_(255))
+
+
+def _narrow_disk(pixels: torch.Tensor, weights: tuple[tuple[float, ...], ...]) -> torch.Tensor:
+    """The sum in float64: equal weights of 1/5 or 1/9 give whole numbers so often that rounding shows."""
+    margin = len(weights) // 2
+    height, width = pixels.shape[2:]
+    x = imageops.pad(pixels.to(torch.float64), margin, margin, "mirror")
+    total = torch.zeros_like(pixels, dtype=torch.float64)
+    for down, row in enumerate(weights):
+        for right, weight in enumerate(row):
+            if weight:
+                total.add_(x[:, :, down : down + height, right : right + width], alpha=weight)
+    return imageops.truncate(total)
+
+
+def _summed_disk(padded: torch.Tensor, radius: float, alias_blur: float, margin: int) -> torch.Tensor:
+    """Sum over a disk in 16-bit integers, run by run of equal length, then its 3 × 3 smoothing.
+
+    Levels less 128 keep the sum of up to 255 pixels in range. `padded`: float (B, C, H + 2·margin,
+    W + 2·margin). Returns float (B, C, H, W).
+    """
+    reach = int(radius)
+    edge = margin - reach  # 1 where the smoothing needs one more pixel all around, else 0
+    x = padded.sub_(128).to(torch.int16)
+    height, width = (side - 2 * reach for side in x.shape[2:])
+    half_widths = [math.isqrt(int(radius**2 - row**2)) for row in range(reach + 1)]
+    run = x[..., reach : reach + width].clone()  # sum of 2·half + 1 pixels of a row
+    total = torch.zeros_like(run[:, :, :height])
+    for half in range(reach + 1):
+        if half:
+            run += x[..., reach - half : reach - half + width]
+            run += x[..., reach + half : reach + half + width]
+        for row in (row for row, wide in enumerate(half_widths) if wide == half):
+            total += run[:, :, reach + row : reach + row + height]
+            if row:
+                total += run[:, :, reach - row : reach - row + height]
+    pixels = sum(2 * half + 1 for half in half_widths) * 2 - (2 * half_widths[0] + 1)
+    levels = total.to(torch.float32)
+    if edge:
+        middle, side = _alias_taps(alias_blur, 3)[1:].tolist()
+        for axis in (2, 3):
+            size = levels.shape[axis] - 2
+            sides = levels.narrow(axis, 0, size) + levels.narrow(axis, 2, size)
+            levels = levels.narrow(axis, 1, size).mul(middle).add_(sides, alpha=side)
+    return levels.mul_(1 / pixels).add_(128)
 
 
 def copy_sources(steps: torch.Tensor, delta: int, doublings: int) -> torch.Tensor:
@@ -119,32 +190,35 @@ def disk(radius: float, alias_blur: float) -> tuple[tuple[float, ...], ...]:
     place = np.arange(-half, half + 1)
     kernel = (place[:, None] ** 2 + place**2 <= radius**2).astype(np.float32)
     kernel /= kernel.sum()
-    blur = np.exp(-((np.arange(side) - side // 2) ** 2) / (2 * alias_blur**2))
-    blur /= blur.sum()
-    spread = _smoothing(len(place), blur)
-    kernel = (spread @ kernel @ spread.T).astype(np.float32)
+    taps = _alias_taps(alias_blur, side).astype(np.float32)
+    kernel = _smoothed(_smoothed(kernel, taps).T, taps).T
     used = np.flatnonzero((kernel > 1e-12).any(axis=0))
     kernel = kernel[used[0] : used[-1] + 1, used[0] : used[-1] + 1]
     return tuple(tuple(row) for row in kernel.tolist())
 
 
-def _smoothing(size: int, taps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The matrix (size, size) that correlates with `taps`, mirrored at the ends."""
-    matrix = np.zeros((size, size))
-    for row in range(size):
-        for tap, weight in enumerate(taps, start=row - len(taps) // 2):
-            matrix[row, size - 1 - abs(size - 1 - abs(tap))] += weight
-    return matrix
+def _alias_taps(sigma: float, side: int) -> npt.NDArray[np.float64]:
+    blur = np.exp(-((np.arange(side) - side // 2) ** 2) / (2 * sigma**2))
+    return np.asarray(blur / blur.sum())
+
+
+def _smoothed(kernel: npt.NDArray[np.float32], taps: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Filter the rows (…, N) with symmetric taps, mirrored at the ends, in OpenCV's order of rounding."""
+    reach, size = len(taps) // 2, kernel.shape[1]
+    wide = np.pad(kernel, ((0, 0), (reach, reach)), mode="reflect")
+    total = kernel * taps[reach]
+    for step in range(1, reach + 1):
+        total += taps[reach + step] * (wide[:, reach - step :][:, :size] + wide[:, reach + step :][:, :size])
+    return np.asarray(total, dtype=np.float32)
 
 
 @lru_cache(maxsize=64)
-def _white_nudge(sigma: float) -> float:
+def _white_nudge(taps: tuple[float, ...]) -> float:
     """The nudge that makes flat white come out as the float64 definition has it, 255 or 254.
 
     The definition's weights add up to 1 only nearly; white is by far the commonest flat region of
     photographs, so its rounding decides.
     """
-    taps = imageops.gaussian_taps(sigma)
     value = 1.0
     for _ in range(2):
         total = value * taps[len(taps) // 2]

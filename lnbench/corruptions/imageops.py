@@ -34,19 +34,25 @@ def to_nearest(levels: torch.Tensor) -> torch.Tensor:
     return truncate(levels.add_(0.5))
 
 
-def stacked(pixels: torch.Tensor) -> torch.Tensor:
+def stacked(pixels: torch.Tensor, multiple: int = 1) -> torch.Tensor:
     """Return uint8 (B, C, H, W) as float32 (1, B·C, H, W) in the layout that runs plane by plane fastest.
 
-    On a CPU the planes lie interleaved (channels last), so vector units work across the batch.
+    On a CPU the planes lie interleaved (channels last), so vector units work across the batch;
+    `multiple` fills their number up with black ones, where a partly filled vector would take
+    another path through the arithmetic than a full one.
     """
     planes = pixels.view(1, -1, *pixels.shape[2:])
-    layout = torch.channels_last if pixels.device.type == "cpu" else torch.contiguous_format
-    return planes.to(torch.float32, memory_format=layout)
+    if pixels.device.type != "cpu":
+        return planes.to(torch.float32)
+    missing = -planes.shape[1] % multiple
+    if missing:
+        planes = torch.cat([planes, planes.new_zeros(1, missing, *planes.shape[2:])], dim=1)
+    return planes.to(torch.float32, memory_format=torch.channels_last)
 
 
 def unstacked(planes: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-    """Undo `stacked` on a result of `truncate`: uint8 (1, B·C, H, W) -> (B, C, H, W), contiguous."""
-    return planes.contiguous().view(shape)
+    """Undo `stacked` on a result of `truncate`: uint8 (1, ≥ B·C, H, W) -> (B, C, H, W), contiguous."""
+    return planes[:, : shape[0] * shape[1]].contiguous().view(shape)
 
 
 def pad(planes: torch.Tensor, rows: int, columns: int, border: Border) -> torch.Tensor:
@@ -83,14 +89,13 @@ def gaussian_taps(sigma: float, truncate: float = 4.0) -> tuple[float, ...]:
 def gaussian(
     planes: torch.Tensor, sigma: float, border: Border = "nearest", truncate: float = 4.0
 ) -> torch.Tensor:
-    """Filter (B, C, H, W) with a gaussian along both axes, rows first as scipy does; any float values."""
+    """Filter (B, C, H, W) with a gaussian along both axes; any float values."""
     taps = gaussian_taps(sigma, truncate)
     radius = len(taps) // 2
     if radius == 0:
         return planes.clone()
     padded = pad(planes, radius, radius, border)
-    vertical = correlate(padded, (taps,), transpose=True)
-    return correlate(vertical, (taps,))
+    return correlate(correlate(padded, (taps,)), (taps,), transpose=True)
 
 
 def correlate(
@@ -130,12 +135,12 @@ def motion_blur(planes: torch.Tensor, radius: float, sigma: float, degrees: torc
     stride = padded.shape[3]
     # Every run of `width` values in memory is a row to choose from: shifting is choosing another.
     rows = padded.as_strided((padded.numel() - width + 1, width), (1, 1))
+    starts = _row_starts(batch, channels, height, width, margin, planes.device)
     angle = torch.deg2rad(degrees.to(torch.float64)).view(-1, 1)
     step = torch.arange(taps, device=planes.device, dtype=torch.float64)
     down = torch.ceil(step * torch.sin(angle) - 0.5)
     right = torch.ceil(step * torch.cos(angle) - 0.5)
-    offset = (down * stride + right).to(torch.int64).view(batch, 1, 1, taps)
-    starts = _row_starts(batch, channels, height, width, margin, planes.device)
+    offset = (down * stride + right).to(starts.dtype).view(batch, 1, 1, taps)
     index = (starts + offset).view(-1, taps)
     # With a padding index (never met) CPUs take the path that reads rows in place.
     blurred = F.embedding_bag(
@@ -155,13 +160,15 @@ def _motion_weights(radius: float, sigma: float, device: torch.device) -> torch.
 def _row_starts(
     batch: int, channels: int, height: int, width: int, margin: int, device: torch.device
 ) -> torch.Tensor:
-    """Position of each row's first pixel in the padded planes, int64 (B, C, H, 1)."""
+    """Position of each row's first pixel in the padded planes, (B, C, H, 1), int32 if that will do."""
     stride = width + 2 * margin
     plane = torch.arange(batch * channels, device=device).view(batch, channels, 1, 1) * (
         (height + 2 * margin) * stride
     )
     row = (torch.arange(height, device=device) + margin).view(1, 1, -1, 1) * stride
-    return plane + row + margin
+    starts = plane + row + margin
+    small = batch * channels * (height + 2 * margin) * stride < 2**31
+    return starts.to(torch.int32) if small else starts
 
 
 def clipped_zoom(planes: torch.Tensor, zoom: float) -> torch.Tensor:
