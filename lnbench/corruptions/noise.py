@@ -40,7 +40,9 @@ def shot_noise(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.Key
     index.add_(pixels.to(torch.int32), alpha=columns)
     entry = torch.index_select(table, 0, index.view(-1)).view(pixels.shape)
     # entry = threshold << 16 | second << 8 | first; the first where the low half is under the threshold.
-    under = words.bitwise_and_(0xFFFF).sub_(entry >> 16).bitwise_right_shift_(31)  # -1 or 0
+    # The shift of an int32 keeps its sign, so thresholds of a half and more need the mask.
+    threshold = (entry >> 16).bitwise_and_(0xFFFF)
+    under = words.bitwise_and_(0xFFFF).sub_(threshold).bitwise_right_shift_(31)  # -1 or 0
     return entry.bitwise_right_shift_(under.add_(1).mul_(8)).to(torch.uint8)
 
 
