@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lnbench.errors import CheckpointError, ModelError
-from lnbench.norm.layer import Stored, describe, norm_layers
+from lnbench.norm.layer import Stored, describe, norm_layers, replace
 from lnbench.norm.localnorm import LocalNorm2d
 from lnbench.norm.modes import Mode
 from lnbench.norm.stats import mean_over_groups
@@ -19,10 +19,11 @@ from lnbench.norm.swap import attach
 def convert_localnorm(module: nn.Module, groups: int) -> nn.Module:
     """Replace the BatchNorm layers of a network by LocalNorm layers with K = `groups`.
 
-    Each BatchNorm's weight and bias are copied into every group; its statistics, eps, momentum and, in
-    timm's BatchNormAct2d, dropout and activation are kept; without affine they are 1 and 0. Converts BatchNorm2d, BatchNorm3d,
-    SyncBatchNorm, torchvision's FrozenBatchNorm2d and timm's BatchNormAct2d. BatchNorm1d stays: it mostly
-    follows dense layers, where one image has a single value per channel and so no statistics of its own.
+    Each BatchNorm's weight and bias are copied into every group (1 and 0 where it has none); statistics,
+    eps and momentum are kept, and in timm's BatchNormAct2d the dropout and activation. Converts
+    BatchNorm2d, BatchNorm3d, SyncBatchNorm, torchvision's FrozenBatchNorm2d and timm's BatchNormAct2d.
+    BatchNorm1d stays: it mostly follows dense layers, where one image has a single value per channel and
+    so no statistics of its own.
     Works in place and returns the network; give the optimizer its parameters afterwards.
 
     Raises:
@@ -42,7 +43,7 @@ def convert_localnorm(module: nn.Module, groups: int) -> nn.Module:
         )
     # One replacement for each layer, even where the network uses that layer in several places.
     made = {id(layer): _to_local(name, layer, groups) for name, layer in convertible.items()}
-    return _replace(module, made)
+    return replace(module, made)
 
 
 def to_batchnorm(module: nn.Module) -> nn.Module:
@@ -57,7 +58,7 @@ def to_batchnorm(module: nn.Module) -> nn.Module:
     local = {name: layer for name, layer in norm_layers(module) if isinstance(layer, LocalNorm2d)}
     if not local:
         raise ModelError("the network has no LocalNorm layer, so there is nothing to convert to BatchNorm")
-    return _replace(module, {id(layer): _to_batch(layer) for layer in local.values()})
+    return replace(module, {id(layer): _to_batch(layer) for layer in local.values()})
 
 
 def kept_layers(module: nn.Module) -> tuple[str, ...]:
@@ -173,14 +174,3 @@ def _to_batch(local: LocalNorm2d) -> nn.Module:
         if hasattr(layer, part):
             setattr(layer, part, getattr(local, part))
     return layer.train(local.training)
-
-
-def _replace(module: nn.Module, made: Mapping[int, nn.Module]) -> nn.Module:
-    """Put the made layers in the places of those whose id they are filed under."""
-    if id(module) in made:
-        return made[id(module)]
-    for parent in list(module.modules()):
-        for name, child in list(parent._modules.items()):
-            if id(child) in made:
-                parent._modules[name] = made[id(child)]
-    return module

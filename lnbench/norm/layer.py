@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -88,3 +88,15 @@ def norm_layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
                 f"layer '{name}' is of a kind that is not understood: {kind(module)};"
                 f" understood: {', '.join(sorted(full.rsplit('.', 1)[1] for full in UNDERSTOOD))}"
             )
+
+
+def replace(module: nn.Module, made: Mapping[int, nn.Module]) -> nn.Module:
+    """Put the made modules, each filed under the id of the one it replaces, wherever those are used.
+
+    Returns the network: the module itself, or what replaces it.
+    """
+    for parent in list(module.modules()):
+        for name, child in list(parent._modules.items()):
+            if id(child) in made:
+                parent._modules[name] = made[id(child)]
+    return made.get(id(module), module)

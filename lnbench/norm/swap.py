@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lnbench.errors import ModelError, UsageError
 from lnbench.norm.grouped import normalize_by_groups, normalize_images
-from lnbench.norm.layer import Stored, describe, norm_layers
+from lnbench.norm.layer import Stored, describe, norm_layers, replace
 from lnbench.norm.localnorm import ONE_VALUE
 from lnbench.norm.modes import FIXED, Mode
 from lnbench.norm.stats import (
@@ -59,6 +59,7 @@ class NormLayer(nn.Module):
         self.name = name
         self.switch = switch
         self.adapted: Statistics | None = None
+        self.recorded: list[Statistics] = []  # one for each time the forward pass comes by
         self.observed: Statistics | None = None
         self.refresh()
 
@@ -105,8 +106,8 @@ class NormLayer(nn.Module):
         eps, images = self.stored.eps, x.shape[0]
         if self.switch.recording:
             mean, var = batch_statistics(x)
-            self.adapted = mean[0], var[0]
-            return normalize(x, self.adapted, self.weight, self.bias, eps)
+            self.recorded.append((mean[0], var[0]))
+            return normalize(x, self.recorded[-1], self.weight, self.bias, eps)
         if mode.kind == "fixed":
             return normalize(x, self.statistics, self.weight, self.bias, eps)
         if mode.kind == "adapt":
@@ -181,13 +182,20 @@ class NormLayers:
         """Run `forward` (one batch) and keep each layer's batch statistics for mode `adapt`.
 
         Each layer normalizes with them already while they are taken (Karjauv et al., arXiv 2010.03630), so
-        the layers behind it see what they will see later. They stay until the next call.
+        the layers behind it see what they will see later. A layer that the network uses several times
+        keeps the average. They stay until the next call.
         """
         self.switch.recording = True
         try:
             forward()
+            for layer in self.layers:
+                if layer.recorded:
+                    means, variances = zip(*layer.recorded, strict=True)
+                    layer.adapted = torch.stack(means).mean(0), torch.stack(variances).mean(0)
         finally:
             self.switch.recording = False
+            for layer in self.layers:
+                layer.recorded.clear()
 
     def observe(self, forward: Callable[[], object]) -> list[Observation]:
         """Run `forward` in mode `fixed` and return what each layer saw beside what it stored.
@@ -213,7 +221,7 @@ class NormLayers:
     def detach(self, *names: str) -> None:
         """Put the original layers back: those named, or all."""
         gone = [layer for layer in self.layers if not names or layer.name in names]
-        _replace(self.network, {id(layer): layer.layer for layer in gone})
+        replace(self.network, {id(layer): layer.layer for layer in gone})
         self.layers = tuple(layer for layer in self.layers if layer not in gone)
 
 
@@ -238,7 +246,7 @@ def attach(network: nn.Module) -> NormLayers:
     counts = {len(layer.weights) for layer in layers if layer.stored.is_local} or {1}
     if len(counts) > 1:
         raise ModelError(f"the network's LocalNorm layers differ in their number of groups: {sorted(counts)}")
-    _replace(network, {id(layer.layer): layer for layer in layers})
+    replace(network, {id(layer.layer): layer for layer in layers})
     return NormLayers(network, layers, counts.pop(), switch)
 
 
@@ -269,11 +277,3 @@ def combine(logits: Tensor, mode: Mode) -> tuple[Tensor, Tensor]:
     # argmax may return any of several maxima; the score of a class falls with its number.
     order = torch.arange(classes, 0, -1, device=logits.device)
     return log_probs, (votes * (classes + 1) + order).argmax(-1)
-
-
-def _replace(network: nn.Module, made: dict[int, nn.Module]) -> None:
-    for parent in list(network.modules()):
-        if not isinstance(parent, NormLayer):
-            for name, child in list(parent._modules.items()):
-                if child is not None and id(child) in made:
-                    parent._modules[name] = made[id(child)]
