@@ -71,10 +71,7 @@ def to_html(
         "headline": [row for row in grid.rows if row.kind != "corruption"],
         "mark": MARK,
         "title": labels[0] if len(labels) == 1 else records[0].model.spec,
-        "legend": [
-            (name, Markup(legend_plot(number, f"k{number}")))
-            for number, (_, _, name) in enumerate(series_names(records, labels))
-        ],
+        "legends": [_legend(records, labels, place) for place in ("k", "l")],
         "severities": list(_severity_plots(records, labels)),
         "reliability": list(_reliability_plots(records, labels)),
         "calibration": list(_calibration_rows(records, labels)),
@@ -105,6 +102,14 @@ def breakable(name: str) -> Markup:
 def shade(value: float | None, top: float = 1.0) -> str:
     """How strongly a cell is coloured, 0–100, from a fraction of `top`."""
     return "0" if value is None else f"{100 * min(1.0, max(0.0, value / top)):.0f}"
+
+
+def _legend(records: Sequence[Record], labels: Sequence[str], place: str) -> list[tuple[str, Markup]]:
+    """(name, piece of line) of every mode; `place` keeps the ids of two legends apart."""
+    return [
+        (name, Markup(legend_plot(number, f"{place}{number}")))
+        for number, (_, _, name) in enumerate(series_names(records, labels))
+    ]
 
 
 def _severity_plots(records: Sequence[Record], labels: Sequence[str]) -> Iterator[Plot]:

@@ -35,9 +35,10 @@ def code(value: object) -> str:
     return f"{fence}{pad}{line}{pad}{fence}"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of finished cells: the first column to the left, the others to the right."""
-    lines = ["| " + " | ".join(head) + " |", "|" + "|".join([":--"] + ["--:"] * (len(head) - 1)) + "|"]
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
+    """A table of finished cells: the first `left` columns to the left, the others to the right."""
+    rule = "|".join([":--"] * left + ["--:"] * (len(head) - left))
+    lines = ["| " + " | ".join(head) + " |", f"|{rule}|"]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join(lines)
 
@@ -62,20 +63,19 @@ def to_markdown(records: Sequence[Record], labels: Sequence[str] = ()) -> str:
     for number, record in enumerate(records):
         if labels:
             parts.append(f"## {text(labels[number])}")
-        parts += _sections(record)
+        parts += _sections(record, "###" if labels else "##")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _sections(record: Record) -> list[str]:
+def _sections(record: Record, level: str) -> list[str]:
     deviations = "\n".join(f"- {text(line)}" for line in record.deviations) or "None."
-    return [
-        "### Run",
-        table(["", "value"], [[text(name), code(value)] for name, value in facts(record) if value]),
-        "### Known deviations",
-        deviations,
-        "### Environment",
-        table(["", "value"], [[text(name), code(value)] for name, value in surroundings(record)]),
+    tables = [
+        table(["", "value"], [[text(name), code(value)] for name, value in pairs if value], left=2)
+        for pairs in (facts(record), surroundings(record))
     ]
+    headings = ("Run", "Known deviations", "Environment")
+    bodies = (tables[0], deviations, tables[1])
+    return [part for pair in zip(headings, bodies, strict=True) for part in (f"{level} {pair[0]}", pair[1])]
 
 
 def facts(record: Record) -> list[tuple[str, str]]:
@@ -146,7 +146,7 @@ def _change_table(title: str, changes: Sequence[Change]) -> str:
         [text(change.mode), text(change.what), *(text(entry) for entry in change_entries(change))]
         for change in changes
     ]
-    return table(["mode", title, *CHANGE_HEADINGS[:-1], "&nbsp;"], rows)
+    return table(["mode", title, *CHANGE_HEADINGS[:-1], "&nbsp;"], rows, left=2)
 
 
 def ranking_to_markdown(records: Sequence[Record], labels: Sequence[str] = ()) -> str:
@@ -158,4 +158,4 @@ def ranking_to_markdown(records: Sequence[Record], labels: Sequence[str] = ()) -
         mean = f"{percent(summary.mean_corruption_top1)} {half_width(summary.mean_corruption_interval)}"
         figures = [mean.strip(), percent(summary.clean_top1), percent(summary.mce)]
         rows.append([place, text(ranked.label), text(ranked.mode), *figures])
-    return table(["#", "run", "mode", "mean", "clean", "mCE"], rows) + "\n"
+    return table(["#", "run", "mode", "mean", "clean", "mCE"], rows, left=3) + "\n"

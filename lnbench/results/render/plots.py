@@ -136,13 +136,28 @@ def _svg(
 
 def _inline(document: str, prefix: str) -> str:
     text = document[document.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
-    # The page says how large it is shown and what it means; ids must be unique in the page.
+    # Its style sheet would reach the whole page; the page's own says the same of its plots.
+    text = re.sub(r"<metadata>.*?</metadata>\s*|<defs>\s*<style.*?</defs>\s*", "", text, flags=re.DOTALL)
+    # The page says how large it is shown and what it means.
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
     text = text.replace("<svg", '<svg aria-hidden="true" focusable="false"', 1)
-    text = re.sub(r'\bid="', f'id="{prefix}-', text)
-    text = re.sub(r'(href="|url\()#', rf"\1#{prefix}-", text)
+    text = _distinct_ids(text, prefix)
     for stand_in, variable in VARIABLES.items():
         text = text.replace(stand_in, variable)
     return text.strip()
+
+
+def _distinct_ids(text: str, prefix: str) -> str:
+    """Keep the ids that something refers to, once each, and make them the picture's own."""
+    wanted = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
+
+    def keep(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in wanted:
+            return ""
+        wanted.discard(name)
+        return f' id="{prefix}-{name}"'
+
+    text = re.sub(r'\sid="([^"]*)"', keep, text)
+    return re.sub(r'(href="|url\()#', rf"\1#{prefix}-", text)

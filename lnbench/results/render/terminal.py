@@ -41,40 +41,39 @@ def plain(value: object) -> str:
 def show(records: Sequence[Record], console: Console, labels: Sequence[str] = ()) -> None:
     """Print the pivot of `records`; where the columns do not fit the width, several tables follow."""
     grid = pivot(records, labels)
-    for table in tables(grid, console.width, ascii_only=ascii_only(console)):
+    for table in tables(grid, console):
         console.print(table)
     for note in grid.notes:
         console.print(Text(encodable(plain(note), console)), style="dim")
 
 
-def tables(grid: Pivot, width: int, *, ascii_only: bool = False) -> list[Table]:
-    """The pivot as rich tables, as many columns in each as `width` holds."""
-    fit = max(1, (width - NAME_WIDTH) // (MODE_WIDTH + GAP))
+def tables(grid: Pivot, console: Console) -> list[Table]:
+    """The pivot as rich tables, as many columns in each as the width holds."""
+    fit = max(1, (console.width - NAME_WIDTH) // (MODE_WIDTH + GAP))
     count = len(grid.columns)
     parts = -(-count // fit)
-    share = -(-count // parts) if parts else 1
-    return [_table(grid, range(start, min(start + share, count)), width, ascii_only)
-            for start in range(0, count, share)]  # fmt: skip
+    share = -(-count // parts)
+    starts = range(0, count, share)
+    return [_table(grid, range(start, min(start + share, count)), console) for start in starts]
 
 
-def _table(grid: Pivot, columns: range, width: int, ascii_only: bool) -> Table:
+def _table(grid: Pivot, columns: range, console: Console) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-    table.add_column("top-1 %", min_width=NAME_WIDTH, no_wrap=True, overflow="ellipsis")
+    table.add_column("top-1 %", min_width=NAME_WIDTH, overflow="fold")
+    room = max(MODE_WIDTH, (console.width - NAME_WIDTH - GAP) // len(columns) - GAP)
     for column in columns:
-        room = max(MODE_WIDTH, (width - NAME_WIDTH - GAP) // len(columns) - GAP)
-        heading = fold(plain(grid.headings[column]), room)
-        table.add_column(Text(heading), justify="right", min_width=MODE_WIDTH)
+        heading = fold(encodable(plain(grid.headings[column]), console), room)
+        table.add_column(Text(heading), justify="right", min_width=MODE_WIDTH, overflow="fold")
     for row in grid.rows:
         cells = []
         for column in columns:
-            shown = entry(row, column) if column in row.best else entry(row, column) + " "
-            cells.append(Text(to_ascii(shown) if ascii_only else shown,
-                              style="bold" if column in row.best else ""))  # fmt: skip
-        table.add_row(Text(plain(row.name)), *cells, end_section=row.name == "")
+            best = column in row.best
+            shown = entry(row, column) + ("" if best else " ")
+            cells.append(Text(encodable(shown, console), style="bold" if best else ""))
+        table.add_row(Text(encodable(plain(row.name), console)), *cells)
         if any(row.intervals[column] for column in columns):
-            widths = [half_width(row.intervals[column]) + " " for column in columns]
-            shown_widths = [to_ascii(text) if ascii_only else text for text in widths]
-            table.add_row("", *(Text(text, style="dim") for text in shown_widths))
+            widths = [encodable(half_width(row.intervals[column]), console) + " " for column in columns]
+            table.add_row("", *(Text(text, style="dim") for text in widths))
     return table
 
 
@@ -88,23 +87,13 @@ def fold(name: str, room: int) -> str:
     return "\n".join(line[start : start + room] for line in lines for start in range(0, len(line), room))
 
 
-def ascii_only(console: Console) -> bool:
-    """Whether the terminal cannot show characters beyond ASCII."""
-    return not console.encoding.lower().startswith("utf")
-
-
-def to_ascii(text: str) -> str:
-    """The few signs of the tables in ASCII."""
-    for sign, plain_sign in ASCII.items():
-        text = text.replace(sign, plain_sign)
-    return text
-
-
 def encodable(text: str, console: Console) -> str:
-    """`text` as this terminal can show it."""
-    if not ascii_only(console):
+    """`text` as this terminal can show it: as it is, or in ASCII."""
+    if console.encoding.lower().startswith("utf"):
         return text
-    return to_ascii(text).encode("ascii", "replace").decode("ascii")
+    for sign, replacement in ASCII.items():
+        text = text.replace(sign, replacement)
+    return text.encode("ascii", "replace").decode("ascii")
 
 
 def show_comparison(comparison: Comparison, console: Console, *, rows: int = 20) -> None:
@@ -131,8 +120,10 @@ def _changes(changes: Sequence[Change], console: Console) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("", overflow="fold", min_width=NAME_WIDTH)
     for column in columns:
-        table.add_column(encodable(CHANGE_HEADINGS[column], console), justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+        table.add_column(
+            encodable(CHANGE_HEADINGS[column], console), justify="right", no_wrap=True, overflow="crop"
+        )
+    table.add_column("", no_wrap=True, overflow="crop")
     styles = {"worse": "bold", "better": "", "same": "dim"}
     for mode in dict.fromkeys(change.mode for change in changes):
         table.add_row(Text(encodable(plain(mode), console), style="bold"))
@@ -152,13 +143,12 @@ def say(text: str, console: Console, style: str = "") -> None:
 
 def show_ranking(records: Sequence[Record], console: Console, labels: Sequence[str] = ()) -> None:
     """Print every run and mode, best mean corruption accuracy first."""
-    narrow = ascii_only(console)
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     table.add_column("#", justify="right")
     table.add_column("run", overflow="fold", min_width=10)
     table.add_column("mode", overflow="fold", min_width=8)
     for heading in ("mean", "±", "clean", "mCE"):
-        table.add_column(to_ascii(heading) if narrow else heading, justify="right", no_wrap=True)
+        table.add_column(encodable(heading, console), justify="right", no_wrap=True, overflow="crop")
     for entry_ in rank(records, labels):
         summary = entry_.summary
         width = half_width(summary.mean_corruption_interval).lstrip("±")
