@@ -2,6 +2,7 @@
 
 Pillow's box windows part the picture: output i of n is the mean of inputs round(i·s) to
 round((i + 1)·s) - 1, s the shrink factor, rounded to 8 bits along rows, then again along columns.
+(From version 13 on Pillow takes columns first in some pictures twice as tall as wide; this does not.)
 Enlarging by a box repeats pixels.
 """
 

@@ -44,10 +44,14 @@ def saturate(image: np.ndarray, parameters: tuple[float, ...]) -> np.ndarray:
 
 
 def pixelate(image: np.ndarray, parameters: tuple[float, ...]) -> np.ndarray:
-    """Shrink and enlarge with Pillow's box filter."""
+    """Shrink and enlarge with Pillow's box filter, rows before columns.
+
+    Pillow does so of itself, but from version 13 on takes the columns of tall pictures first.
+    """
     height, width = image.shape[:2]
     small = int(width * parameters[0]), int(height * parameters[0])
-    picture = Image.fromarray(image).resize(small, Image.Resampling.BOX)
+    picture = Image.fromarray(image).resize((small[0], height), Image.Resampling.BOX)
+    picture = picture.resize(small, Image.Resampling.BOX)
     return np.asarray(picture.resize((width, height), Image.Resampling.BOX))
 
 
