@@ -164,7 +164,7 @@ def torch_load(path: Path, *, weights_only: bool) -> object:
 
 
 def damaged(path: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(f"{path} is a damaged PyTorch file: {reason(error)}; copy it again")
+    return CheckpointError(f"{path} is a damaged or hostile PyTorch file ({reason(error)}): copy it again")
 
 
 def reason(error: BaseException) -> str:

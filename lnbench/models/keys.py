@@ -115,6 +115,8 @@ def near_names(missing: Iterable[str], unexpected: Iterable[str]) -> list[tuple[
     candidates = [name for name in unexpected if len(name) <= 200][:500]
     pairs = []
     for name in [name for name in missing if len(name) <= 200][:3]:
-        for near in difflib.get_close_matches(name, candidates, n=1, cutoff=0.75):
-            pairs.append((name, near))
+        # A wrapper more or less, as in backbone.conv.weight, is nearer than any spelling.
+        wrapped = [near for near in candidates if near.endswith(f".{name}") or name.endswith(f".{near}")]
+        near = wrapped or difflib.get_close_matches(name, candidates, n=1, cutoff=0.75)
+        pairs += [(name, near[0])] if near else []
     return pairs

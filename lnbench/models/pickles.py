@@ -25,12 +25,16 @@ PLAIN = re.compile(
     r"|torch\.(cuda\.|storage\.)?\w+Storage|torch\.(Size|device|bool|bfloat16|float\w+|u?int\d+)"
 )
 
+CONTAINER = re.compile(
+    r"collections (OrderedDict|Counter)|(builtins|__builtin__) set|torch (Size|\w+Storage)"
+)
+
 
 class Value(NamedTuple):
     """What the walk knows of a value: how deep and large its tuples are, counted as hashing would.
 
     `tag` is "made" for what a call returned (a tensor, which may be a broadcast of enormous extent) and for
-    tuples that hold such, "torch" for functions that may be given it, "other" for those that may not.
+    tuples that hold such, "container" for types that would take its values one by one.
     """
 
     depth: int = 0
@@ -67,7 +71,7 @@ def blocked_globals(stream: Stream) -> list[str]:
             for pushed in opcode.stack_after:
                 stack.append(None if pushed is pickletools.markobject else value)
         if name in ("GLOBAL", "INST", "STACK_GLOBAL"):
-            path = str(argument or "a class named at run time").replace(" ", ".", 1)
+            path = str(argument).replace(" ", ".", 1) if argument else "a class named at run time"
             if not PLAIN.fullmatch(path):
                 blocked[path] = None
     return list(blocked)
@@ -106,7 +110,7 @@ def result(name: str, argument: object, popped: list[Value]) -> Value:
         )
     if name in ("REDUCE", "NEWOBJ"):
         arguments, function = popped[0], popped[1]
-        if arguments.tag == "made" and function.tag == "other":
+        if arguments.tag == "made" and function.tag == "container":
             raise ValueError("it makes a container of a tensor's single values")
         return Value(tag="made")
     return Value(tag="made" if name in ("BUILD", "BINPERSID", "PERSID") else "")

@@ -51,9 +51,10 @@ def unwrap(loaded: object, path: Path, ema: bool) -> tuple[str, dict[Any, Any], 
     if not any(isinstance(value, Tensor) for value in found.values()):
         if not ema and any(name in extras for name in EMA_CONTAINERS):
             raise CheckpointError(f"{path} holds only EMA weights: --ema takes them")
-        names = ", ".join(printable(str(name), 30) for name in [*extras, *found][:6]) or "nothing"
+        names = [n if isinstance(n, str) else f"a {type(n).__name__}" for n in [*extras, *found][:6]]
+        shown = ", ".join(printable(n, 30) for n in names) or "nothing"
         raise CheckpointError(
-            f"{path} holds no weights under {', '.join(CONTAINERS)} or bare; it holds: {names}"
+            f"{path} holds no weights under {', '.join(CONTAINERS)} or bare; it holds: {shown}"
         )
     return "/".join(trail), found, extras
 
