@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import metadata
 from platform import platform, python_version
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainSerializer
 
+from lnbench.errors import LnbenchError
 from lnbench.types import Condition
 from lnbench.version import __version__
+
+if TYPE_CHECKING:
+    import pandas
 
 SCHEMA: Literal[1] = 1
 STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
@@ -216,6 +220,16 @@ class Record(BaseModel):
     def cell(self, mode: str, condition: Condition) -> Cell | None:
         """The cell of that mode and condition, or None."""
         return next((cell for cell in self.cells if cell.key == (mode, condition)), None)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row for each cell, as in `results.csv`. LnbenchError where pandas is not installed."""
+        try:
+            import pandas
+        except ImportError:
+            raise LnbenchError("to_pandas needs pandas: pip install 'lnbench[pandas]'") from None
+        from lnbench.results.render.delimited import COLUMNS, rows
+
+        return pandas.DataFrame(rows([self]), columns=list(COLUMNS))
 
 
 def environment(

@@ -1,0 +1,82 @@
+"""`lnbench report` through its real entry."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lnbench.results.publish import FORMATS
+from lnbench.results.reading import read
+from tests.cli.conftest import Lnbench
+from tests.cli.test_compare import one_line, write
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("runs") / "base", images=40)
+
+
+def test_the_table_on_the_terminal(lnbench: Lnbench, run: Path) -> None:
+    ran = lnbench("report", run)
+    assert ran.code == 0 and ran.err == ""
+    assert ran.out.splitlines()[0].split() == ["top-1", "%", "fixed", "batch", "local"]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_to_a_file_and_to_the_terminal(
+    lnbench: Lnbench, run: Path, tmp_path: Path, name: str
+) -> None:
+    file = tmp_path / f"out.{name}"
+    assert lnbench("report", run, "-o", file).code == 0
+    assert lnbench("report", run, "--format", name).out == file.read_text()
+    assert file.read_text().strip()
+
+
+def test_several_runs_and_several_files(lnbench: Lnbench, run: Path, tmp_path: Path) -> None:
+    files = [tmp_path / "a.csv", tmp_path / "a.json"]
+    assert lnbench("report", run, run / "results.json", "-o", files[0], "-o", files[1]).code == 0
+    names = {row["run"] for row in json.loads(files[1].read_text())}
+    assert names == {str(run), str(run / "results.json")}
+
+
+def test_the_page_of_the_run_folder_can_be_made_again(lnbench: Lnbench, run: Path, tmp_path: Path) -> None:
+    (run / "sheet.png").write_bytes(b"\x89PNG")
+    assert lnbench("report", run, "-o", tmp_path / "page.html").code == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "data:image/png;base64,iVBORw==" in page and "Losses by class" in page
+
+
+@pytest.mark.parametrize(
+    "words, code, message",
+    [
+        (["-o", "{tmp}/x.pdf"], 2, "unknown format in {tmp}/x.pdf 'pdf'"),
+        (["-o", "{tmp}/x"], 2, "unknown format"),
+        (["--format", "docx"], 2, "unknown format in --format 'docx'"),
+        (["{tmp}/none"], 3, "does not exist"),
+        (["-o", "{tmp}/no/x.html"], 3, "cannot write"),
+    ],
+)
+def test_wrong_input_gives_one_line(
+    lnbench: Lnbench, run: Path, tmp_path: Path, words: list[str], code: int, message: str
+) -> None:
+    ran = lnbench("report", run, *(word.format(tmp=tmp_path) for word in words))
+    assert ran.code == code and message.format(tmp=tmp_path) in ran.err
+    assert one_line(ran.err)
+
+
+def test_pandas_sees_the_same_rows(run: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = read(run).to_pandas()
+    assert isinstance(frame, pandas.DataFrame) and len(frame) == 15
+    assert frame.loc[frame["corruption"] == "clean", "severity"].eq(0).all()
+    assert frame["top1"].between(frame["top1_low"], frame["top1_high"]).all()
+
+
+def test_without_pandas_the_remedy_is_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lnbench.errors import LnbenchError
+
+    monkeypatch.setitem(__import__("sys").modules, "pandas", None)
+    with pytest.raises(LnbenchError, match=r"to_pandas needs pandas: pip install 'lnbench\[pandas\]'"):
+        read(run).to_pandas()
