@@ -37,7 +37,7 @@ def snow_from_field(
     height, width = pixels.shape[2:]
     layer = _zoom(field, height, width, zoom).mul_(scale).add_(mean)
     layer = functional.threshold_(layer, threshold, 0.0).clamp_(0, 1).mul_(255).floor_()
-    layer = _motion_blur(layer, int(radius), sigma, degrees).add_(0.5).floor_()  # 8 bits, (B, H, W)
+    layer = motion_blur(layer, int(radius), sigma, degrees).add_(0.5).floor_()  # 8 bits, (B, H, W)
     layer = layer.add(layer.flip(1, 2))
 
     image = pixels.to(torch.float32)
@@ -58,7 +58,7 @@ def _zoom(field: torch.Tensor, height: int, width: int, zoom: float) -> torch.Te
     return torch.lerp(rows.index_select(1, first), rows.index_select(1, second), share)
 
 
-def _motion_blur(layer: torch.Tensor, radius: int, sigma: float, degrees: torch.Tensor) -> torch.Tensor:
+def motion_blur(layer: torch.Tensor, radius: int, sigma: float, degrees: torch.Tensor) -> torch.Tensor:
     """Blur in one direction as ImageMagick's MotionBlurImage: half a Gaussian, whole-pixel steps.
 
     Float32 (B, H, W), `degrees` (B,). Beyond the border the nearest pixel counts.
