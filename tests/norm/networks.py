@@ -82,9 +82,10 @@ def _state(name: str) -> dict[str, Tensor]:
         (x,) = seen[layer] = inputs
         axes = (0, *range(2, x.ndim))
         layer.running_mean.copy_(x.mean(axes) + 0.2 * torch.randn(x.shape[1]) * x.std(axes))
-        layer.running_var.copy_(x.var(axes) * (0.6 + torch.rand(x.shape[1])) + 1e-3)
+        # No variance far below the others: it would amplify rounding to where nothing can be compared.
+        layer.running_var.copy_(x.var(axes) * (0.6 + torch.rand(x.shape[1])) + 2 * x.var())
         if layer.weight is not None:
-            layer.weight.copy_(0.5 + torch.rand(x.shape[1]))
+            layer.weight.copy_(0.4 + 0.4 * torch.rand(x.shape[1]))
             layer.bias.copy_(0.3 * torch.randn(x.shape[1]))
 
     with torch.no_grad():
