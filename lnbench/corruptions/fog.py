@@ -16,7 +16,7 @@ _WIBBLE = 100.0  # the authors' first amplitude
 @register("fog")
 def fog(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> torch.Tensor:
     """Lay fog over the picture, `parameters = (amount, decay)`. Uint8 (B, 3, H, W) in and out."""
-    side = map_side(*pixels.shape[2:])
+    side = map_side(pixels.shape[2], pixels.shape[3])
     return fog_from_field(pixels, parameters, uniform(key, (side, side)).mul_(2).sub_(1))
 
 

@@ -64,7 +64,7 @@ def roundtrip(pixels: torch.Tensor, quality: int) -> torch.Tensor:
     height, width = pixels.shape[2:]
     canvas = _code(_planes(pixels), quality)  # (B, 3H/2, W)
     rows, columns = canvas.shape[1] * 2 // 3, canvas.shape[2]
-    chroma = canvas[:, rows:].unflatten(2, (2, columns // 2)).transpose(1, 2)
+    chroma = canvas[:, rows:].view(len(canvas), -1, 2, columns // 2).transpose(1, 2)
     chroma = chroma[:, :, : (height + 1) // 2, : (width + 1) // 2]  # (B, 2, H/2, W/2)
     return _to_rgb(canvas[:, :height, :width], _upsample(chroma)[..., :height, :width])
 
@@ -83,7 +83,8 @@ def _planes(pixels: torch.Tensor) -> torch.Tensor:
     red, green, blue = image.unbind(1)
     filled = image.shape[2]
     canvas = image.new_empty((len(pixels), rows * 3 // 2, columns))
-    luma, chroma = canvas[:, :filled], canvas[:, rows : rows + filled // 2].unflatten(2, (2, columns // 2))
+    luma = canvas[:, :filled]
+    chroma = canvas[:, rows : rows + filled // 2].view(len(canvas), -1, 2, columns // 2)
     # jccolor.c: weights of 16 bits, every sum below 2^24; luma rounds half up, chroma half down.
     torch.mul(red, 19595 / 65536, out=luma)
     luma.add_(green, alpha=38470 / 65536).add_(blue, alpha=7471 / 65536).add_(0.5 - 128).floor_()

@@ -21,9 +21,8 @@ def smooth(layers: torch.Tensor, sigma: float, truncate: float, border: Border) 
         _matrix(size, sigma, truncate, border, layers.device, layers.dtype) for size in (width, height)
     )
     if isinstance(rows, bands.Bands):
-        layers = (
-            bands.along_rows(layers.view(-1, width), rows).flatten(1)[:, :width].unflatten(0, (batch, -1))
-        )
+        layers = bands.along_rows(layers.view(-1, width), rows).flatten(1)[:, :width]
+        layers = layers.view(batch, height, width)
     else:
         layers = torch.bmm(layers, rows.expand(batch, -1, -1))
     if isinstance(columns, bands.Bands):

@@ -19,7 +19,7 @@ def snow(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> torch
     `parameters = (mean, scale, zoom, threshold, radius, sigma, mix)`: of the noise, its enlargement,
     the least that is snow, the motion blur, and the weight of the picture against a whitened one.
     """
-    field = normal(key.stream("layer"), field_shape(*pixels.shape[2:], parameters[2]))
+    field = normal(key.stream("layer"), field_shape(pixels.shape[2], pixels.shape[3], parameters[2]))
     degrees = uniform(key.stream("angle"), (1,)).view(-1).mul_(90).sub_(135)
     return snow_from_field(pixels, parameters, field, degrees)
 
@@ -36,7 +36,7 @@ def snow_from_field(
     mean, scale, zoom, threshold, radius, sigma, mix = parameters
     height, width = pixels.shape[2:]
     layer = _zoom(field, height, width, zoom).mul_(scale).add_(mean)
-    layer = functional.threshold_(layer, threshold, 0.0).clamp_(0, 1).mul_(255).floor_()
+    layer = functional.threshold(layer, threshold, 0.0).clamp_(0, 1).mul_(255).floor_()
     layer = motion_blur(layer, int(radius), sigma, degrees).add_(0.5).floor_()  # 8 bits, (B, H, W)
     layer = layer.add(layer.flip(1, 2))
 

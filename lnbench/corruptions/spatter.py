@@ -31,11 +31,11 @@ def spatter_from_field(
     mean, scale, sigma, threshold, intensity, mud = parameters
     # In float64: one pixel of the layer rounded otherwise can change the brightest drop, and so all.
     layer = smooth(field.to(torch.float64), sigma, truncate=4, border="nearest").mul_(scale).add_(mean)
-    layer = functional.threshold_(layer, threshold, 0.0)
+    layer = functional.threshold(layer, threshold, 0.0)
     image = pixels.to(torch.float32)
     if mud:
         stain = smooth((layer > threshold).to(torch.float32), intensity, truncate=4, border="nearest")
-        stain = functional.threshold_(stain, 0.8, 0.0)
+        stain = functional.threshold(stain, 0.8, 0.0)
         image.mul_(stain.neg().add_(1)[:, None])
         colors = _MUD
     else:
