@@ -49,10 +49,13 @@ def test_cifar_folder(cifar_jpegs: Path) -> None:
 PART = st.text("ab-_.Z0", min_size=1, max_size=4).filter(lambda name: name[0] != "." and name[-1] != ".")
 TREE = st.lists(
     st.tuples(
-        PART, st.lists(PART, max_size=2), PART, st.sampled_from([".jpg", ".JPEG", ".PnG", ".webp", ".txt"])
+        st.sampled_from("AB"),
+        st.lists(PART, max_size=2),
+        PART,
+        st.sampled_from([".jpg", ".JPEG", ".PnG", ".webp", ".txt"]),
     ),
     min_size=1,
-    max_size=12,
+    max_size=16,
 )
 
 
@@ -85,10 +88,20 @@ def test_links_are_followed_but_not_in_circles(class_folder: Path, tmp_path: Pat
     elsewhere.mkdir()
     Image.fromarray(pixels(9)).save(elsewhere / "9.png")
     (class_folder / "d").symlink_to(elsewhere)
+    (class_folder / "b" / "more").symlink_to(elsewhere)
     (class_folder / "a" / "loop").symlink_to(class_folder / "a")
     (class_folder / "a" / "up").symlink_to(tmp_path)
     listing = list_folder(class_folder)
-    assert names(listing) == ["a/0.png", "a/1.png", "b/0.png", "b/1.png", "c/0.png", "c/1.png", "d/9.png"]
+    assert names(listing) == [
+        "a/0.png",
+        "a/1.png",
+        "b/0.png",
+        "b/1.png",
+        "b/more/9.png",
+        "c/0.png",
+        "c/1.png",
+        "d/9.png",
+    ]
 
 
 def test_an_empty_class_keeps_its_place(class_folder: Path) -> None:
