@@ -156,7 +156,8 @@ class RunFolder:
 def make_record(run: Run, cells: Sequence[Cell]) -> Record:
     """A run and its cells as a record with its summary; cells may carry bits."""
     content = {name: getattr(run, name) for name in Run.model_fields}
-    summary = summarize(cells, run.suite, run.model.classes)
+    classes = run.model.classes or len(run.data.classes)
+    summary = summarize(cells, run.suite, classes)
     return Record.model_validate({**content, "cells": tuple(cells), "summary": summary})
 
 
