@@ -24,7 +24,7 @@ PLAIN = re.compile(
     r"|torch\._tensor\._rebuild_from_type_v2|torch\.nn\.parameter\.Parameter|torch\.serialization\._get_layout"
     r"|torch\.(cuda\.|storage\.)?\w+Storage|torch\.(Size|device|bool|bfloat16|float\w+|u?int\d+)"
 )
-
+# Those of them that would take a tensor apart into its single values.
 CONTAINER = re.compile(
     r"collections (OrderedDict|Counter)|(builtins|__builtin__) set|torch (Size|\w+Storage)"
 )
@@ -105,9 +105,7 @@ def result(name: str, argument: object, popped: list[Value]) -> Value:
             raise ValueError("its tuples are nested deeper than weights need")
         return Value(depth, size, "made" if any(item.tag == "made" for item in popped) else "")
     if name == "GLOBAL":
-        return Value(
-            tag="torch" if str(argument).startswith(("torch._utils ", "torch._tensor ")) else "other"
-        )
+        return Value(tag="container" if CONTAINER.fullmatch(str(argument)) else "")
     if name in ("REDUCE", "NEWOBJ"):
         arguments, function = popped[0], popped[1]
         if arguments.tag == "made" and function.tag == "container":

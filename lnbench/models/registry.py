@@ -152,6 +152,8 @@ def build_torchvision(spec: ModelSpec, classes: int | None, pretrained: bool) ->
     if variant not in published:
         raise unknown(f"weights of {spec.name}", variant, published)
     weights = published[variant]
+    if not weights.meta["categories"]:
+        raise ModelError(f"{spec}: these weights are for features, they hold no classifier; choose others")
     own = len(weights.meta["categories"])
     if pretrained and classes not in (None, own):
         raise ModelError(f"{spec} has weights for {own} classes, not {classes}: give --weights FILE")
