@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from lnbench import dealing
 from lnbench.corruptions import tables
 from lnbench.errors import UsageError, unknown
 from lnbench.norm import modes
@@ -26,6 +27,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 Backend = Literal["native", "reference"]
 Channels = tuple[float, float, float]
 Parameters = dict[str, dict[float, tuple[float, ...]]]
+Kind = TypeVar("Kind", dict[str, Any], list[Any])
 
 
 class _Frozen(BaseModel):
@@ -150,6 +152,14 @@ class RunConfig(Suite):
     crop: int | tuple[int, int] | None = None
     interpolation: Interpolation | None = None
     skip_unreadable: bool = False
+    shard: str | None = None
+
+    @field_validator("shard")
+    @classmethod
+    def _shard_parses(cls, text: str | None) -> str | None:
+        if text is not None:
+            dealing.parse_shard(text)
+        return text
 
     @field_validator("std")
     @classmethod
@@ -189,6 +199,39 @@ def load_preset(name: str) -> Preset:
         raise UsageError(f"preset {name}: keys must be plain words") from None
 
 
+class ModelEntry(_Frozen):
+    """One network of a `--models` file; what is not given is as on the command line."""
+
+    model: str
+    weights: str | None = None
+    mean: Channels | None = None
+    std: Channels | None = None
+    ema: bool | None = None
+
+
+def load_models(path: Path) -> list[ModelEntry]:
+    """Read a YAML list of networks; weights are relative to the file. Raises UsageError."""
+    where = f"models file {path}"
+    entries = _read_yaml(path, where, list)
+    if not entries:
+        raise UsageError(f"{where} names no model")
+    found = []
+    for number, entry in enumerate(entries, 1):
+        try:
+            if not isinstance(entry, dict):
+                raise UsageError(
+                    f"{where}: entry {number}: expected 'model: …', found {type(entry).__name__}"
+                )
+            one = ModelEntry(**entry)
+        except ValidationError as error:
+            raise _one_line(f"{where}: entry {number}", error, ModelEntry) from None
+        except TypeError:
+            raise UsageError(f"{where}: entry {number}: keys must be plain words") from None
+        weights = None if one.weights is None else str(path.parent / one.weights)
+        found.append(one.model_copy(update={"weights": weights}))
+    return found
+
+
 def resolve(preset: Preset, overrides: Mapping[str, Any]) -> RunConfig:
     """One run's config: the preset, then everything in `overrides` that is not None."""
     suite = {name: getattr(preset, name) for name in Suite.model_fields}
@@ -203,7 +246,7 @@ def _read_included(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
     """The preset's mapping on top of what it includes, key by key."""
     if name in seen:
         raise UsageError(f"preset {name} includes itself: {' → '.join((*seen, name))}")
-    mapping = _read_yaml(_preset_path(name, seen), name)
+    mapping = _read_yaml(_preset_path(name, seen), f"preset {name}", dict)
     base = mapping.pop("include", None)
     if base is None:
         return mapping
@@ -240,31 +283,32 @@ class _PlainLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _read_yaml(path: Path, name: str) -> dict[str, Any]:
+def _read_yaml(path: Path, where: str, kind: type[Kind]) -> Kind:
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_PRESET_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"preset {name}: cannot read {path}: {error.strerror or error}") from None
+        raise UsageError(f"{where}: cannot read {path}: {error.strerror or error}") from None
     if len(content) > _MAX_PRESET_BYTES:
-        raise UsageError(f"preset {name}: larger than 1 MiB; a preset is names and numbers only")
+        raise UsageError(f"{where}: larger than 1 MiB; it should be names and numbers only")
     try:
         data = yaml.load(content, _PlainLoader)
     except (yaml.YAMLError, ValueError, RecursionError, UnicodeDecodeError, TypeError) as error:
         mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
+        line = f", line {mark.line + 1}" if mark else ""
         why = getattr(error, "problem", None) or str(error).split("\n")[0]
-        raise UsageError(f"preset {name}: not valid YAML{where}: {why}") from None
-    if not isinstance(data, dict):
-        raise UsageError(f"preset {name}: expected a mapping of names to values, found {type(data).__name__}")
+        raise UsageError(f"{where}: not valid YAML{line}: {why}") from None
+    if not isinstance(data, kind):
+        wanted = "a mapping of names to values" if kind is dict else "a list"
+        raise UsageError(f"{where}: expected {wanted}, found {type(data).__name__}")
     return data
 
 
-def _one_line(where: str, error: ValidationError) -> UsageError:
+def _one_line(where: str, error: ValidationError, model: type[_Frozen] = Preset) -> UsageError:
     first = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        near = unknown("key", field, {**Preset.model_fields, "include": None})
+        near = unknown("key", field, [*model.model_fields, *(["include"] if model is Preset else [])])
         return UsageError(f"{where}: {near}")
     more = error.error_count() - 1
     rest = f" (and {more} more)" if more else ""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import os
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,14 +13,18 @@ from pathlib import Path
 import torch
 from pydantic import JsonValue
 
-from lnbench import engine, prepare
+from lnbench import counting, dealing, engine, prepare
 from lnbench.config import RunConfig
 from lnbench.data.store import Store
-from lnbench.errors import UsageError
+from lnbench.dist import ALONE, Processes
+from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, RecordError
+from lnbench.norm import swap
 from lnbench.norm.modes import Mode
 from lnbench.prepare import Images, Subject
 from lnbench.results import schema
 from lnbench.results.bits import pack
+from lnbench.results.merge import shard_note
+from lnbench.results.notes import add_note
 from lnbench.results.store import RunFolder
 from lnbench.types import Condition
 
@@ -58,62 +64,143 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Subjects that share one dataset, geometry and suite."""
+    """Subjects that share one dataset, geometry and suite. `failed`: why others could not be prepared."""
 
     subjects: tuple[Subject, ...]
     images: Images
+    failed: tuple[LnbenchError, ...] = ()
+    bounded: bool = False
 
 
 def prepare_all(
     configs: Sequence[RunConfig],
     *,
     cache: Path | None = None,
+    scratch: Path | None = None,
+    memory: int | None = None,
     allow_pickle: bool = False,
+    strict: bool = True,
     observer: Observer | None = None,
+    processes: Processes = ALONE,
 ) -> Prepared:
     """Load every checkpoint, decode the images, check that they fit each other.
 
-    The configs may differ in model, weights and modes alone. Raises LnbenchError.
+    The configs may differ in model, weights, input normalization and modes alone. Not `strict`, a
+    checkpoint that cannot be used is left out with a warning as long as another can.
+
+    Decoded images go to `cache`. Without it, they go to a file under `scratch` when they are too many for
+    `memory`, the bytes that this machine's processes may hold in all (half of it where None), and when
+    several processes of this machine can share them there. Raises LnbenchError.
     """
     observer = observer or Observer()
-    device = prepare.device_of(configs[0].device)
+
+    def work() -> Prepared:
+        subjects, failed = _load(configs, allow_pickle, strict, processes)
+        place = (cache, 0) if cache or not scratch else (scratch, _room_for_images(memory, processes))
+        images = prepare.open_images(
+            configs[0], subjects[0].geometry, place[0], observer.decoding, cache_above=place[1]
+        )
+        if configs[0].shard is not None:
+            kept = dealing.shard(len(images.conditions), *dealing.parse_shard(configs[0].shard))
+            images = replace(images, conditions=tuple(images.conditions[k] for k in kept))
+        ready, warnings = _check(subjects, failed, strict, images)
+        for text in (*(f"left out: {error}" for error in failed), *warnings):
+            observer.warning(text)
+        return Prepared(ready, images, tuple(failed), memory is not None)
+
+    found = processes.agree(work)
+    heads = [(found.images.clean.fingerprint, [subject.sha256 for subject in found.subjects])]
+    for rank, other in enumerate(processes.gather(heads)):
+        if other != heads:
+            raise RecordError(
+                f"process {rank} reads other images or checkpoints than process {processes.rank}: "
+                "every machine needs the same files"
+            )
+    return found
+
+
+def _load(
+    configs: Sequence[RunConfig], allow_pickle: bool, strict: bool, processes: Processes
+) -> tuple[list[Subject], list[LnbenchError]]:
+    device = prepare.device_of(processes.device(configs[0].device))
     if device.type == "cuda":
         # Convolutions in TF32 differ from float32 by more than a severity step on some networks.
         torch.backends.cudnn.allow_tf32 = False
-    subjects = [prepare.load_subject(config, device, allow_pickle) for config in configs]
-    for subject in subjects[1:]:
-        if subject.geometry != subjects[0].geometry:
-            raise UsageError(
-                f"{subject.name} and {subjects[0].name} take images of different geometry; "
-                "evaluate them one at a time, or give --resize and --crop for both"
-            )
-    images = prepare.open_images(configs[0], subjects[0].geometry, cache, observer.decoding)
-    ready = []
+    failed: list[LnbenchError] = []
+    subjects: list[Subject] = []
+    for config in configs:
+        with _forgiving(failed, strict):
+            subject = prepare.load_subject(config, device, allow_pickle)
+            if subjects and subject.geometry != subjects[0].geometry:
+                raise ModelError(
+                    f"{subject.name} and {subjects[0].name} take images of different geometry; "
+                    "evaluate them one at a time, or give --resize and --crop for both"
+                )
+            subjects.append(subject)
+    if not subjects:
+        raise failed[0]
+    return subjects, failed
+
+
+def _check(
+    subjects: Sequence[Subject], failed: list[LnbenchError], strict: bool, images: Images
+) -> tuple[tuple[Subject, ...], list[str]]:
+    """The subjects that fit the images, settled, and what should be said of them."""
+    ready: list[Subject] = []
+    warnings: list[str] = []
     for subject in subjects:
-        ready.append(replace(subject, config=prepare.settle(subject.config, images.clean)))
-        for text in (
-            *subject.warnings,
-            *prepare.check_fit(ready[-1], images.clean),
-            *prepare.check_input(ready[-1], images.clean),
-        ):
-            observer.warning(text)
-    return Prepared(tuple(ready), images)
+        with _forgiving(failed, strict):
+            settled = replace(subject, config=prepare.settle(subject.config, images.clean))
+            found = [
+                *subject.warnings,
+                *prepare.check_fit(settled, images.clean),
+                *prepare.check_input(settled, images.clean),
+            ]
+            ready.append(settled)
+            warnings += found
+    if not ready:
+        raise failed[0]
+    return tuple(ready), warnings
 
 
-def plan(prepared: Prepared, folders: Sequence[RunFolder] = ()) -> Plan:
-    """Count what there is to do, what is done already left out."""
+def _room_for_images(memory: int | None, processes: Processes) -> int:
+    """Bytes of images that a process may keep in memory; 1, that is none, where processes can share them."""
+    if processes.local_world > 1:
+        return 1
+    if not hasattr(os, "sysconf"):
+        return sys.maxsize
+    import resource  # not on Windows
+
+    present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    # What is there already (interpreter, torch, networks) counts; the other half is for the computation.
+    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return max(1, ((memory or present) - taken) // 2)
+
+
+@contextlib.contextmanager
+def _forgiving(failed: list[LnbenchError], strict: bool) -> Iterator[None]:
+    """Note what is wrong with one checkpoint and go on; a wrong option is wrong for all of them."""
+    try:
+        yield
+    except (CheckpointError, ModelError, DataError) as error:
+        if strict:
+            raise
+        failed.append(error)
+
+
+def plan(prepared: Prepared, finished: Sequence[Collection[tuple[str, Condition]]] = ()) -> Plan:
+    """Count what there is to do; `finished` cells of each subject are left out."""
     conditions = prepared.images.conditions
     images = len(prepared.images.clean.labels)
-    done = [folder.finished() for folder in folders] or [frozenset() for _ in prepared.subjects]
     left = [
         (condition, subject, mode)
-        for subject, finished in zip(prepared.subjects, done, strict=True)
+        for subject, done in zip(prepared.subjects, finished or [()] * len(prepared.subjects), strict=True)
         for condition in conditions
         for mode in subject.modes
-        if (str(mode), condition) not in finished
+        if (str(mode), condition) not in done
     ]
     passes = sum(
-        images * len(engine.swap.passes(subject.layers, mode)) + (mode.n if mode.kind == "adapt" else 0)
+        images * len(swap.passes(subject.layers, mode)) + (mode.n if mode.kind == "adapt" else 0)
         for _, subject, mode in left
     )
     return Plan(
@@ -135,36 +222,63 @@ def evaluate(
     fresh: bool = False,
     command: str = "",
     observer: Observer | None = None,
+    processes: Processes = ALONE,
 ) -> list[Outcome]:
     """Count every cell that is not yet finished; each subject writes its own run folder.
 
-    Interrupted at any moment, at most the condition in flight is lost; called again, it goes on.
+    Interrupted at any moment, at most the conditions in flight are lost; called again, with any number of
+    processes, it goes on. The first process alone reads and writes the folders and has an outcome.
     """
     observer = observer or Observer()
+    subjects, clean = prepared.subjects, prepared.images.clean
     with contextlib.ExitStack() as stack:
-        opened = [
-            stack.enter_context(
-                RunFolder.create_or_resume(folder, _run(subject, prepared.images, command), fresh=fresh)
-            )
-            for subject, folder in zip(prepared.subjects, folders, strict=True)
-        ]
-        by_subject = {id(s): folder for s, folder in zip(prepared.subjects, opened, strict=True)}
+
+        def open_folders() -> list[RunFolder]:
+            return [
+                stack.enter_context(
+                    RunFolder.create_or_resume(
+                        path, _run(subject, prepared.images, command, processes.world), fresh=fresh
+                    )
+                )
+                for subject, path in zip(subjects, folders, strict=True)
+                if processes.first
+            ]
+
+        opened = processes.agree(open_folders)
+        done = processes.share([folder.finished() for folder in opened])
+        place = {id(subject): number for number, subject in enumerate(subjects)}
 
         def finished(subject: Subject, mode: Mode, condition: Condition) -> bool:
-            return (str(mode), condition) in by_subject[id(subject)].finished()
+            return (str(mode), condition) in done[place[id(subject)]]
 
-        observer.started(plan(prepared, opened))
-        for condition, results in engine.run(prepared.subjects, prepared.images, finished, observer.progress):
-            for subject, cells in results:
-                by_subject[id(subject)].append([_cell(subject, result) for result in cells])
-            for text in _chance_warnings(condition, results, prepared.images.clean):
+        observer.started(plan(prepared, done))
+        room = counting.Room()
+        settings = engine.Settings(processes, room, prepared.bounded)
+        for condition, results in engine.run(
+            subjects, prepared.images, finished, observer.progress, settings
+        ):
+
+            def keep() -> None:
+                for subject, cells in results if processes.first else ():  # noqa: B023 – called at once
+                    folder = opened[place[id(subject)]]
+                    if room.parts > 1:
+                        add_note(folder, f"device memory ran short: chunks computed in {room.parts} parts")
+                    folder.append([_cell(subject, result) for result in cells])
+
+            processes.agree(keep)
+            for text in _chance_warnings(condition, results, clean):
                 observer.warning(text)
             observer.finished(condition)
-        clean = prepared.images.clean
-        return [Outcome(folder.finish(labels=clean.labels, ids=clean.ids), folder.path) for folder in opened]
+
+        def finish() -> list[Outcome]:
+            return [
+                Outcome(folder.finish(labels=clean.labels, ids=clean.ids), folder.path) for folder in opened
+            ]
+
+        return processes.agree(finish)
 
 
-def _run(subject: Subject, images: Images, command: str) -> schema.Run:
+def _run(subject: Subject, images: Images, command: str, processes: int) -> schema.Run:
     """The record's head: what is known before the first cell."""
     config, store = subject.config, images.clean
     device = subject.classifier.device
@@ -211,6 +325,7 @@ def _run(subject: Subject, images: Images, command: str) -> schema.Run:
         environment=schema.environment(
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             threads=torch.get_num_threads(),
+            processes=processes,
         ),
         deviations=tuple(_deviations(subject, images)),
     )
@@ -234,6 +349,8 @@ def _overrides(config: RunConfig) -> dict[str, JsonValue]:
 def _deviations(subject: Subject, images: Images) -> Iterator[str]:
     """One sentence for each way this run departs from the plain benchmark."""
     config, store = subject.config, images.clean
+    if config.shard is not None:
+        yield shard_note(config.shard)
     if len(store.labels) + len(store.skipped) < store.total:
         yield f"{len(store.labels)} of {store.total} images (class-balanced subset, seed {config.seed})"
     if store.skipped:
@@ -252,7 +369,7 @@ def _deviations(subject: Subject, images: Images) -> Iterator[str]:
         yield f"own parameters for {', '.join(sorted(config.parameters))}"
 
 
-def _cell(subject: Subject, result: engine.Result) -> schema.Cell:
+def _cell(subject: Subject, result: counting.Result) -> schema.Cell:
     scores = result.scores
     return schema.Cell(
         mode=str(result.mode),
@@ -271,7 +388,7 @@ def _cell(subject: Subject, result: engine.Result) -> schema.Cell:
 
 
 def _chance_warnings(
-    condition: Condition, results: Sequence[tuple[Subject, list[engine.Result]]], store: Store
+    condition: Condition, results: Sequence[tuple[Subject, list[counting.Result]]], store: Store
 ) -> Iterator[str]:
     """A network that guesses on clean images deserves a word before the other conditions are spent on it."""
     if not condition.is_clean:

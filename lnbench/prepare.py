@@ -117,14 +117,18 @@ def open_images(
     geometry: Geometry,
     cache: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    cache_above: int = 0,
 ) -> Images:
-    """Decode every image once, or find the precomputed conditions. Raises DataError, UsageError."""
+    """Decode every image once, or find the precomputed conditions. Raises DataError, UsageError.
+
+    Images that take more than `cache_above` bytes lie in a file under `cache`, the others in memory.
+    """
     spec = sources.parse(config.data)
 
     def open_one(condition: Condition) -> Store:
         return precomputed.open_condition(
             spec, condition, geometry, limit=config.limit, seed=config.seed, cache=cache,
-            skip_unreadable=config.skip_unreadable,
+            cache_above=cache_above, skip_unreadable=config.skip_unreadable,
         )  # fmt: skip
 
     if spec.kind in precomputed.KINDS:
@@ -134,7 +138,7 @@ def open_images(
             raise DataError(f"{config.data} holds none of the conditions asked for")
         return Images(open_one(wanted[0]), tuple(wanted), open_one, precomputed=True)
     store = sources.open_store(
-        spec, geometry, limit=config.limit, seed=config.seed, cache=cache,
+        spec, geometry, limit=config.limit, seed=config.seed, cache=cache, cache_above=cache_above,
         skip_unreadable=config.skip_unreadable, on_progress=on_progress,
     )  # fmt: skip
     return Images(store, config.conditions, lambda _: store, precomputed=False)

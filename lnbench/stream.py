@@ -6,6 +6,7 @@ the same pixels, in whatever company.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 
 import numpy as np
@@ -47,6 +48,10 @@ class Stream:
         self._untouched = corrupted or condition.is_clean
         self._parameters = () if self._untouched else config.parameters_of(condition)
 
+    @property
+    def chunk_count(self) -> int:
+        return -(-len(self.order) // self.chunk)
+
     def chunks(self) -> Iterator[np.ndarray]:
         """Positions of all images along the order, a chunk at a time."""
         return self._cut(self.order)
@@ -84,6 +89,12 @@ class Stream:
     def indices(self, positions: np.ndarray) -> Tensor:
         """The positions themselves: int64 (B,) on the device."""
         return self._to_device(positions)
+
+    def release(self) -> None:
+        """Give back the memory of the images read so far, where they lie in a mapped file."""
+        mapped = getattr(self.store.images, "_mmap", None)
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
 
     def _cut(self, order: np.ndarray) -> Iterator[np.ndarray]:
         for start in range(0, len(order), self.chunk):

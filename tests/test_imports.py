@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "lnbench"
 FILES = sorted(ROOT.rglob("*.py"))
 
-PARTS = {"models", "norm", "corruptions", "data", "metrics", "dist", "results"}
+PARTS = {"models", "norm", "corruptions", "data", "metrics", "dist", "dealing", "results"}
 BASE = {"errors", "types", "version"}
 # What each top-level name of the package may import, besides itself and BASE.
 ALLOWED = {
@@ -22,12 +22,13 @@ ALLOWED = {
     "prepare": PARTS | {"config"},
     "stream": PARTS | {"config"},
     "sheet": PARTS | {"config"},
-    "engine": PARTS | {"config", "prepare", "stream"},
+    "counting": PARTS | {"config", "prepare"},
+    "engine": PARTS | {"config", "prepare", "stream", "counting"},
     "export": PARTS | {"config", "prepare", "stream", "engine"},
     "augment": set(),
     "finetune": PARTS | {"config", "prepare", "augment"},
     "conversion": PARTS | {"prepare", "finetune"},
-    "evaluation": PARTS | {"config", "prepare", "stream", "sheet", "engine"},
+    "evaluation": PARTS | {"config", "prepare", "stream", "sheet", "counting", "engine"},
     "testing": PARTS | {"config", "evaluation"},
     "cli": PARTS
     | {"config", "prepare", "stream", "sheet", "engine", "evaluation", "export", "finetune", "conversion"},

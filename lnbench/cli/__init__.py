@@ -19,6 +19,7 @@ from lnbench.cli.corrupt_export import corrupt_export
 from lnbench.cli.corrupt_preview import corrupt_preview
 from lnbench.cli.evaluate import evaluate
 from lnbench.cli.list import list_
+from lnbench.cli.merge import merge
 from lnbench.cli.report import report
 from lnbench.errors import LnbenchError
 
@@ -76,6 +77,7 @@ for _name, _command in {
     "convert": convert,
     "corrupt-preview": corrupt_preview,
     "corrupt-export": corrupt_export,
+    "merge": merge,
     "compare": compare,
     "report": report,
     "list": list_,

@@ -42,7 +42,7 @@ def warn(text: str) -> None:
 
 
 @contextmanager
-def progress() -> Iterator[Progress]:
+def progress(shown: bool = True) -> Iterator[Progress]:
     """A progress bar on stderr with rate and time left; silent when stderr is not a terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -55,19 +55,23 @@ def progress() -> Iterator[Progress]:
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not (shown and console.is_terminal),
     ) as bar:
         yield bar
 
 
 class Watch:
-    """Shows a run while it goes on: decoding, conditions done, images per second, time left."""
+    """Shows a run while it goes on: decoding, conditions done, images per second, time left.
 
-    def __init__(self) -> None:
+    Not `shown`, it says nothing: of several processes one speaks for all.
+    """
+
+    def __init__(self, shown: bool = True) -> None:
         self._stack = ExitStack()
+        self._shown = shown
 
     def __enter__(self) -> Watch:
-        self._bar = self._stack.enter_context(progress())
+        self._bar = self._stack.enter_context(progress(self._shown))
         self._task: TaskID | None = None
         self._images = self._done = 0
         self._since = time.monotonic()
@@ -92,7 +96,8 @@ class Watch:
 
     def warn(self, text: str) -> None:
         """A warning above the bar."""
-        self._bar.console.print(f"warning: {text}", style="yellow", markup=False)
+        if self._shown:
+            self._bar.console.print(f"warning: {text}", style="yellow", markup=False)
 
     def decoding(self, done: int, total: int) -> None:
         """Images decoded so far."""
@@ -121,7 +126,7 @@ class Watch:
         self._done += 1
 
     def _planned(self, plan: Plan) -> None:
-        if plan.cells_left < plan.cells:
+        if plan.cells_left < plan.cells and self._shown:
             done = plan.cells - plan.cells_left
             self._bar.console.print(
                 f"{done} of {plan.cells} cells are finished already", style="dim", markup=False

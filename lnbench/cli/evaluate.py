@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from lnbench.config import Preset, RunConfig
+    from lnbench.dist import Processes
     from lnbench.evaluation import Outcome, Plan, Prepared
 
 _MODEL = "Network: torchvision:resnet50, timm:NAME, hf-hub:ORG/NAME, cifar:resnet20, FILE.py:FACTORY, demo."
@@ -25,6 +27,13 @@ def evaluate(
     weights: Annotated[
         list[str] | None, typer.Option(help="Checkpoint file or glob, repeatable; the model's own otherwise.")
     ] = None,
+    models: Annotated[
+        Path | None,
+        typer.Option(help="YAML list of networks (model, weights, mean, std, ema), counted in one pass."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop when one of several checkpoints cannot be used.")
+    ] = False,
     data: Annotated[str | None, typer.Option(help=_DATA)] = None,
     norm: Annotated[list[str] | None, typer.Option(help=_NORM)] = None,
     corruption: Annotated[list[str] | None, typer.Option(help=_CORRUPTION)] = None,
@@ -56,6 +65,16 @@ def evaluate(
     cache: Annotated[
         Path | None, typer.Option(help="Folder for decoded images, reused by the next run.")
     ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep resident memory below this, such as 4GiB: more images than fit go to a temporary file."
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Compute part I of N by itself; `lnbench merge` joins the parts."),
+    ] = None,
     ema: Annotated[bool, typer.Option("--ema", help="Use the checkpoint's averaged (EMA) weights.")] = False,
     allow_pickle: Annotated[
         bool,
@@ -68,7 +87,7 @@ def evaluate(
     """Measure accuracy under corruptions × severities × normalization modes; print and save the tables."""
     from lnbench import config as configs
     from lnbench.cli import console
-    from lnbench.cli.values import channels, sides
+    from lnbench.cli.values import channels, sides, size
 
     chosen = configs.load_preset(preset)
     overrides = {
@@ -89,45 +108,93 @@ def evaluate(
         "interpolation": interpolation,
         "ema": ema,
         "skip_unreadable": skip_unreadable,
+        "shard": shard,
     }
     runs = [
-        configs.resolve(chosen, {**overrides, "model": spec, "weights": file})
-        for spec, file in _checkpoints(chosen, model, weights)
+        configs.resolve(chosen, {**overrides, **entry})
+        for entry in _checkpoints(chosen, model, weights, models)
     ]
-    if allow_pickle:
-        console.warn("--allow-pickle runs whatever code the checkpoint file contains")
-    with console.Watch() as watch:
-        from lnbench import evaluation
+    bound = size("--memory", memory)
+    from lnbench.dist import joined
 
-        prepared = evaluation.prepare_all(
-            runs, cache=cache, allow_pickle=allow_pickle, observer=watch.observer()
-        )
-        folders = _folders(prepared, out)
-        outcomes = None
-        if not dry_run:
-            outcomes = evaluation.evaluate(
-                prepared, folders, fresh=not resume, command=_command(), observer=watch.observer()
+    with joined() as processes:
+        if allow_pickle and processes.first:
+            console.warn("--allow-pickle runs whatever code the checkpoint file contains")
+        job = _Job(runs, out, cache, bound, allow_pickle, strict, not resume, dry_run)
+        _run(job, processes)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What was asked for, besides the configs' own content."""
+
+    runs: list[RunConfig]
+    out: Path | None
+    cache: Path | None
+    memory: int | None
+    allow_pickle: bool
+    strict: bool
+    fresh: bool
+    dry_run: bool
+
+
+def _run(job: _Job, processes: Processes) -> None:
+    import shutil
+
+    from lnbench import evaluation
+    from lnbench.cli import console
+    from lnbench.cli.values import command
+    from lnbench.errors import LnbenchError
+
+    base = job.out or Path("runs") / "images"
+    scratch = base.parent / f".{base.name}.images"
+    outcomes = None
+    try:
+        with console.Watch(shown=processes.first) as watch:
+            prepared = evaluation.prepare_all(
+                job.runs, cache=job.cache, scratch=scratch, memory=job.memory,
+                allow_pickle=job.allow_pickle, strict=job.strict, observer=watch.observer(),
+                processes=processes,
+            )  # fmt: skip
+            folders = _folders(prepared, job.out)
+            if not job.dry_run:
+                outcomes = evaluation.evaluate(
+                    prepared, folders, fresh=job.fresh, command=command(), observer=watch.observer(),
+                    processes=processes,
+                )  # fmt: skip
+    finally:
+        if processes.local_rank == 0:
+            shutil.rmtree(scratch, ignore_errors=True)
+    if processes.first:
+        if outcomes is None:
+            _show_plan(evaluation.plan(prepared), folders)
+        else:
+            _show(outcomes)
+        if prepared.failed:
+            raise LnbenchError(
+                f"{len(prepared.failed)} of {len(job.runs)} checkpoints could not be used and were left out"
             )
-    if outcomes is None:
-        _show_plan(evaluation.plan(prepared), folders)
-    else:
-        _show(outcomes)
 
 
 def _checkpoints(
-    preset: Preset, model: str | None, weights: list[str] | None
-) -> list[tuple[str, str | None]]:
-    """(model spec, weights file) of every run asked for; globs in sorted order."""
+    preset: Preset, model: str | None, weights: list[str] | None, models: Path | None
+) -> list[dict[str, Any]]:
+    """What is particular to every run asked for; globs in sorted order."""
     import glob
 
+    from lnbench.config import load_models
     from lnbench.errors import UsageError
 
-    models = [model] if model else list(preset.models)
-    if not models:
+    if models is not None:
+        if model or weights:
+            raise UsageError("--models names networks and weights; drop --model and --weights")
+        return [entry.model_dump(exclude_none=True) for entry in load_models(models)]
+    specs = [model] if model else list(preset.models)
+    if not specs:
         raise UsageError(f"preset {preset.name} names no model; give --model")
     if not weights:
-        return [(spec, None) for spec in models]
-    if len(models) > 1:
+        return [{"model": spec} for spec in specs]
+    if len(specs) > 1:
         raise UsageError("--weights needs one --model to load them into")
     files = []
     for pattern in weights:
@@ -136,7 +203,7 @@ def _checkpoints(
         if not found:
             raise UsageError(f"--weights {pattern}: no file matches")
         files += found
-    return [(models[0], file) for file in dict.fromkeys(files)]
+    return [{"model": specs[0], "weights": file} for file in dict.fromkeys(files)]
 
 
 def _folders(prepared: Prepared, out: Path | None) -> list[Path]:
@@ -163,14 +230,6 @@ def _run_name(config: RunConfig) -> str:
     return f"{slug(config.preset)}-{stem}-{digest[:8]}"
 
 
-def _command() -> str:
-    """The command line as typed, ready to be pasted."""
-    import shlex
-    import sys
-
-    return shlex.join(["lnbench", *sys.argv[1:]])
-
-
 def _show_plan(plan: Plan, folders: list[Path]) -> None:
     from lnbench.cli.console import stdout
 
@@ -189,6 +248,9 @@ def _show(outcomes: list[Outcome]) -> None:
     from lnbench.results.render import terminal
 
     console = stdout()
-    terminal.show([outcome.record for outcome in outcomes], console=console)
+    records = [outcome.record for outcome in outcomes]
+    terminal.show(records, console=console)
+    if len(records) > 1:
+        terminal.show_ranking(records, console)
     for outcome in outcomes:
         note(f"saved in {outcome.folder}")

@@ -32,10 +32,11 @@ def open_listing(
     limit: int | None,
     seed: int,
     cache: Path | None,
+    cache_above: int = 0,
     skip_unreadable: bool,
     on_progress: Progress | None,
 ) -> Store:
-    """Decode a listing into a store, in memory or in a file under `cache`.
+    """Decode a listing into a store, in memory or, beyond `cache_above` bytes, in a file under `cache`.
 
     Raises DataError for unreadable images (unless `skip_unreadable`), for images that are too small
     or differ in size, and when memory or disk do not suffice.
@@ -46,7 +47,7 @@ def open_listing(
     ids = np.arange(total, dtype=np.int64) if limit is None else subset(listing.labels, limit, seed)
     if listing.rows is not None and geometry == UNCHANGED:
         return _copied(listing, listing.rows, ids, on_progress)  # nothing to decode, nothing to cache
-    if cache is None:
+    if cache is None or (cache_above and _size(listing, ids, geometry) <= cache_above):
         store = _in_memory(listing, ids, geometry, on_progress)
     else:
         path = caching.cache_path(cache, listing, geometry, limit, seed)
@@ -63,6 +64,15 @@ def cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _size(listing: Listing, ids: Indices, geometry: Geometry) -> int:
+    """Bytes of the decoded images, judged by the first that can be read."""
+    for index in ids.tolist():
+        _, image, _, _ = _decode(listing, index, geometry)
+        if image is not None:
+            return len(ids) * image.size
+    return 0
 
 
 def _copied(listing: Listing, rows: Pixels, ids: Indices, on_progress: Progress | None) -> Store:

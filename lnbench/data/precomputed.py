@@ -52,6 +52,7 @@ def open_condition(
     limit: int | None = None,
     seed: int = 0,
     cache: Path | None = None,
+    cache_above: int = 0,
     skip_unreadable: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Store:
@@ -66,6 +67,7 @@ def open_condition(
         limit=limit,
         seed=seed,
         cache=cache,
+        cache_above=cache_above,
         skip_unreadable=skip_unreadable,
         on_progress=on_progress,
     )

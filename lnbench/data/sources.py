@@ -64,7 +64,7 @@ def parse(spec: str) -> DataSpec:
     if kind not in KINDS:
         if colon and re.fullmatch(r"[A-Za-z][\w-]+", kind) and not _exists(Path(spec)):
             raise unknown("kind of data", kind, KINDS)
-        return _taken(Path(spec))
+        return _taken(_place(spec))
     split = "test"
     for name in ("train", "test"):
         if kind in SPLIT and (rest == name or rest.endswith(f":{name}")):
@@ -75,7 +75,7 @@ def parse(spec: str) -> DataSpec:
         return DataSpec(kind, None, split)
     if not rest:
         raise UsageError(f"data spec '{spec}' lacks the path: {kind}:PATH")
-    return DataSpec(kind, Path(rest), split)
+    return DataSpec(kind, _place(rest), split)
 
 
 def open_store(
@@ -85,6 +85,7 @@ def open_store(
     limit: int | None = None,
     seed: int = 0,
     cache: Path | None = None,
+    cache_above: int = 0,
     skip_unreadable: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Store:
@@ -100,6 +101,7 @@ def open_store(
         limit=limit,
         seed=seed,
         cache=cache,
+        cache_above=cache_above,
         skip_unreadable=skip_unreadable,
         on_progress=on_progress,
     )
@@ -137,6 +139,14 @@ def _taken(path: Path) -> DataSpec:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     return DataSpec(kind, place, note=f"took {path} for {KINDS[kind]} ({kind}:{place})")
+
+
+def _place(text: str) -> Path:
+    """The path a person wrote; `~` is theirs to use, but shells leave it alone behind a prefix."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # nobody's home
+        return Path(text)
 
 
 def _exists(path: Path) -> bool:

@@ -1,0 +1,223 @@
+"""Several processes as one: started by torchrun, they decide together, add up together and end together.
+
+Control goes over gloo, on the CPU, so that a process that died is noticed at once; sums of tensors on a
+GPU go over NCCL where each process has a GPU of its own. With one process every function here is a no-op.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from types import FrameType
+from typing import Any, NoReturn, TypeVar
+
+import torch
+from torch import Tensor
+from torch import distributed as group
+from torch.distributed.rendezvous import rendezvous
+
+from lnbench.errors import LnbenchError, UsageError
+
+T = TypeVar("T")
+
+# The longest that any process may keep the others waiting: decoding on a slow disk, a long window. A
+# process that dies is noticed at once; this is for one that hangs.
+TIMEOUT_VARIABLE = "LNBENCH_TIMEOUT"
+_TIMEOUT_SECONDS = 1800
+
+
+class Gone(LnbenchError):
+    """Other processes of the run have ended."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those of a run. `local`: its number and theirs on this machine."""
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+    local_world: int = 1
+    store: Any = None  # the key-value store that torchrun serves; it outlives any process
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes and speaks for all."""
+        return self.rank == 0
+
+    def device(self, name: str) -> str:
+        """The device that a `--device` names for this process: its own GPU for `auto` and `cuda`."""
+        count = torch.cuda.device_count()
+        if self.world == 1 or name not in ("auto", "cuda") or not count:
+            return name
+        return f"cuda:{self.local_rank % count}"
+
+    def agree(self, work: Callable[[], T]) -> T:
+        """Run `work` in every process; where it fails in one, it fails in all with that one's error.
+
+        The first process raises the error (of the lowest rank that has one), the others leave with its
+        exit code and without a word.
+        """
+        if self.world == 1:
+            return work()
+        failure: Exception | None = None
+        try:
+            result = work()
+        except Gone:
+            raise
+        except Exception as error:
+            failure = error
+        with self._together():
+            failed = torch.tensor([failure is not None], dtype=torch.uint8)
+            group.all_reduce(failed, group.ReduceOp.MAX)
+            if failure is None and not failed.any():
+                return result
+            found: list[Any] = [None] * self.world
+            group.all_gather_object(found, None if failure is None else _described(failure))
+        self._leave(found, failure)
+
+    def _leave(self, found: list[Any], failure: Exception | None) -> NoReturn:
+        rank, (text, code) = next((rank, one) for rank, one in enumerate(found) if one is not None)
+        if not self.first:
+            raise SystemExit(code)
+        if failure is not None:
+            raise failure
+        error = LnbenchError(f"process {rank} of {self.world}: {text}")
+        error.exit_code = code
+        raise error
+
+    def gather(self, value: T) -> list[T]:
+        """The value of every process, by rank."""
+        if self.world == 1:
+            return [value]
+        found: list[Any] = [None] * self.world
+        with self._together():
+            group.all_gather_object(found, value)
+        return found
+
+    def share(self, value: T) -> T:
+        """The first process's value, in all of them."""
+        if self.world == 1:
+            return value
+        box = [value]
+        with self._together():
+            group.broadcast_object_list(box, src=0, device=torch.device("cpu"))
+        return box[0]
+
+    def add(self, tensor: Tensor) -> None:
+        """Replace `tensor` by its sum over all processes."""
+        if self.world == 1:
+            return
+        with self._together():
+            if tensor.is_cuda and "nccl" not in str(group.get_backend_config()):
+                whole = tensor.cpu()
+                group.all_reduce(whole)
+                tensor.copy_(whole)
+            else:
+                group.all_reduce(tensor)
+
+    @contextlib.contextmanager
+    def _together(self) -> Iterator[None]:
+        """What torch says of a broken group is long; what it means is short."""
+        try:
+            yield
+        except RuntimeError:
+            raise self.broken() from None
+
+    def broken(self) -> BaseException:
+        """The end of this process because others are gone; one process says so, the others leave quietly."""
+        try:
+            speaks = self.store is None or self.store.add("lnbench/broken", 1) == 1
+        except RuntimeError:
+            speaks = self.first  # the store went with the process that is gone
+        if not speaks:
+            return SystemExit(LnbenchError.exit_code)
+        return Gone(
+            f"a process of this run ended or does not answer (noticed by {self.rank} of 0–{self.world - 1}): "
+            "what is finished is kept; the same command goes on, with any number of processes"
+        )
+
+
+ALONE = Processes()
+
+
+def _described(error: Exception) -> tuple[str, int]:
+    if isinstance(error, LnbenchError):
+        return str(error), error.exit_code
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"internal error, {type(error).__name__}: {first}", LnbenchError.exit_code
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[Processes]:
+    """The processes that torchrun started, by its environment variables; else this one alone.
+
+    Raises UsageError for an incomplete environment, LnbenchError when the others cannot be reached.
+    """
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        yield ALONE
+        return
+    processes = _join()
+    handler = signal.signal(signal.SIGTERM, _ended_by(processes))
+    try:
+        yield processes
+        processes.agree(lambda: None)  # nobody leaves while another still works
+        group.destroy_process_group()
+    except KeyboardInterrupt:
+        if not processes.first:
+            raise SystemExit(130) from None
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _join() -> Processes:
+    try:
+        rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+        local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        seconds = float(os.environ.get(TIMEOUT_VARIABLE, _TIMEOUT_SECONDS))
+    except (KeyError, ValueError) as error:
+        raise UsageError(
+            f"WORLD_SIZE is set, but {error} is not as torchrun sets it: start with torchrun, "
+            "or unset WORLD_SIZE"
+        ) from None
+    _use_all_cores(local_world)
+    backend = "gloo"
+    if local_world <= torch.cuda.device_count():
+        torch.cuda.set_device(local_rank)
+        backend = "cpu:gloo,cuda:nccl"
+    patience = timedelta(seconds=seconds)
+    try:
+        store, _, _ = next(rendezvous("env://", timeout=patience))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            group.init_process_group(
+                backend, store=store, rank=rank, world_size=world,
+                timeout=patience,
+            )  # fmt: skip
+    except (RuntimeError, ValueError) as error:
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise LnbenchError(f"process {rank} cannot reach the other processes: {first[:200]}") from None
+    return Processes(rank, world, local_rank, local_world, store)
+
+
+def _use_all_cores(local_world: int) -> None:
+    """Torchrun sets OMP_NUM_THREADS=1 where the user set nothing; here each process takes its share."""
+    if os.environ.get("OMP_NUM_THREADS") == "1" and "TORCHELASTIC_RUN_ID" in os.environ:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(max(1, cores // local_world))
+
+
+def _ended_by(processes: Processes) -> Callable[[int, FrameType | None], None]:
+    """Torchrun ends the others by SIGTERM when one process fails."""
+
+    def handler(_: int, __: FrameType | None) -> None:
+        raise processes.broken()
+
+    return handler

@@ -1,0 +1,15 @@
+"""Sentences added to a run's record after it began: what happened on the way."""
+
+from __future__ import annotations
+
+from lnbench.results.files import write_atomic
+from lnbench.results.reading import RUN, document, dump
+from lnbench.results.store import RunFolder
+
+
+def add_note(folder: RunFolder, text: str) -> None:
+    """Add a deviation to an open run folder, once. RecordError when it cannot be written."""
+    if text in folder.run.deviations:
+        return
+    folder.run = folder.run.model_copy(update={"deviations": (*folder.run.deviations, text)})
+    write_atomic(folder.path / RUN, document(dump(folder.run)))
