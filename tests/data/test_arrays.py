@@ -118,14 +118,20 @@ def npy_header(shape: tuple[int, ...]) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "shape", [(10**6, 1000, 1000, 3), (2**40, 2**40, 2**40, 3), (-1, 32, 32, 3), (0, 2**62, 2**62, 3)]
+    ("shape", "message"),
+    [
+        ((10**5, 64, 64, 3), "claims shape"),
+        ((2**40, 2**40, 2**40, 3), "claims shape"),
+        ((-1, 32, 32, 3), "claims shape"),
+        ((0, 2**62, 2**62, 3), "not a readable npz"),
+    ],
 )
-def test_absurd_shapes_ask_for_no_memory(tmp_path: Path, shape: tuple[int, ...]) -> None:
+def test_absurd_shapes_ask_for_no_memory(tmp_path: Path, shape: tuple[int, ...], message: str) -> None:
     path = tmp_path / "x.npz"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("images.npy", npy_header(shape))
         archive.writestr("labels.npy", npy_header((0,)))
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match=message):
         list_npz(path)
 
 
@@ -144,6 +150,13 @@ def test_zip_bombs_are_refused_before_they_unfold(tmp_path: Path) -> None:
 def test_memory_that_no_machine_has() -> None:
     with pytest.raises(DataError, match="use --cache"):
         check_memory(1 << 60, "folder:x", "use --cache")
+
+
+def test_arrays_larger_than_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path / "x.npz", images=IMAGES, labels=LABELS)
+    monkeypatch.setattr(os, "sysconf", lambda name: 100, raising=False)  # 100 pages of 100 bytes
+    with pytest.raises(DataError, match="take a part of it"):
+        list_npz(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"\x93NUMPY", b"PK\x03\x04" + bytes(40)])

@@ -134,6 +134,14 @@ def test_every_bit_of_a_small_cache_counts(
         assert caching.load(path, listing, Geometry(), 2) is None, place
 
 
+def test_an_intact_cache_of_something_else_is_not_taken(class_folder: Path, cache: Path) -> None:
+    listing = list_folder(class_folder)
+    opened(listing, Geometry(36), cache=cache)
+    path = cache_file(cache)
+    assert caching.load(path, listing, Geometry(36), 1) is not None
+    assert caching.load(path, listing, Geometry(36, interpolation="box"), 1) is None
+
+
 def test_what_killed_builds_left_is_removed(class_folder: Path, cache: Path) -> None:
     opened(list_folder(class_folder), cache=cache)
     path = cache_file(cache)

@@ -36,8 +36,9 @@ def write_dataset(kind: str, parent: Path) -> Path:
 
 def archive(folder: Path) -> Path:
     path = folder.parent / f"{folder.name}.tar.gz"
-    with tarfile.open(path, "w:gz") as tar:
-        tar.add(folder, folder.name)
+    with tarfile.open(path, "w:gz") as tar:  # like the published one, in no order
+        for file in sorted(folder.iterdir(), reverse=True):
+            tar.add(file, f"{folder.name}/{file.name}")
     return path
 
 
@@ -92,6 +93,7 @@ ROWS = np.zeros((2, 3072), np.uint8)
         (python2_batch(ROWS, [1]), "2 images but 1 labels"),
         (python2_batch(ROWS, [1, 10]), "label 10 lies outside 0…9"),
         (python2_batch(ROWS, [1, -1]), "outside"),
+        (pickle.dumps({"data": ROWS, "labels": [1, 2**80]}), "outside"),
         (python2_batch(ROWS[:, :3000], [1, 2]), r"not uint8 \(n, 3072\)"),
         (pickle.dumps({"data": ROWS.astype(np.int64), "labels": [1, 2]}), "not uint8"),
         (pickle.dumps({"data": ROWS, "labels": ["cat", "dog"]}), "no list of integers"),

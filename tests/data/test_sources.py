@@ -115,6 +115,12 @@ def test_any_text_is_a_spec_or_an_error_in_one_line(text: str) -> None:
         assert len(str(error).splitlines()) == 1 or "\n" in text or not text.isprintable()
 
 
+def test_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert parse("folder:~/x").path == tmp_path / "x"
+    assert parse("folder:~nobody-there/x").path == Path("~nobody-there/x")
+
+
 def test_a_name_too_long_for_a_path() -> None:
     with pytest.raises(LnbenchError):
         parse("x" * 5000)
