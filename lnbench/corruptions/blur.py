@@ -11,8 +11,11 @@ import torch
 
 from lnbench.corruptions import imageops, rng
 from lnbench.corruptions.registry import register
+from lnbench.corruptions.smooth import smooth
 
 _GLASS_DOUBLINGS = 6
+_INTEGER_RADIUS = 7  # below it the smoothed disk ends inside its 17 × 17 grid, unmirrored
+_SMALL = 128 * 128  # pixels up to which a CPU multiplies by matrices faster than it convolves
 
 
 @register("gaussian_blur", group=800_000)
@@ -22,8 +25,14 @@ def gaussian_blur(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.
     taps = imageops.gaussian_taps(sigma)
     if len(taps) <= 5:
         return _narrow_gaussian(pixels, taps)
-    blurred = imageops.gaussian(imageops.stacked(pixels), sigma).add_(_white_nudge(taps))
-    return imageops.unstacked(imageops.truncate(blurred), pixels.shape)
+    nudge = _white_nudge(taps)
+    height, width = pixels.shape[2:]
+    if pixels.device.type == "cpu" and height * width <= _SMALL:
+        blurred = smooth(pixels.view(-1, height, width).to(torch.float32), sigma, 4.0, "nearest")
+        return imageops.truncate(blurred.add_(nudge)).view(pixels.shape)
+    padded = imageops.pad(imageops.stacked(pixels), len(taps) // 2, "nearest")
+    blurred = imageops.correlate(imageops.correlate(padded, (taps,)), (taps,), transpose=True)
+    return imageops.unstacked(imageops.truncate(blurred.add_(nudge)), pixels.shape)
 
 
 @register("defocus_blur", group=400_000)
@@ -37,10 +46,10 @@ def defocus_blur(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.K
     if margin <= 2:
         return _narrow_disk(pixels, weights)
     nudge = imageops.NUDGE if sum(map(sum, weights)) >= 1 else -imageops.NUDGE
-    if radius < 8:
-        padded = imageops.pad(pixels.to(torch.float32), margin, margin, "mirror")
+    if radius < _INTEGER_RADIUS:
+        padded = imageops.pad(pixels.to(torch.float32), margin, "mirror")
         return imageops.truncate(_summed_disk(padded, radius, alias_blur, margin).add_(nudge))
-    padded = imageops.pad(imageops.stacked(pixels), margin, margin, "mirror")
+    padded = imageops.pad(imageops.stacked(pixels), margin, "mirror")
     blurred = imageops.correlate(padded, weights).add_(nudge)
     return imageops.unstacked(imageops.truncate(blurred), pixels.shape)
 
@@ -90,7 +99,7 @@ def _narrow_gaussian(pixels: torch.Tensor, taps: tuple[float, ...]) -> torch.Ten
     definition decides between two results.
     """
     radius = len(taps) // 2
-    x = imageops.pad(pixels.to(torch.float64).div_(255), radius, radius, "nearest")
+    x = imageops.pad(pixels.to(torch.float64).div_(255), radius, "nearest")
     for axis in (2, 3):
         size = x.shape[axis] - 2 * radius
         total = x.narrow(axis, radius, size) * taps[radius]
@@ -105,7 +114,7 @@ def _narrow_disk(pixels: torch.Tensor, weights: tuple[tuple[float, ...], ...]) -
     """The sum in float64: equal weights of 1/5 or 1/9 give whole numbers so often that rounding shows."""
     margin = len(weights) // 2
     height, width = pixels.shape[2:]
-    x = imageops.pad(pixels.to(torch.float64), margin, margin, "mirror")
+    x = imageops.pad(pixels.to(torch.float64), margin, "mirror")
     total = torch.zeros_like(pixels, dtype=torch.float64)
     for down, row in enumerate(weights):
         for right, weight in enumerate(row):

@@ -10,11 +10,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-Border = Literal["nearest", "mirror", "reflect"]
-"""What lies beyond the edge, in scipy's words: nearest a a|a b c, mirror c b|a b c, reflect b a|a b c.
-
-OpenCV calls the second one reflect101.
-"""
+Border = Literal["nearest", "mirror"]
+"""What lies beyond the edge, in scipy's words: nearest a a|a b c, mirror c b|a b c (OpenCV: reflect101)."""
 
 NUDGE = 2e-4
 """Grey levels added or taken before truncation where exact arithmetic gives a whole number.
@@ -55,47 +52,16 @@ def unstacked(planes: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     return planes[:, : shape[0] * shape[1]].contiguous().view(shape)
 
 
-def pad(planes: torch.Tensor, rows: int, columns: int, border: Border) -> torch.Tensor:
-    """Extend (B, C, H, W) by `rows` above and below and `columns` left and right."""
-    height, width = planes.shape[2:]
-    if border == "nearest":
-        return F.pad(planes, (columns, columns, rows, rows), mode="replicate")
-    if border == "mirror" and rows < height and columns < width:
-        return F.pad(planes, (columns, columns, rows, rows), mode="reflect")
-    planes = planes.index_select(2, _beyond(height, rows, border, planes.device))
-    return planes.index_select(3, _beyond(width, columns, border, planes.device))
+def pad(planes: torch.Tensor, margin: int, border: Border) -> torch.Tensor:
+    """Extend float (B, C, H, W) by `margin` on all sides; for `mirror` it must be under H and W."""
+    return F.pad(planes, (margin,) * 4, mode="replicate" if border == "nearest" else "reflect")
 
 
-@lru_cache(maxsize=64)
-def _beyond(size: int, margin: int, border: Border, device: torch.device) -> torch.Tensor:
-    """Source index of each position from -margin to size + margin, int64."""
-    position = torch.arange(-margin, size + margin)
-    if border == "reflect":
-        folded = position.remainder(2 * size)
-        folded = torch.minimum(folded, 2 * size - 1 - folded)
-    else:
-        folded = position.remainder(2 * size - 2)
-        folded = torch.minimum(folded, 2 * size - 2 - folded)
-    return folded.to(device)
-
-
-def gaussian_taps(sigma: float, truncate: float = 4.0) -> tuple[float, ...]:
-    """Return the weights of scipy's and scikit-image's gaussian filter; their sum is 1."""
-    radius = int(truncate * sigma + 0.5)
+def gaussian_taps(sigma: float) -> tuple[float, ...]:
+    """Return the weights of scipy's and scikit-image's gaussian filter, cut at 4 sigma; their sum is 1."""
+    radius = int(4 * sigma + 0.5)
     weights = np.exp(-0.5 / sigma**2 * np.arange(-radius, radius + 1) ** 2)
     return tuple((weights / weights.sum()).tolist())
-
-
-def gaussian(
-    planes: torch.Tensor, sigma: float, border: Border = "nearest", truncate: float = 4.0
-) -> torch.Tensor:
-    """Filter (B, C, H, W) with a gaussian along both axes; any float values."""
-    taps = gaussian_taps(sigma, truncate)
-    radius = len(taps) // 2
-    if radius == 0:
-        return planes.clone()
-    padded = pad(planes, radius, radius, border)
-    return correlate(correlate(padded, (taps,)), (taps,), transpose=True)
 
 
 def correlate(
@@ -131,7 +97,7 @@ def motion_blur(planes: torch.Tensor, radius: float, sigma: float, degrees: torc
     weights = _motion_weights(radius, sigma, planes.device)
     taps = len(weights)
     margin = taps  # one more than the longest step, so that position 0 is never read
-    padded = pad(planes, margin, margin, "nearest")
+    padded = pad(planes, margin, "nearest")
     stride = padded.shape[3]
     # Every run of `width` values in memory is a row to choose from: shifting is choosing another.
     rows = padded.as_strided((padded.numel() - width + 1, width), (1, 1))

@@ -41,6 +41,8 @@ def corrupt(
         return pixels
     if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
         raise ValueError(f"need uint8 (B, 3, H, W), got {pixels.dtype} {tuple(pixels.shape)}")
+    if not len(pixels):
+        return pixels
     if min(pixels.shape[2:]) < MIN_SIDE:
         height, width = pixels.shape[2:]
         raise DataError(
@@ -61,6 +63,6 @@ def corrupt(
 
 def _group_size(pixels: torch.Tensor, elements: int) -> int:
     """Images to work on at once: all on an accelerator, as many as the caches hold on a CPU."""
-    if pixels.device.type != "cpu" or not len(pixels):
-        return max(1, len(pixels))
+    if pixels.device.type != "cpu":
+        return len(pixels)
     return max(1, elements * torch.get_num_threads() // pixels[0].numel())

@@ -30,9 +30,9 @@ _TINY = 1e-6
 
 FIELDS: dict[str, tuple[tuple[str, float, float], ...]] = {
     "gaussian_noise": (("scale", _TINY, 100),),
-    "shot_noise": (("rate", 0.1, 10_000),),
+    "shot_noise": (("rate", 0.1, 1000),),
     "impulse_noise": (("amount", 0, 1),),
-    "defocus_blur": (("radius", 0, 64), ("alias_blur", _TINY, 64)),
+    "defocus_blur": (("radius", 0, 30), ("alias_blur", 0.01, 64)),
     "glass_blur": (("sigma", _TINY, 64), ("max_delta", 1, 15), ("iterations", 1, 32)),
     "motion_blur": (("radius", 1, 100), ("sigma", _TINY, 1000)),
     "zoom_blur": (("stop", 1 + _TINY, 4), ("step", 0.001, 3)),
