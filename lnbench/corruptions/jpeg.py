@@ -65,7 +65,7 @@ def roundtrip(pixels: torch.Tensor, quality: int) -> torch.Tensor:
     canvas = _code(_planes(pixels), quality)  # (B, 3H/2, W)
     rows, columns = canvas.shape[1] * 2 // 3, canvas.shape[2]
     chroma = canvas[:, rows:].view(len(canvas), -1, 2, columns // 2).transpose(1, 2)
-    chroma = chroma[:, :, : (height + 1) // 2, : (width + 1) // 2]  # (B, 2, H/2, W/2)
+    chroma = chroma[:, :, : (height + 1) // 2, : (width + 1) // 2].to(torch.int16)  # (B, 2, H/2, W/2)
     return _to_rgb(canvas[:, :height, :width], _upsample(chroma)[..., :height, :width])
 
 
@@ -83,81 +83,90 @@ def _planes(pixels: torch.Tensor) -> torch.Tensor:
     red, green, blue = image.unbind(1)
     filled = image.shape[2]
     canvas = image.new_empty((len(pixels), rows * 3 // 2, columns))
-    luma = canvas[:, :filled]
-    chroma = canvas[:, rows : rows + filled // 2].view(len(canvas), -1, 2, columns // 2)
     # jccolor.c: weights of 16 bits, every sum below 2^24; luma rounds half up, chroma half down.
-    torch.mul(red, 19595 / 65536, out=luma)
+    luma = torch.mul(red, 19595 / 65536, out=canvas[:, :filled])
     luma.add_(green, alpha=38470 / 65536).add_(blue, alpha=7471 / 65536).add_(0.5 - 128).floor_()
-    full = image.new_empty((len(pixels), 2, filled, columns))
-    torch.add(blue.mul(0.5), green, alpha=-21709 / 65536, out=full[:, 0])
-    full[:, 0].add_(red, alpha=-11059 / 65536)
-    torch.add(red.mul(0.5), green, alpha=-27439 / 65536, out=full[:, 1])
-    full[:, 1].add_(blue, alpha=-5329 / 65536)
-    full.add_(32767 / 65536).floor_()
-    # jcsample.c: the mean of four, rounded with 1/4 and 1/2 in turn along the row.
-    pairs = full[:, :, ::2] + full[:, :, 1::2]
-    halved = torch.add(pairs[..., ::2], pairs[..., 1::2]).mul_(0.25).add_(_dither(columns // 2, image.device))
-    chroma.copy_(halved.floor_().transpose(1, 2))
+    chroma = canvas[:, rows : rows + filled // 2].view(len(canvas), -1, 2, columns // 2)
+    chroma[:, :, 0] = _halve(torch.add(blue, green, alpha=-21709 / 32768).add_(red, alpha=-11059 / 32768))
+    chroma[:, :, 1] = _halve(torch.add(red, green, alpha=-27439 / 32768).add_(blue, alpha=-5329 / 32768))
     if filled < rows:
         canvas[:, filled:rows] = canvas[:, filled - 1 : filled]
         canvas[:, rows + filled // 2 :] = canvas[:, rows + filled // 2 - 1 : rows + filled // 2]
     return canvas
 
 
+def _halve(doubled: torch.Tensor) -> torch.Tensor:
+    """Round twice a chroma plane to 8 bits, and average 2×2: float32 (B, H, W) -> int16, less 128.
+
+    jcsample.c rounds the mean of four with 1/4 and 1/2 in turn along the row.
+    """
+    levels = doubled.add_(256 + 32767 / 32768).to(torch.int16).bitwise_right_shift_(1)  # 0–255
+    pairs = levels[:, ::2] + levels[:, 1::2]
+    total = torch.add(pairs[:, :, ::2], pairs[:, :, 1::2])
+    total[:, :, ::2] += 1
+    total[:, :, 1::2] += 2
+    return total.bitwise_right_shift_(2).sub_(128)
+
+
 def _code(canvas: torch.Tensor, quality: int) -> torch.Tensor:
     """Transform 8×8 blocks, quantize, and transform back. Integers in float32 (B, 3H/2, W)."""
     shape, device = canvas.shape, canvas.device
-    forward, split, inverse, inverse_split = _matrices(device)
-    step, reciprocal = _steps(quality, *shape[1:], device)
+    forward, split, inverse, high, low = _matrices(device)
+    step, reciprocal = _steps(quality, shape[1], shape[2], device)
     blocks = torch.mm(canvas.view(-1, 16), forward).add_(0.5).floor_().view(-1, 8, shape[2])
     sums = torch.matmul(split, blocks)  # (B·3H/16, 16, W): high parts, low parts
-    coefficients = sums[:, :8].add_(sums[:, 8:].floor_(), alpha=2.0**-8).add_(0.5).floor_()
-    coefficients = coefficients.reshape(shape).mul_(reciprocal).round_().mul_(step)
-    blocks = torch.matmul(inverse, coefficients.view(-1, 8, shape[2])).add_(0.5).floor_()
-    sums = torch.mm(blocks.view(-1, 16), inverse_split)  # (·, 32)
-    return (
-        sums[:, :16]
-        .add(sums[:, 16:].floor_(), alpha=2.0**-11)
-        .add_(0.5)
-        .floor_()
-        .clamp_(-128, 127)
-        .view(shape)
-    )
+    blocks = torch.add(sums[:, :8], sums[:, 8:].floor_(), alpha=2.0**-8).add_(0.5).floor_()
+    blocks.view(shape).mul_(reciprocal).round_().mul_(step)
+    blocks = torch.matmul(inverse, blocks).add_(0.5).floor_().view(-1, 16)
+    carried = torch.mm(blocks, low).floor_()
+    levels = torch.mm(blocks, high).add_(carried, alpha=2.0**-11).add_(0.5).floor_()
+    return levels.clamp_(-128, 127).view(shape)
 
 
 def _upsample(chroma: torch.Tensor) -> torch.Tensor:
-    """Double both sides with libjpeg's triangle filter (jdsample.c): float32 (B, 2, h, w) -> (B, 2, 2h, 2w).
+    """Double both sides with libjpeg's triangle filter: int16 (B, 2, h, w) -> (B, 2, 2h, 2w).
 
-    Weights 9, 3, 3, 1 of 16, edges repeated; left columns round with 8/16, right ones with 7/16.
+    Weights 9, 3, 3, 1 of 16, edges repeated; left columns round with 8/16, right ones with 7/16
+    (jdsample.c).
     """
-    above = torch.cat((chroma[:, :, :1], chroma[:, :, :-1]), 2)
-    below = torch.cat((chroma[:, :, 1:], chroma[:, :, -1:]), 2)
-    sums = torch.stack((above, below), 3).add_(chroma.unsqueeze(3), alpha=3).flatten(2, 3)  # (B, 2, 2h, w)
-    left = torch.cat((sums[..., :1], sums[..., :-1]), 3).add_(sums, alpha=3).add_(8).mul_(1 / 16).floor_()
-    right = torch.cat((sums[..., 1:], sums[..., -1:]), 3).add_(sums, alpha=3).add_(7).mul_(1 / 16).floor_()
-    return torch.stack((left, right), 4).flatten(3, 4)
+    batch, _, height, width = chroma.shape
+    thrice = chroma * 3
+    sums = chroma.new_empty((batch, 2, height, 2, width))
+    torch.add(thrice[:, :, 1:], chroma[:, :, :-1], out=sums[:, :, 1:, 0])
+    torch.add(thrice[:, :, :-1], chroma[:, :, 1:], out=sums[:, :, :-1, 1])
+    torch.add(thrice[:, :, 0], chroma[:, :, 0], out=sums[:, :, 0, 0])
+    torch.add(thrice[:, :, -1], chroma[:, :, -1], out=sums[:, :, -1, 1])
+    sums = sums.flatten(2, 3)  # (B, 2, 2h, w)
+    left = sums * 3 + 8
+    right = left - 1
+    left[..., 1:] += sums[..., :-1]
+    left[..., 0] += sums[..., 0]
+    right[..., :-1] += sums[..., 1:]
+    right[..., -1] += sums[..., -1]
+    out = chroma.new_empty((batch, 2, 2 * height, 2 * width))
+    torch.bitwise_right_shift(left, 4, out=out[..., ::2])
+    torch.bitwise_right_shift(right, 4, out=out[..., 1::2])
+    return out
 
 
 def _to_rgb(luma: torch.Tensor, chroma: torch.Tensor) -> torch.Tensor:
-    """Convert planes less 128 to pixels as jdcolor.c does: float32 (B, H, W), (B, 2, H, W) -> uint8."""
-    blue, red = chroma.unbind(1)
-    light = luma + 128
+    """Convert planes less 128 to pixels: float32 (B, H, W), int16 (B, 2, H, W) -> uint8 (B, 3, H, W).
+
+    jdcolor.c floors chroma's part and adds luma; luma is whole, so flooring the sum is the same, and
+    the sum exact wherever it is not clipped.
+    """
+    blue, red = chroma.to(torch.float32).unbind(1)
+    light = luma + 128.5
     out = luma.new_empty((len(luma), 3, *luma.shape[1:]))
-    torch.add(light, (red * (91881 / 65536)).add_(0.5).floor_(), out=out[:, 0])
-    green = (blue * (-22554 / 65536)).add_(red, alpha=-46802 / 65536).add_(0.5).floor_()
-    torch.add(light, green, out=out[:, 1])
-    torch.add(light, (blue * (116130 / 65536)).add_(0.5).floor_(), out=out[:, 2])
-    return out.clamp_(0, 255).to(torch.int16).to(torch.uint8)
-
-
-@lru_cache(maxsize=8)
-def _dither(width: int, device: torch.device) -> torch.Tensor:
-    return torch.tensor([0.25, 0.5]).repeat(-(-width // 2))[:width].to(device)
+    torch.add(light, red, alpha=91881 / 65536, out=out[:, 0])
+    torch.add((red * (-46802 / 65536)).add_(blue, alpha=-22554 / 65536), light, out=out[:, 1])
+    torch.add(light, blue, alpha=116130 / 65536, out=out[:, 2])
+    return out.to(torch.int16).clamp_(0, 255).to(torch.uint8)
 
 
 @lru_cache(maxsize=8)
 def _matrices(device: torch.device) -> tuple[torch.Tensor, ...]:
-    """Forward along rows, forward along columns split, inverse along columns, inverse along rows split.
+    """Return forward along rows, forward along columns (high and low part), and the inverses likewise.
 
     Scaled so that the results need only rounding: libjpeg keeps two more bits after the first pass.
     """
@@ -171,10 +180,8 @@ def _matrices(device: torch.device) -> tuple[torch.Tensor, ...]:
     forward = torch.kron(pair, matrix.T.contiguous() / 2**11)
     split = torch.cat((high / 2**8, low / 2**7))
     inverse = matrix.T / 2**11
-    inverse_split = torch.cat((torch.kron(pair, high / 2**11), torch.kron(pair, low / 2**7)), 1)
-    return tuple(
-        m.to(torch.float32).contiguous().to(device) for m in (forward, split, inverse, inverse_split)
-    )
+    last = (torch.kron(pair, high / 2**11), torch.kron(pair, low / 2**7))
+    return tuple(m.to(torch.float32).contiguous().to(device) for m in (forward, split, inverse, *last))
 
 
 @lru_cache(maxsize=16)
