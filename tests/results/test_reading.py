@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +15,27 @@ from lnbench.errors import RecordError
 from lnbench.results.bits import pack, unpack
 from lnbench.results.correct import read_correct
 from lnbench.results.reading import checksum, document, first_difference, read, record_bytes
-from lnbench.results.schema import Cell, Record
+from lnbench.results.schema import Cell, Record, Run
 from lnbench.results.store import RunFolder, make_record
 from tests.results.samples import labels, make_cells, make_run
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    run = make_run()
-    with RunFolder.create_or_resume(tmp_path / "run", run) as opened:
+def write(folder: Path, run: Run) -> Path:
+    with RunFolder.create_or_resume(folder, run) as opened:
         opened.append(make_cells(run))
-        opened.finish(labels=labels(run), ids=np.arange(40))
-    return tmp_path / "run"
+        opened.finish(labels=labels(run), ids=np.arange(run.data.images))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run; tests work on copies."""
+    return write(tmp_path_factory.mktemp("finished") / "run", make_run())
+
+
+@pytest.fixture
+def folder(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
 def one_line(error: pytest.ExceptionInfo[RecordError]) -> str:
@@ -136,10 +146,7 @@ def test_rates_must_fit_the_bits(folder: Path) -> None:
 
 
 def test_bits_of_another_run(folder: Path, tmp_path: Path) -> None:
-    other = make_run(images=24)
-    with RunFolder.create_or_resume(tmp_path / "other", other) as opened:
-        opened.append(make_cells(other))
-        opened.finish(labels=labels(other), ids=np.arange(24))
+    write(tmp_path / "other", make_run(images=24))
     (folder / "correct.npz").write_bytes((tmp_path / "other" / "correct.npz").read_bytes())
     with pytest.raises(RecordError, match="does not belong to this record"):
         read_correct(folder, read(folder))
@@ -153,13 +160,9 @@ def test_a_record_without_bits_has_no_evidence(folder: Path) -> None:
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_mutated_files_never_show_a_traceback(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+    finished: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    folder = tmp_path_factory.mktemp("fuzz")
-    run = make_run(images=9, modes=("fixed",))
-    with RunFolder.create_or_resume(folder, run) as opened:
-        opened.append(make_cells(run))
-        opened.finish(labels=labels(run), ids=np.arange(9))
+    folder = Path(shutil.copytree(finished, tmp_path_factory.mktemp("fuzz") / "run"))
     name = data.draw(st.sampled_from(["results.json", "correct.npz", "run.json", "cells.jsonl"]))
     content = bytearray((folder / name).read_bytes())
     for _ in range(data.draw(st.integers(1, 8))):
@@ -167,7 +170,7 @@ def test_mutated_files_never_show_a_traceback(
     (folder / name).write_bytes(bytes(content[: data.draw(st.integers(0, len(content)))]))
     try:
         read_correct(folder, read(folder))
-        RunFolder.create_or_resume(folder, run).close()
+        RunFolder.create_or_resume(folder, make_run()).close()
     except RecordError as error:
         assert "\n" not in str(error)
 
