@@ -51,8 +51,10 @@ def normalize(x: Tensor, statistics: Statistics, weight: Tensor, bias: Tensor, e
         return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
     scale = torch.rsqrt(var + eps) * weight  # (B, C)
     shift = bias - mean * scale
-    # One multiplication and one addition of x; the in-place sum needs no second buffer.
-    return (x * per_channel(scale, x.ndim)).add_(per_channel(shift, x.ndim)).to(x.dtype)
+    scale, shift = per_channel(scale, x.ndim), per_channel(shift, x.ndim)  # (B, C, 1, ...)
+    # Either way one multiplication and one addition; which is faster on a CPU depends on the layout.
+    y = (x * scale).add_(shift) if x.is_contiguous() else torch.addcmul(shift, x, scale)
+    return y.to(x.dtype)
 
 
 def per_channel(values: Tensor, ndim: int) -> Tensor:
@@ -82,5 +84,8 @@ def _statistics(x: Tensor, axes: tuple[int, ...]) -> Statistics:
     # On a CPU var_mean runs a scalar loop, over ten times slower than two vectorized means. Centring
     # first keeps what a difference of raw moments would lose where the mean is large.
     mean = x.mean(axes, keepdim=True)
-    var = (x - mean).square().mean(axes)
+    centred = x - mean
+    # A second buffer of this size costs more than the arithmetic; a gradient would need it, though.
+    squares = centred.square() if centred.requires_grad else centred.square_()
+    var = squares.mean(axes)
     return mean.reshape(var.shape), var
