@@ -16,6 +16,7 @@ from PIL import Image
 from lnbench.data.batches import Indices
 from lnbench.data.decode import MAX_PIXELS
 from lnbench.data.store import Listing, Pixels, file_stamp, numerals
+from lnbench.data.text import one_line, printable
 from lnbench.errors import DataError
 
 MAX_CLASSES = 1_000_000  # a label beyond this is a mistake, not a class
@@ -43,7 +44,7 @@ def list_npz(path: Path) -> Listing:
         arrays["images"],
         arrays["labels"],
         source=f"npz:{path}",
-        classes=None if names is None else tuple(str(name) for name in names),
+        classes=None if names is None else tuple(printable(str(name)) for name in names),
         stamp=file_stamp([path]),
     )
 
@@ -129,11 +130,7 @@ def map_npy(file: Path) -> npt.NDArray[Any]:
         return np.lib.format.open_memmap(file, mode="r")
     except Exception as error:
         # Damaged headers raise ValueError, EOFError, SyntaxError, OverflowError, …
-        raise DataError(f"{file}: not a readable npy file ({_text(error)})") from error
-
-
-def _text(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{file}: not a readable npy file ({one_line(error)})") from error
 
 
 def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -152,7 +149,7 @@ def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
     except Exception as error:
         # zipfile, zlib and numpy.lib.format each raise several kinds for a damaged file.
         raise DataError(
-            f"{path}: not a readable npz file ({_text(error)}); write it with numpy.savez"
+            f"{path}: not a readable npz file ({one_line(error)}); write it with numpy.savez"
         ) from error
 
 
@@ -165,17 +162,25 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) 
         elif version == (2, 0):
             shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
         else:
-            raise DataError(f"{path}: array '{member.filename}' has an unknown npy version {version}")
+            raise DataError(
+                f"{path}: array '{printable(member.filename)}' has an unknown npy version {version}"
+            )
         header = stream.tell()
     if dtype.hasobject:
-        raise DataError(f"{path}: array '{member.filename}' holds Python objects, which are not read")
+        raise DataError(
+            f"{path}: array '{printable(member.filename)}' holds Python objects, which are not read"
+        )
     size = dtype.itemsize
     for side in shape:
         size *= int(side)
     if size < 0 or header + size != member.file_size:
-        raise DataError(f"{path}: array '{member.filename}' claims shape {shape}, but is not of that length")
+        raise DataError(
+            f"{path}: array '{printable(member.filename)}' claims shape {shape}, but is not of that length"
+        )
     if size > _SMALL and size > _MAX_RATIO * member.compress_size:
-        raise DataError(f"{path}: array '{member.filename}' looks like a zip bomb ({size / 2**30:.1f} GiB)")
+        raise DataError(
+            f"{path}: array '{printable(member.filename)}' looks like a zip bomb ({size / 2**30:.1f} GiB)"
+        )
     check_memory(size, str(path), "take a part of it")
     with archive.open(member) as stream:
         return np.lib.format.read_array(stream, allow_pickle=False)
@@ -187,4 +192,4 @@ def _describe(array: npt.NDArray[Any]) -> str:
 
 def _some(names: Iterable[str]) -> str:
     listed = sorted(names)
-    return ", ".join(repr(name) for name in listed[:6]) + (", …" if len(listed) > 6 else "") or "none"
+    return ", ".join(ascii(name) for name in listed[:6]) + (", …" if len(listed) > 6 else "") or "none"

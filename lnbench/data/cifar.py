@@ -14,6 +14,7 @@ import numpy.typing as npt
 from lnbench.data.arrays import list_arrays
 from lnbench.data.pickles import read_pickle
 from lnbench.data.store import Listing, file_stamp
+from lnbench.data.text import one_line, printable
 from lnbench.errors import DataError
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -73,7 +74,7 @@ def list_cifar(kind: str, path: Path, split: str) -> Listing:
         contents, stamped = _contents(path, layout, wanted)
         stamp = file_stamp(stamped)
     except (OSError, EOFError, tarfile.TarError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        reason = getattr(error, "strerror", None) or one_line(error)
         raise DataError(f"{source}: cannot be read: {reason}") from error
     for name, data in contents.items():
         batch, batch_labels = _batch(f"{source} ({name})", data, layout.labels)
@@ -142,7 +143,7 @@ def _from_tar(path: Path, wanted: tuple[str, ...]) -> dict[str, bytes]:
 def _members(archive: tarfile.TarFile, path: Path) -> Iterable[tarfile.TarInfo]:
     for count, member in enumerate(archive):
         if member.size > _MAX_BYTES or count > _MAX_MEMBERS:
-            raise DataError(f"{path}: '{member.name[:80]}' is too large for a CIFAR archive")
+            raise DataError(f"{path}: '{printable(member.name[:80])}' is too large for a CIFAR archive")
         yield member
 
 
@@ -154,7 +155,7 @@ def _batch(where: str, data: bytes, label_key: str) -> tuple[npt.NDArray[Any], l
             for key, value in read_pickle(data).items()
         }
     except ValueError as error:
-        raise DataError(f"{where}: {error}") from error
+        raise DataError(f"{where}: {one_line(error)}") from error
     rows, labels = batch.get("data"), batch.get(label_key)
     if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != 3072:
         raise DataError(

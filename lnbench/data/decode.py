@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from lnbench.data.text import one_line
+
 # What torchvision's ImageFolder suffixes hold. Not the rest of what Pillow opens: some of its readers
 # (EPS) start other programs, and none of them is a photograph's format.
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
@@ -96,4 +98,4 @@ def _reason(data: bytes, error: Exception) -> str:
         return "no image format recognised"
     if isinstance(error, Image.DecompressionBombError):
         return "so many pixels that it looks like a decompression bomb"
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error)

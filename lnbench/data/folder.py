@@ -14,6 +14,7 @@ from PIL import Image
 
 from lnbench.data.decode import Unreadable, decode
 from lnbench.data.store import Listing
+from lnbench.data.text import printable
 from lnbench.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -50,10 +51,10 @@ def list_folder(root: Path, *, source: str | None = None) -> Listing:
 
     return Listing(
         source=source,
-        classes=tuple(classes),
+        classes=tuple(printable(name) for name in classes),
         labels=np.array([file.label for file in files], np.int64),
         stamp=_stamp(root, files),
-        name=lambda index: files[index].name,
+        name=lambda index: printable(files[index].name),
         read=read,
     )
 
@@ -99,7 +100,7 @@ def _images(root: Path, name: str, label: int) -> Iterator[_File]:
 
 def _walk(top: Path) -> Iterator[tuple[str, list[str]]]:
     """(folder, file names) of `top` and all below; links are followed, but not in circles."""
-    for folder, subfolders, names in os.walk(top, followlinks=True):
+    for folder, subfolders, names in os.walk(top, onerror=_fail, followlinks=True):
         here = os.path.realpath(folder)
         subfolders[:] = [
             sub
@@ -107,6 +108,10 @@ def _walk(top: Path) -> Iterator[tuple[str, list[str]]]:
             if _visible(sub) and not _contains(os.path.realpath(Path(folder, sub)), here)
         ]
         yield folder, names
+
+
+def _fail(error: OSError) -> None:
+    raise error  # by default os.walk passes over folders it may not list
 
 
 def _contains(outer: str, inner: str) -> bool:
@@ -145,5 +150,5 @@ def _check(root: Path, source: str, classes: list[str], files: list[_File]) -> N
     deep = all(file.name.count("/") > 1 for file in files)
     if deep and (len(classes) == 1 or {name.lower() for name in classes} <= _SPLITS):
         raise DataError(
-            f"{source}: the class folders lie one level deeper; did you mean {root / classes[0]}?"
+            f"{source}: the class folders lie one level deeper; did you mean {root / printable(classes[0])}?"
         )

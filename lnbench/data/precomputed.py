@@ -15,6 +15,7 @@ from lnbench.data.loading import open_listing
 from lnbench.data.manifest import read_manifest
 from lnbench.data.sources import PRECOMPUTED, DataSpec, has_severities, is_severity
 from lnbench.data.store import Listing, Store, file_stamp
+from lnbench.data.text import printable
 from lnbench.errors import DataError
 from lnbench.types import CLEAN, CLEAN_NAME, Condition, Geometry
 
@@ -95,7 +96,7 @@ def _folder_conditions(path: Path) -> list[Condition]:
     found: list[Condition] = []
     expected: tuple[Condition, list[str]] | None = None
     for corruption in sorted(entry for entry in path.iterdir() if entry.is_dir()):
-        if not has_severities(corruption):
+        if not corruption.name.isprintable() or not has_severities(corruption):
             continue
         for severity in sorted(corruption.iterdir()):
             if not (severity.is_dir() and is_severity(severity.name)):
@@ -106,7 +107,7 @@ def _folder_conditions(path: Path) -> list[Condition]:
             names = class_names(severity)
             # A label is the place of a folder in the alphabet, so one missing class would shift the rest.
             if expected and names != expected[1]:
-                odd = sorted(set(names) ^ set(expected[1]))[0]
+                odd = printable(min(set(names) ^ set(expected[1])))
                 raise DataError(f"{path}: {condition} and {expected[0]} differ in their classes ('{odd}')")
             expected = expected or (condition, names)
             found.append(CLEAN if condition.is_clean else condition)
@@ -117,7 +118,7 @@ def _array_conditions(path: Path) -> list[Condition]:
     labels = _labels(path)
     found: list[Condition] = []
     for file in sorted(path.glob("*.npy")):
-        if file.name == "labels.npy" or file.name.startswith("."):
+        if file.name == "labels.npy" or file.name.startswith(".") or not file.name.isprintable():
             continue
         rows = map_npy(file)
         _check_rows(file, rows, labels)

@@ -91,7 +91,7 @@ def test_names_of_classes(tmp_path: Path) -> None:
 def test_arrays_that_do_not_fit(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
         list_npz(written(tmp_path / "x.npz", **arrays))
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable()
 
 
 class Runs:
@@ -187,7 +187,7 @@ def test_damaged_files(tmp_path_factory: pytest.TempPathFactory, data: st.DataOb
     try:
         list_npz(path)
     except DataError as error:
-        assert "\n" not in str(error)
+        assert str(error).isprintable()
     member = bytearray(npy_header((2, 33, 33, 3)) + bytes(2 * 33 * 33 * 3))
     for _ in range(data.draw(st.integers(1, 4))):
         member[data.draw(st.integers(0, 130))] = data.draw(st.integers(0, 255))
@@ -195,4 +195,4 @@ def test_damaged_files(tmp_path_factory: pytest.TempPathFactory, data: st.DataOb
     try:
         map_npy(folder / "d.npy")
     except DataError as error:
-        assert "\n" not in str(error)
+        assert str(error).isprintable()

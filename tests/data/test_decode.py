@@ -194,7 +194,7 @@ def test_first_frame_of_an_animation() -> None:
 def test_unreadable_says_why(data: bytes, reason: str) -> None:
     with pytest.raises(Unreadable, match=reason) as caught:
         decode(data)
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize("side", [9_500, 30_000])
@@ -256,6 +256,6 @@ def test_damaged_images_decode_or_are_unreadable(data: bytes) -> None:
         try:
             picture = decode(data)
         except Unreadable as error:
-            assert "\n" not in str(error)
+            assert str(error).isprintable()
         else:
             assert picture.mode == "RGB"

@@ -141,6 +141,19 @@ def test_folders_that_are_no_dataset(tmp_path: Path, files: list[str], message: 
         list_folder(tmp_path)
 
 
+def test_a_folder_that_may_not_be_listed(class_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    def guarded(path: str | Path) -> object:
+        if Path(path).name == "b":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    with pytest.raises(DataError, match="cannot be listed: Permission denied"):
+        list_folder(class_folder)
+
+
 def test_missing_and_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
         list_folder(tmp_path / "nowhere")

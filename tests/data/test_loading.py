@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,18 @@ def test_unreadable_images_stop_the_run_or_are_skipped(
     assert store.labels.tolist() == [0, 2]
     assert store.total == 6
     np.testing.assert_array_equal(store.images, whole.images[[1, 4]])
+
+
+def test_names_of_strangers_stay_on_their_line(class_folder: Path) -> None:
+    (class_folder / "b").rename(class_folder / "b\n\x1b[31m")
+    (class_folder / "c").rename(class_folder / os.fsdecode(b"c\xff"))
+    (class_folder / "a" / "1\n.png").touch()
+    with pytest.raises(DataError) as caught:
+        opened(list_folder(class_folder))
+    assert str(caught.value).isprintable()
+    store = opened(list_folder(class_folder), skip_unreadable=True)
+    assert store.classes == ("a", "b\\n\\x1b[31m", "c\\udcff")
+    assert len(store.ids) == 6
 
 
 def test_nothing_readable_is_an_error(class_folder: Path) -> None:

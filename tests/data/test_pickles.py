@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import struct
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -142,7 +143,5 @@ def test_damaged_batches_give_a_value_error_or_a_dict(data: st.DataObject) -> No
             whole[place : place + 1] = bytes([data.draw(st.integers(0, 255))])
         else:
             del whole[place : place + data.draw(st.integers(1, 9))]
-    try:
+    with suppress(ValueError):
         assert isinstance(read_pickle(bytes(whole)), dict)
-    except ValueError as error:
-        assert "\n" not in str(error)
