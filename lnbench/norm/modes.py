@@ -15,7 +15,7 @@ Vote = Literal["majority", "mean"]
 Scope = Literal["image", "batch"]
 
 DEFAULT_PRIOR = 16.0  # N of single-image blends in Schneider et al. and MEMO
-DEFAULT_SAMPLES = 32  # the adaptation batch of Karjauv et al.
+DEFAULT_SAMPLES = 32  # the adaptation batch of Benz et al.
 
 DESCRIPTIONS: dict[str, str] = {
     "fixed": "the stored statistics of the checkpoint; the untouched model",

@@ -181,7 +181,7 @@ class NormLayers:
     def adapt(self, forward: Callable[[], object]) -> None:
         """Run `forward` (one batch) and keep each layer's batch statistics for mode `adapt`.
 
-        Each layer normalizes with them already while they are taken (Karjauv et al., arXiv 2010.03630), so
+        Each layer normalizes with them already while they are taken (Benz et al., arXiv 2010.03630), so
         the layers behind it see what they will see later. A layer that the network uses several times
         keeps the average. They stay until the next call.
         """

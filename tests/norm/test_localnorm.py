@@ -298,6 +298,14 @@ def test_meta_device_and_dtype_arguments() -> None:
     assert ours(torch.empty(8, 5, 2, 2, device="meta", dtype=torch.float64)).shape == (8, 5, 2, 2)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_other_devices_keep_the_memory_format_too(training: bool) -> None:
+    # Shapes and strides alone, on the path that an accelerator takes.
+    ours = LocalNorm2d(5, 4, device="meta").train(training)
+    x = torch.empty(8, 5, 6, 4, device="meta").contiguous(memory_format=torch.channels_last)
+    assert ours(x).stride() == x.stride()
+
+
 DISTRIBUTED = """
     import sys, torch
     import torch.distributed as dist
