@@ -130,10 +130,11 @@ class LocalNorm2d(nn.Module):
         # Law of total variance: the mean of the groups' biased variances, and the variance of their means.
         spread = var.mean(0) * ((each - 1) / each) + (mean - whole).square().mean(0)  # (C,)
         unbiased = spread * (values / max(values - 1, 1))
-        # A tensor as weight: a cumulative average then needs no number on the host.
-        rate = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
-        self.running_mean.lerp_(whole.to(self.running_mean.dtype), rate)
-        self.running_var.lerp_(unbiased.to(self.running_var.dtype), rate)
+        for stored, batch in ((self.running_mean, whole), (self.running_var, unbiased)):
+            if self.momentum is None:  # a tensor as weight: the count stays on the device
+                stored.lerp_(batch.to(stored.dtype), (1 / self.num_batches_tracked).to(stored.dtype))
+            else:
+                stored.lerp_(batch.to(stored.dtype), self.momentum)
 
 
 def _warn_of_one_value(x: Tensor, groups: int) -> None:

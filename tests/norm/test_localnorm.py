@@ -266,12 +266,15 @@ def test_autocast_normalizes_16_bit_maps_in_float32(
     assert conv.weight.grad is not None and conv.weight.grad.isfinite().all()
 
 
-def test_a_16_bit_layer_works() -> None:
-    ours = layer(4).to(torch.bfloat16)
+@pytest.mark.parametrize("momentum", [0.1, None])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_layers_of_other_precisions_work(dtype: torch.dtype, momentum: float | None) -> None:
+    ours = layer(4).to(dtype)
+    ours.momentum = momentum
     for training in (True, False):
-        y = ours.train(training)(sample((8, 5, 6, 4)).to(torch.bfloat16))
-        assert y.dtype == torch.bfloat16 and y.isfinite().all()
-    assert ours.running_mean.dtype == torch.bfloat16
+        y = ours.train(training)(sample((8, 5, 6, 4)).to(dtype))
+        assert y.dtype == dtype and y.isfinite().all()
+    assert ours.running_mean.dtype == dtype and ours.running_mean.any()
 
 
 @pytest.mark.parametrize("training", [True, False])
