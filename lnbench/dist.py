@@ -29,6 +29,7 @@ T = TypeVar("T")
 # process that dies is noticed at once; this is for one that hangs.
 TIMEOUT_VARIABLE = "LNBENCH_TIMEOUT"
 _TIMEOUT_SECONDS = 1800
+_MEETING_SECONDS = 300  # all processes of a run are started at about the same time
 
 
 class Gone(LnbenchError):
@@ -194,7 +195,8 @@ def _join() -> Processes:
         backend = "cpu:gloo,cuda:nccl"
     patience = timedelta(seconds=seconds)
     try:
-        store, _, _ = next(rendezvous("env://", timeout=patience))
+        meeting = min(patience, timedelta(seconds=_MEETING_SECONDS))
+        store, _, _ = next(rendezvous("env://", timeout=meeting))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             group.init_process_group(

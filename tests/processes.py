@@ -1,0 +1,123 @@
+"""Commands run by several processes of this machine, as torchrun starts them, and processes that are killed.
+
+They are forked from a server that has imported everything once, so that a world of eight takes a second.
+"""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended (a negative code is a signal) and what it said."""
+
+    code: int | None
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens to process `rank` at its `call`-th call of anything that counts, adds up or writes."""
+
+    rank: int
+    call: int
+    signal: int = signal.SIGKILL
+
+
+def run_world(
+    world: int,
+    words: Sequence[object],
+    folder: Path,
+    *,
+    fault: Fault | None = None,
+    patience: float = 60,
+    timeout: float = 30,
+) -> list[Ended]:
+    """Run an lnbench command in `world` processes, one thread each; what runs beyond `patience` is killed.
+
+    `timeout`: how long the processes wait for each other, in seconds.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = []
+    for rank in range(world):
+        environment = {
+            "RANK": rank, "WORLD_SIZE": world, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": world,
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LNBENCH_TIMEOUT": timeout,
+        }  # fmt: skip
+        own = fault if fault is not None and fault.rank == rank else None
+        arguments = ([str(word) for word in words], environment, folder / f"{rank}", own)
+        started.append(_server().Process(target=_process, args=arguments))
+        started[-1].start()
+    ended = []
+    for rank, process in enumerate(started):
+        process.join(patience)
+        hung = process.is_alive()
+        if hung:
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()
+        said = (Path(f"{folder / str(rank)}.{name}").read_text() for name in ("out", "err"))
+        ended.append(Ended(None if hung else process.exitcode, *said))
+    return ended
+
+
+@functools.cache
+def _server() -> Any:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.processes", "lnbench.cli", "lnbench.evaluation"])
+    return context
+
+
+def _process(words: list[str], environment: dict[str, object], said: Path, fault: Fault | None) -> None:
+    import torch
+
+    os.environ.update({name: str(value) for name, value in environment.items()})
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(f"{said}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    torch.set_num_threads(1)
+    if fault is not None:
+        _arm(fault)
+    sys.argv = ["lnbench", *words]
+    from lnbench.cli import main
+
+    main()
+
+
+def _arm(fault: Fault) -> None:
+    from lnbench.counting import Task
+    from lnbench.dist import Processes
+    from lnbench.results import files, store
+
+    calls = 0
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == fault.call:
+                os.kill(os.getpid(), fault.signal)
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    Task.count = counted(Task.count)  # type: ignore[method-assign]
+    Task.adapt = counted(Task.adapt)  # type: ignore[method-assign]
+    Processes.add = counted(Processes.add)  # type: ignore[method-assign]
+    Processes.agree = counted(Processes.agree)  # type: ignore[method-assign]
+    store.append_whole = counted(files.append_whole)
+    store.write_atomic = counted(files.write_atomic)
+    files.os.fsync = counted(os.fsync)  # type: ignore[attr-defined]
