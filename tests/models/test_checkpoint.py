@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lnbench.errors import CheckpointError
+from lnbench.models import pickles
 from lnbench.models.checkpoint import Checkpoint, classes_in, fit, is_plain, read, write
 from lnbench.models.cifar import cifar_network
 
@@ -210,6 +211,18 @@ def test_allow_pickle_warns_before_it_runs(tmp_path: Path, source: nn.Module, ne
     assert not target.exists()
 
 
+@pytest.mark.parametrize("new", [True, False], ids=["zip", "legacy"])
+def test_a_file_that_deceives_the_walk_meets_the_second_lock(
+    tmp_path: Path, new: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "ran"
+    path = saved(tmp_path / "net.pth", Bomb(target), _use_new_zipfile_serialization=new)
+    monkeypatch.setattr(pickles, "blocked_globals", lambda _: [])
+    with pytest.raises(CheckpointError, match=r"could run code: \(Unsupported global: GLOBAL"):
+        read(path)
+    assert not target.exists()
+
+
 def test_allow_pickle_changes_nothing_for_plain_weights(tmp_path: Path, source: nn.Module) -> None:
     found = read(saved(tmp_path / "net.pth", source.state_dict()), allow_pickle=True)
     assert found.tensors.keys() == source.state_dict().keys()
@@ -300,7 +313,7 @@ def test_whole_numbers_are_no_weights(source: nn.Module) -> None:
 
 
 @pytest.mark.parametrize(
-    "counter", [None, torch.tensor([3]), torch.tensor(3)], ids=["absent", "vector", "scalar"]
+    "counter", [None, torch.tensor([3, 4]), torch.tensor(3)], ids=["absent", "vector", "scalar"]
 )
 def test_batch_counters_never_stand_in_the_way(source: nn.Module, counter: Tensor | None) -> None:
     tensors = dict(source.state_dict())

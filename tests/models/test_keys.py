@@ -75,6 +75,7 @@ def test_many_keys_are_grouped_with_counts() -> None:
     wanted = {f"layer{i}.{j}.weight": (1,) for i in range(12) for j in range(3)} | {"fc.bias": (1,)}
     text = details(compare({}, wanted))
     assert text.startswith("  missing from the file: layer0.* (3), layer1.* (3), ")
+    assert text.count("(3)") == 8
     assert text.endswith("and 5 more groups")
 
 
