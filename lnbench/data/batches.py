@@ -1,12 +1,10 @@
-"""Which image comes when: seeded orders, balanced subsets and batches, as pure index arithmetic.
+"""Which image comes when: seeded orders and balanced subsets, as pure index arithmetic.
 
 Orders come from a counter-based hash of (seed, index), not from NumPy's generators: the streams of
 those may change between releases, and an order is part of a recorded result.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -63,16 +61,3 @@ def spans(n: int, size: int) -> list[tuple[int, int]]:
     if size < 1:
         raise ValueError(f"a span needs a positive size, not {size}")
     return [(start, min(start + size, n)) for start in range(0, n, size)]
-
-
-def batch_indices(order: Indices, size: int) -> Iterator[tuple[Indices, int]]:
-    """Yield (indices int64 (effective,), counted) for batches where the batch is part of the answer.
-
-    Every batch is full: its effective size is min(size, len(order)), and a short last one is
-    completed from the start of the order. The first `counted` entries are new images; the rest only
-    complete the statistics, so each image is counted once.
-    """
-    effective = min(size, len(order))
-    for start, stop in spans(len(order), effective) if effective else []:
-        missing = effective - (stop - start)
-        yield np.concatenate([order[start:stop], order[:missing]]), stop - start

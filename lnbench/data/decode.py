@@ -44,12 +44,12 @@ def decode(data: bytes) -> Image.Image:
     ignored, as in training. Of an animation the first frame is taken.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-            width, height = opened.size
-            if width * height > MAX_PIXELS:
-                raise Unreadable(f"{width}×{height} pixels look like a decompression bomb")
-            opened.load()
-            return _to_rgb(_upright(opened), opened.format or "")
+        opened = Image.open(io.BytesIO(data), formats=FORMATS)
+        width, height = opened.size
+        if width * height > MAX_PIXELS:
+            raise Unreadable(f"{width}×{height} pixels look like a decompression bomb")
+        opened.load()
+        return _to_rgb(_upright(opened), opened.format or "")
     except Unreadable:
         raise
     except Exception as error:
@@ -66,7 +66,7 @@ def _upright(picture: Image.Image) -> Image.Image:
 
 def _to_rgb(picture: Image.Image, file_format: str) -> Image.Image:
     if picture.mode == "RGB" and "transparency" not in picture.info:
-        return picture.copy()  # the one opened belongs to its file and is closed with it
+        return picture
     if picture.mode.startswith("I;16") or (picture.mode == "I" and file_format in ("PNG", "PPM")):
         return _from_grey16(picture)
     if picture.mode in ("I", "F"):

@@ -1,4 +1,4 @@
-"""Orders, subsets and batches: pure index arithmetic, equal on every machine."""
+"""Orders and subsets: pure index arithmetic, equal on every machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lnbench.data.batches import batch_indices, shuffled, spans, subset
+from lnbench.data.batches import shuffled, spans, subset
 
 SEEDS = st.integers(-(2**63), 2**64)
 LABELS = st.lists(st.integers(0, 6), min_size=1, max_size=80).map(lambda values: np.array(values, np.int64))
@@ -68,17 +68,6 @@ def test_a_subset_depends_on_the_seed_and_takes_no_fixed_classes() -> None:
     assert len({tuple(draw) for draw in draws}) == 20
     extra = {int(c) for draw in draws for c in np.flatnonzero(np.bincount(labels[draw]) == 2)}
     assert len(extra) > 40  # 20 draws of 10 classes each miss a given class with probability 0.8^20 = 1 %
-
-
-@given(st.integers(0, 200), st.integers(1, 250))
-def test_batches_are_full_and_count_each_image_once(n: int, size: int) -> None:
-    order = shuffled(n, 5)
-    batches = list(batch_indices(order, size))
-    assert all(len(indices) == min(size, n) for indices, _ in batches)
-    assert [i for indices, counted in batches for i in indices[:counted]] == order.tolist()
-    for indices, counted in batches:
-        assert len(set(indices.tolist())) == len(indices)
-        assert indices[counted:].tolist() == order[: len(indices) - counted].tolist()
 
 
 @given(st.integers(0, 200), st.integers(1, 250))
