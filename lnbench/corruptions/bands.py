@@ -38,14 +38,3 @@ def along_rows(image: torch.Tensor, bands: Bands) -> torch.Tensor:
     count, reach, _ = bands.blocks.shape
     windows = image.as_strided((count, len(image), reach), (bands.step, image.shape[1], 1))
     return torch.bmm(windows, bands.blocks).transpose(0, 1)
-
-
-def along_columns(image: torch.Tensor, bands: Bands) -> torch.Tensor:
-    """Multiply columns by the transpose from the left: (B, inputs, W) -> (B, 16·n, W)."""
-    count, reach, _ = bands.blocks.shape
-    out = image.new_empty((len(image), count * WIDTH, image.shape[2]))
-    for band, block in enumerate(bands.blocks):
-        rows = image[:, bands.step * band : bands.step * band + reach]
-        part = block.T.expand(len(image), -1, -1)
-        out[:, band * WIDTH : (band + 1) * WIDTH] = torch.bmm(part, rows)
-    return out

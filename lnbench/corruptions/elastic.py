@@ -57,14 +57,15 @@ def _warp(image: torch.Tensor, moves: torch.Tensor) -> torch.Tensor:
     x, y = height // 2 - reach, width // 2 - reach
     across = x - a * (x + moves[:, 2, 0]) - b * (y + moves[:, 2, 1])
     down = y - c * (x + moves[:, 2, 0]) - d * (y + moves[:, 2, 1])
-    # In affine_grid's coordinates, -1 and 1 at the first and last pixel.
-    half_x, half_y = (width - 1) / 2, (height - 1) / 2
-    rows = (
-        torch.stack((a, b * (half_y / half_x), (across + a * half_x + b * half_y) / half_x - 1), 1),
-        torch.stack((c * (half_x / half_y), d, (down + c * half_x + d * half_y) / half_y - 1), 1),
-    )
-    theta = torch.stack(rows, 1).to(torch.float32)  # (B, 2, 3)
-    grid = functional.affine_grid(theta, list(image.shape), align_corners=True)
+    parameters = torch.stack((a, b, across, c, d, down)).to(torch.float32)[..., None, None]
+    a, b, across, c, d, down = parameters  # (B, 1, 1) each
+    rows = torch.arange(height, device=image.device, dtype=torch.float32)[:, None]
+    columns = torch.arange(width, device=image.device, dtype=torch.float32)
+    grid = image.new_empty((len(image), height, width, 2))
+    # In grid_sample's coordinates -1 and 1 lie at the first and the last pixel.
+    x_scale, y_scale = 2 / (width - 1), 2 / (height - 1)
+    torch.add(a * x_scale * columns, (b * rows + across) * x_scale - 1, out=grid[..., 0])
+    torch.add(c * y_scale * columns, (d * rows + down) * y_scale - 1, out=grid[..., 1])
     return functional.grid_sample(image, grid, padding_mode="reflection", align_corners=True)
 
 
@@ -75,10 +76,12 @@ def _displace(image: torch.Tensor, field: torch.Tensor, alpha: float, sigma: flo
     with the mirror that repeats the border's pixel.
     """
     batch, _, height, width = image.shape
-    shifts = smooth(field.flatten(0, 1), sigma, truncate=3, border="reflect").view(batch, 2, height, width)
-    shifts[:, 0].mul_(2 * alpha / width)
-    shifts[:, 1].mul_(2 * alpha / height)
-    identity = torch.eye(2, 3, device=image.device).expand(batch, -1, -1)
-    grid = functional.affine_grid(identity, list(image.shape), align_corners=False)
-    grid = grid.add_(shifts.permute(0, 2, 3, 1))
+    shifts = smooth(field.reshape(-1, height, width), sigma, truncate=3, border="reflect")
+    across, down = shifts.view(batch, 2, height, width).unbind(1)
+    rows = torch.arange(height, device=image.device, dtype=torch.float32)[:, None]
+    columns = torch.arange(width, device=image.device, dtype=torch.float32)
+    grid = image.new_empty((batch, height, width, 2))
+    # In grid_sample's coordinates -1 and 1 lie at the outer edges of the first and the last pixel.
+    torch.add((columns * 2 + 1) / width - 1, across, alpha=2 * alpha / width, out=grid[..., 0])
+    torch.add((rows * 2 + 1) / height - 1, down, alpha=2 * alpha / height, out=grid[..., 1])
     return functional.grid_sample(image, grid, padding_mode="reflection", align_corners=False)

@@ -46,15 +46,23 @@ def test_same_field_same_pixels(table: str, sides: tuple[int, int], severity: in
 def test_edges_equal_opencv(table: str, severity: int) -> None:
     liquid = layers(table, SIDES[table], severity)
     edges = outline.canny(torch.from_numpy(liquid.astype(np.int16)), 50, 150).numpy()
-    assert np.array_equal(edges, np.stack([cv2.Canny(one, 50, 150) for one in liquid]) > 0)
+    assert np.array_equal(edges, np.stack([cv2.Canny(one, 50, 150) for one in liquid]))
 
 
 def test_edges_of_any_picture_differ_only_where_weak_ones_run_far() -> None:
     gray = photographs(128, 128).mean(3).astype(np.uint8)
-    edges = outline.canny(torch.from_numpy(gray.astype(np.int16)), 50, 150).numpy()
+    edges = outline.canny(torch.from_numpy(gray.astype(np.int16)), 50, 150).numpy() > 0
     wanted = np.stack([cv2.Canny(one, 50, 150) for one in gray]) > 0
     assert not (edges & ~wanted).any()
     assert (wanted & ~edges).mean() < 0.01
+
+
+def test_directions_of_every_gradient() -> None:
+    """All pairs of parts that bytes can give, against whole numbers."""
+    across, down = np.meshgrid(np.arange(1021), np.arange(1021))
+    flat, steep = outline.directions(*(torch.from_numpy(part.astype(np.int16)) for part in (across, down)))
+    assert np.array_equal(flat.numpy() != 0, down * 2**15 < across * 13573)
+    assert np.array_equal(steep.numpy() != 0, down * 2**15 > across * 79109)
 
 
 @pytest.mark.parametrize("density", [0, 0.001, 0.01, 0.3])
@@ -64,7 +72,7 @@ def test_distance_equals_opencv(density: float, sides: tuple[int, int]) -> None:
     wanted = np.stack([cv2.distanceTransform((~one).astype(np.uint8), cv2.DIST_L2, 5) for one in edges]).clip(
         max=outline.FAR
     )
-    distance = outline.distance(torch.from_numpy(edges)).numpy() / outline.UNIT
+    distance = outline.distance(torch.from_numpy(edges).to(torch.uint8) * 255).numpy() / outline.UNIT
     # The costs of diagonal and knight's moves are rounded to 1 / 965: 2e-4 over 20 pixels.
     assert np.abs(distance - wanted).max() < 3e-4
 
