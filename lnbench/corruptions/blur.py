@@ -63,11 +63,15 @@ def glass_blur(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.Key
     delta = int(max_delta)
     source: torch.Tensor | None = None
     for iteration in range(int(iterations)):
-        steps = rng.integers(key.stream(iteration), -delta, delta, (2, height, width))  # dx, dy
-        copied = copy_sources(steps, delta, _GLASS_DOUBLINGS)  # (B, H·W)
-        source = copied if source is None else source.gather(1, copied)
+        steps = random_steps(key.stream(iteration), delta, height, width)
+        copied = copy_sources(steps, delta, _GLASS_DOUBLINGS)
+        source = copied if source is None else source.index_select(0, copied)
     assert source is not None
-    shuffled = blurred.view(batch, channels, -1).gather(2, source[:, None].expand(-1, channels, -1))
+    # From places in (B, H·W) to places in (B, C, H·W), one plane for each channel.
+    here = _places(batch, height * width, pixels.device).view(batch, 1, -1)
+    planes = _places(batch * channels, height * width, pixels.device).view(batch, channels, -1)
+    index = (source.view_as(here) - here) + planes
+    shuffled = blurred.view(-1).index_select(0, index.view(-1))
     return gaussian_blur(shuffled.view(pixels.shape), (sigma,), key)
 
 
@@ -155,6 +159,12 @@ def _summed_disk(padded: torch.Tensor, radius: float, alias_blur: float, margin:
     return levels.mul_(1 / pixels).add_(128)
 
 
+def random_steps(key: rng.Key, delta: int, height: int, width: int) -> torch.Tensor:
+    """Draw dx and dy of one pass of glass blur, integers in [-delta, delta): int32 (B, 2, H, W)."""
+    level = rng.levels(key, 2 * height * width)
+    return level.mul_(2 * delta).bitwise_right_shift_(16).sub_(delta).view(-1, 2, height, width)
+
+
 def copy_sources(steps: torch.Tensor, delta: int, doublings: int) -> torch.Tensor:
     """Resolve one pass of glass blur's copying loop for all pixels at once.
 
@@ -164,28 +174,38 @@ def copy_sources(steps: torch.Tensor, delta: int, doublings: int) -> torch.Tenso
     visited or outside. Doubling the pointers n times follows 2^n links; a chain goes on with
     probability under 1/2, so 6 miss one pixel in 10^19.
 
-    `steps`: int64 (B, 2, H, W), dx then dy. Returns int64 (B, H·W): for each pixel the place whose
-    value before the pass it holds after it.
+    `steps`: (B, 2, H, W), dx then dy. Returns (B·H·W): for each pixel of the batch, counted through,
+    the one whose value before the pass it holds after it.
     """
     batch, _, height, width = steps.shape
-    count = height * width
-    here = torch.arange(count, device=steps.device)
+    count = batch * height * width
+    here = _places(batch, height * width, steps.device)
     inside = _visited(height, width, delta, steps.device)
-    target = (steps[:, 1] * width + steps[:, 0]).view(batch, count).add_(here)
-    target = torch.where(inside, target, here)
+    move = (steps[:, 1] * width).add_(steps[:, 0]).mul_(inside).view(-1)
     # Places 0 … count-1 mean "as it becomes", count … 2·count-1 "as it was", where a chain ends.
-    ended = target <= here
-    chain = torch.cat([target + count * ended, (here + count).expand(batch, -1)], dim=1)
-    for _ in range(doublings):
-        chain[:, :count] = chain.gather(1, chain[:, :count])
-    return chain[:, :count].remainder(count)
+    target = here + move
+    target.add_((move <= 0).to(target.dtype), alpha=count)
+    chain = torch.cat([target, here + count])
+    for doubling in range(doublings):
+        target = chain.index_select(0, target)
+        if doubling + 1 < doublings:
+            chain[:count] = target
+    return target.remainder_(count)
+
+
+@lru_cache(maxsize=16)
+def _places(planes: int, size: int, device: torch.device) -> torch.Tensor:
+    """0 … planes·size - 1, int32 where twice that fits."""
+    dtype = torch.int32 if 2 * planes * size < 2**31 else torch.int64
+    return torch.arange(planes * size, dtype=dtype, device=device)
 
 
 @lru_cache(maxsize=16)
 def _visited(height: int, width: int, delta: int, device: torch.device) -> torch.Tensor:
-    inside = torch.zeros(height, width, dtype=torch.bool)
-    inside[delta + 1 : height - delta + 1, delta + 1 : width - delta + 1] = True
-    return inside.view(-1).to(device)
+    """1 where the loop comes by, else 0, int32 (H, W)."""
+    inside = torch.zeros(height, width, dtype=torch.int32)
+    inside[delta + 1 : height - delta + 1, delta + 1 : width - delta + 1] = 1
+    return inside.to(device)
 
 
 @lru_cache(maxsize=64)

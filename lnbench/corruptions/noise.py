@@ -17,7 +17,7 @@ from lnbench.corruptions import rng
 from lnbench.corruptions.registry import register
 
 
-@register("gaussian_noise")
+@register("gaussian_noise", group=480_000)
 def gaussian_noise(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.Key) -> torch.Tensor:
     """x + N(0, scale²), x on the 0–1 scale; a fresh draw for every pixel and channel."""
     (scale,) = parameters
@@ -26,7 +26,7 @@ def gaussian_noise(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng
     return noise.view(pixels.shape).add_(pixels).clamp_(0, 255).to(torch.uint8)
 
 
-@register("shot_noise")
+@register("shot_noise", group=480_000)
 def shot_noise(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.Key) -> torch.Tensor:
     """Poisson(x · rate) / rate, x on the 0–1 scale.
 
@@ -46,7 +46,7 @@ def shot_noise(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.Key
     return entry.bitwise_right_shift_(under.add_(1).mul_(8)).to(torch.uint8)
 
 
-@register("impulse_noise")
+@register("impulse_noise", group=480_000)
 def impulse_noise(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.Key) -> torch.Tensor:
     """Salt and pepper, each with probability amount / 2, for every pixel and channel."""
     (amount,) = parameters
@@ -57,7 +57,7 @@ def impulse_noise(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.
     return excess.clamp_(-1, 1).mul_(255).add_(pixels).clamp_(0, 255).to(torch.uint8)
 
 
-@register("speckle_noise")
+@register("speckle_noise", group=480_000)
 def speckle_noise(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.Key) -> torch.Tensor:
     """x + x · N(0, scale²)."""
     (scale,) = parameters
@@ -105,7 +105,7 @@ def poisson_masses(rate: float, columns: int) -> npt.NDArray[np.float64]:
     masses[0] = counts == 0
     masses[:, -1] = 0
     masses[:, -1] = np.clip(1 - masses.sum(axis=1), 0, 1)
-    return masses / masses.sum(axis=1, keepdims=True)
+    return np.asarray(masses / masses.sum(axis=1, keepdims=True))
 
 
 def alias_tables(

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from lnbench.corruptions import blur, rng, tables
 from lnbench.corruptions.registry import KERNELS
@@ -60,8 +61,8 @@ def test_glass_blur_is_the_definition_with_the_same_steps(table: str, severity: 
     parameters = tables.parameters(table, "glass_blur", severity)
     _, delta, iterations = parameters
     result = from_batch(blur.glass_blur(pixels, parameters, key))
-    shape = (2, *images.shape[1:3])
-    steps = [rng.integers(key.stream(i), -int(delta), int(delta), shape) for i in range(int(iterations))]
+    sides = images.shape[1:3]
+    steps = [blur.random_steps(key.stream(i), int(delta), *sides) for i in range(int(iterations))]
     fields = torch.stack(steps, dim=1).numpy()
     expected = [
         oracle.glass_blur(image, parameters, field) for image, field in zip(images, fields, strict=True)
@@ -89,17 +90,26 @@ def test_copy_sources_is_the_sequential_loop(
     else:
         steps = torch.tensor(drift).clamp(max=max(delta - 1, 0)).view(1, 2, 1, 1).expand(2, 2, height, width)
     doublings = (height * width).bit_length()
-    sources = blur.copy_sources(steps.clone(), delta, doublings)
-    places = np.arange(height * width).reshape(height, width)
-    for image, source in zip(steps.numpy(), sources.numpy(), strict=True):
-        expected = oracle.copy_in_scan_order(places, delta, image[0], image[1])
-        assert np.array_equal(source.reshape(height, width), expected)
+    sources = blur.copy_sources(steps.clone(), delta, doublings).view(2, height, width)
+    places = np.arange(2 * height * width).reshape(2, height, width)
+    for image, source, place in zip(steps.numpy(), sources.numpy(), places, strict=True):
+        expected = oracle.copy_in_scan_order(place, delta, image[0], image[1])
+        assert np.array_equal(source, expected)
+
+
+@pytest.mark.parametrize("delta", [1, 2, 3, 15])
+def test_steps_cover_their_range_evenly(delta: int) -> None:
+    values, counts = np.unique(
+        blur.random_steps(rng.Key(0, torch.arange(9)), delta, 40, 50), return_counts=True
+    )
+    assert values.tolist() == list(range(-delta, delta))
+    assert stats.chisquare(counts).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("delta", [1, 4, 15])
 def test_six_doublings_resolve_every_chain_of_random_steps(delta: int) -> None:
     key = rng.Key(0, torch.arange(8))
-    steps = rng.integers(key, -delta, delta, (2, 96, 96))
+    steps = blur.random_steps(key, delta, 96, 96)
     assert torch.equal(
         blur.copy_sources(steps, delta, blur._GLASS_DOUBLINGS), blur.copy_sources(steps, delta, 14)
     )
