@@ -12,9 +12,9 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from lnbench import finetune, prepare
+from lnbench import dist, finetune, prepare
 from lnbench.data import batches, sources
 from lnbench.data.store import Store
 from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, UsageError
@@ -74,49 +74,44 @@ class Loaded:
     groups: int | None
 
 
-def run(
-    request: Request,
-    *,
-    say: Callable[[str], None] = lambda line: None,
-    report: finetune.Report = lambda progress: None,
-    decoding: Callable[[int, int], None] = lambda done, total: None,
-) -> None:
-    """Convert, check, fine-tune or calibrate as asked, and write; `say` gets the report line by line.
+@dataclass(frozen=True)
+class Observer:
+    """What the caller wants to hear: lines of the report, training steps, images decoded."""
+
+    say: Callable[[str], None] = lambda line: None
+    training: finetune.Report = lambda progress: None
+    decoding: Callable[[int, int], None] = lambda done, total: None
+
+
+def run(request: Request, observer: Observer | None = None) -> None:
+    """Convert, check, fine-tune or calibrate as asked, and write.
 
     Under torchrun every process trains and the first one speaks and writes.
 
     Raises LnbenchError (see errors.py) before anything is written; the source is never touched.
     """
     _check(request)
-    with finetune.processes(prepare.device_of(request.device)) as device:
-        _run(replace(request, device=str(device)), say, report, decoding)
+    with dist.joined() as processes:
+        device = prepare.device_of(processes.device(request.device))
+        heard = observer if observer and processes.first else Observer()
+        on_device = replace(request, device=str(device))
+        processes.agree(lambda: _run(on_device, processes, heard))
 
 
-def _run(
-    request: Request,
-    say: Callable[[str], None],
-    report: finetune.Report,
-    decoding: Callable[[int, int], None],
-) -> None:
-    if finetune.process()[0] != 0:
-        say = report = decoding = _silent
+def _run(request: Request, processes: dist.Processes, observer: Observer) -> None:
     loaded = _load(request)
     network = copy.deepcopy(loaded.network)
     if request.to == "localnorm":
-        network = _to_localnorm(request, loaded, network, say)
+        network = _to_localnorm(request, loaded, network, observer.say)
     elif request.to == "batchnorm":
-        network = _to_batchnorm(loaded, network, say)
+        network = _to_batchnorm(loaded, network, observer.say)
     metadata = _origin(request, loaded)
     if request.train_on is not None:
-        metadata |= _finetune(request, loaded, network, say, report, decoding)
+        metadata |= _finetune(request, processes, loaded, network, observer)
     if request.calibrate is not None:
-        metadata |= _calibrate(request, loaded, network, say, decoding)
-    if finetune.process()[0] == 0:
-        _write(request, loaded, network, metadata, say)
-
-
-def _silent(*_: object) -> None:
-    """What every process but the first has to say."""
+        metadata |= _calibrate(request, loaded, network, observer)
+    if processes.first:
+        _write(request, loaded, network, metadata, observer.say)
 
 
 def _check(request: Request) -> None:
@@ -217,7 +212,8 @@ def _ghost_difference(loaded: Loaded, network: nn.Module, groups: int) -> float:
     for side in (64, _side(loaded.geometry)):
         inputs = torch.randn(2 * groups, 3, side, side, generator=draws)
         try:
-            size = float(loaded.network(inputs[:1]).abs().max())
+            with torch.inference_mode():
+                size = float(loaded.network(inputs[:1]).abs().max())
             return convert.verify_conversion(loaded.network, network, inputs) / max(1.0, size)
         except (RuntimeError, ValueError):
             # Some networks take their own size only.
@@ -238,13 +234,12 @@ def _passed(passed: bool, what: str, say: Callable[[str], None]) -> None:
 
 def _finetune(
     request: Request,
+    processes: dist.Processes,
     loaded: Loaded,
     network: nn.Module,
-    say: Callable[[str], None],
-    report: finetune.Report,
-    decoding: Callable[[int, int], None],
+    observer: Observer,
 ) -> dict[str, str]:
-    store = _open(str(request.train_on), loaded.geometry, network, decoding)
+    store = _open(str(request.train_on), loaded.geometry, network, observer.decoding)
     held = _held_out(store, request.seed)
     trained = np.setdiff1d(np.arange(len(store.labels)), held)
     kept_out = store.images[held], store.labels[held]
@@ -260,12 +255,13 @@ def _finetune(
         device=request.device,
         state=training_state(request.output),
         origin=f"{request.to} {loaded.saved.sha256} {store.fingerprint}",
-        report=report,
+        report=observer.training,
+        processes=processes,
     )
-    say(f"fine-tuned for {recipe.epochs} epochs on {len(trained)} images of {store.source}")
+    observer.say(f"fine-tuned for {recipe.epochs} epochs on {len(trained)} images of {store.source}")
     after = history[-1].held_out or {}
     for mode, accuracy in after.items():
-        say(f"held out ({len(held)} images), {mode}: {before[mode]:.1%} → {accuracy:.1%}")
+        observer.say(f"held out ({len(held)} images), {mode}: {before[mode]:.1%} → {accuracy:.1%}")
     return {
         "finetune_data": f"{store.source} sha256:{store.fingerprint}",
         "finetune_recipe": json.dumps(asdict(recipe)),
@@ -285,15 +281,9 @@ def _held_out(store: Store, seed: int) -> np.ndarray:
     return batches.subset(store.labels, max(1, count), seed)
 
 
-def _calibrate(
-    request: Request,
-    loaded: Loaded,
-    network: nn.Module,
-    say: Callable[[str], None],
-    decoding: Callable[[int, int], None],
-) -> dict[str, str]:
+def _calibrate(request: Request, loaded: Loaded, network: nn.Module, observer: Observer) -> dict[str, str]:
     """Replace the stored statistics by those of n images, and check that `fixed` now is what `adapt` was."""
-    store = _open(str(request.calibrate), loaded.geometry, network, decoding)
+    store = _open(str(request.calibrate), loaded.geometry, network, observer.decoding)
     if request.samples > len(store.labels):
         raise UsageError(f"-n {request.samples}: {store.source} has only {len(store.labels)} images")
     chosen = batches.shuffled(len(store.labels), request.seed)[: request.samples]
@@ -308,22 +298,18 @@ def _calibrate(
     layers.detach()
     for layer, statistics in adapted:
         if statistics is not None:
-            _set_buffer(layer, "running_mean", statistics[0])
-            _set_buffer(layer, "running_var", statistics[1])
+            layer.get_buffer("running_mean").copy_(statistics[0])
+            layer.get_buffer("running_var").copy_(statistics[1])
     with torch.inference_mode():
         difference = float((classifier.logits(pixels) - wanted).abs().max()) / max(
             1.0, float(wanted.abs().max())
         )
-    say(f"{len(adapted)} layers store the statistics of {request.samples} images of {store.source}")
-    _passed(difference <= _TOLERANCE, f"`fixed` now equals `adapt` before, to {difference:.1e}", say)
+    observer.say(f"{len(adapted)} layers store the statistics of {request.samples} images of {store.source}")
+    _passed(difference <= _TOLERANCE, f"`fixed` now equals `adapt` before, to {difference:.1e}", observer.say)
     return {
         "calibrate_data": f"{store.source} sha256:{store.fingerprint}",
         "calibrate_images": str(request.samples),
     }
-
-
-def _set_buffer(layer: nn.Module, name: str, value: Tensor) -> None:
-    layer.get_buffer(name).copy_(value)
 
 
 def _open(spec: str, geometry: Geometry, network: nn.Module, decoding: Callable[[int, int], None]) -> Store:

@@ -7,7 +7,6 @@ from its last finished epoch and ends with the weights of an undisturbed one on 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
@@ -16,13 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from lnbench.augment import Batches, epoch_seed
+from lnbench.dist import ALONE, Processes
 from lnbench.errors import CheckpointError, DataError, LnbenchError, UsageError
 from lnbench.models import checkpoint
 from lnbench.norm import swap
@@ -85,6 +84,7 @@ def train(
     state: Path | None = None,
     origin: str = "",
     report: Report = lambda progress: None,
+    processes: Processes = ALONE,
 ) -> list[Progress]:
     """Train a network in place and leave it in evaluation mode on the CPU.
 
@@ -93,15 +93,16 @@ def train(
         images: uint8 (N, 3, H, W), 0–255; labels: int64 (N,).
         held_out: images and labels to measure after each epoch, never trained on.
         state: file that keeps the last finished epoch; if it exists, training goes on from there.
+        processes: those that share every batch, from `dist.joined`.
         origin: what is trained on what, in words or digests; `state` of another origin is refused.
 
-    Under torchrun each process takes its part of every batch. Returns the progress at each epoch's end.
+    Returns the progress at each epoch's end.
 
     Raises:
         UsageError: a recipe that does not fit the network; DataError: fewer images than a batch;
         CheckpointError: `state` belongs to another training; LnbenchError: the loss is not finite.
     """
-    rank, world = process()
+    rank, world = processes.rank, processes.world
     groups = _groups(network)
     _check(recipe, groups, len(images), world)
     device = torch.device(device)
@@ -301,29 +302,6 @@ def _finite(loss: float, epoch: int) -> float:
     if not math.isfinite(loss):
         raise LnbenchError(f"the loss became {loss} in epoch {epoch + 1}: use a smaller --lr")
     return loss
-
-
-def process() -> tuple[int, int]:
-    """Rank and number of processes, (0, 1) outside torchrun."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1
-
-
-@contextmanager
-def processes(device: torch.device) -> Iterator[torch.device]:
-    """Join the other processes that torchrun started, if it did; gives this one's device."""
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-        yield device
-        return
-    if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(device)
-    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield device
-    finally:
-        torch.distributed.destroy_process_group()
 
 
 def _save(

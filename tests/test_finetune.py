@@ -246,13 +246,13 @@ def plain() -> nn.Module:
 SHARED = Recipe(epochs=2, lr=0.1, batch_size=16, pad=1)
 PARALLEL = """
 import sys, torch
-from lnbench import finetune
+from lnbench import dist
 from tests.test_finetune import SHARED, fit, plain
 torch.set_num_threads(1)
 net = plain()
-with finetune.processes(torch.device("cpu")):
-    fit(net, SHARED)
-    if finetune.process() == (0, 2):
+with dist.joined() as processes:
+    fit(net, SHARED, processes=processes)
+    if processes.first and processes.world == 2:
         torch.save(net.state_dict(), sys.argv[1])
 """
 

@@ -100,7 +100,8 @@ def convert(
             if progress.held_out is not None:
                 console.note(_epoch(progress))
 
-        conversion.run(request, say=lambda line: out.print(line, markup=False), report=show)
+        observer = conversion.Observer(say=lambda line: out.print(line, markup=False), training=show)
+        conversion.run(request, observer)
 
 
 def _epoch(progress: Progress) -> str:
