@@ -10,7 +10,7 @@ from lnbench.corruptions.rng import Key, uniform
 from lnbench.corruptions.smooth import smooth
 
 
-@register("elastic_transform")
+@register("elastic_transform", group=600_000)
 def elastic_transform(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> torch.Tensor:
     """Distort by `parameters = (alpha, sigma, affine)`, in pixels. Uint8 (B, 3, H, W) in and out."""
     height, width = pixels.shape[2:]

@@ -9,11 +9,11 @@ import torch
 from lnbench.corruptions.registry import register
 from lnbench.corruptions.rng import Key, uniform
 
-_COARSE = 16  # side of the map made by one matrix product; finer levels are made one by one
+_COARSE = 8  # side of the map made by one matrix product; finer levels are made one by one
 _WIBBLE = 100.0  # the authors' first amplitude
 
 
-@register("fog")
+@register("fog", group=600_000)
 def fog(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> torch.Tensor:
     """Lay fog over the picture, `parameters = (amount, decay)`. Uint8 (B, 3, H, W) in and out."""
     side = map_side(pixels.shape[2], pixels.shape[3])

@@ -18,7 +18,7 @@ from lnbench.errors import LnbenchError
 PICTURES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
 
 
-@register("frost")
+@register("frost", group=600_000)
 def frost(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> torch.Tensor:
     """Add ice, `parameters = (image weight, frost weight)`. Uint8 (B, 3, H, W) in and out.
 

@@ -53,7 +53,7 @@ _ODD = (
 )
 
 
-@register("jpeg_compression")
+@register("jpeg_compression", group=600_000)
 def jpeg_compression(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> torch.Tensor:
     """Compress at quality `parameters[0]`, 1–100, and read back. Uint8 (B, 3, H, W) in and out."""
     return roundtrip(pixels, int(parameters[0]))

@@ -19,7 +19,7 @@ from lnbench.corruptions.rng import Key
 _NUDGE = 1e-4  # decides halves; above the rounding error of the sums, below the next fraction
 
 
-@register("pixelate")
+@register("pixelate", group=600_000)
 def pixelate(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> torch.Tensor:
     """Shrink to `parameters = (fraction,)` of the sides and enlarge. Uint8 (B, 3, H, W) in and out."""
     (fraction,) = parameters

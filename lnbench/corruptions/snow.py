@@ -12,7 +12,7 @@ from lnbench.corruptions.registry import register
 from lnbench.corruptions.rng import Key, normal, uniform
 
 
-@register("snow")
+@register("snow", group=600_000)
 def snow(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> torch.Tensor:
     """Let it snow. Uint8 (B, 3, H, W) in and out.
 
@@ -45,9 +45,10 @@ def snow_from_field(
     white = (
         torch.mul(red, 0.299 * 1.5).add_(green, alpha=0.587 * 1.5).add_(blue, alpha=0.114 * 1.5).add_(127.5)
     )
-    whitened = torch.maximum(image, white[:, None])
-    image = image.mul_(mix).add_(whitened, alpha=1 - mix).add_(layer[:, None])
-    return image.clamp_(0, 255).to(torch.int16).to(torch.uint8)
+    for plane in (red, green, blue):
+        whitened = torch.maximum(plane, white).mul_(1 - mix).add_(layer)
+        plane.mul_(mix).add_(whitened)
+    return image.to(torch.int16).clamp_(0, 255).to(torch.uint8)
 
 
 def _zoom(field: torch.Tensor, height: int, width: int, zoom: float) -> torch.Tensor:

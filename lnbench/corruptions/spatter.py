@@ -14,7 +14,7 @@ _WATER = (175, 238, 238)  # pale turquoise
 _MUD = (63, 42, 20)  # brown
 
 
-@register("spatter")
+@register("spatter", group=600_000)
 def spatter(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> torch.Tensor:
     """Spatter the picture. Uint8 (B, 3, H, W) in and out.
 
