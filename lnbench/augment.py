@@ -23,7 +23,7 @@ class Batches:
         device: torch.device,
         layout: torch.memory_format,
     ) -> None:
-        self.images, self.labels = torch.from_numpy(images), torch.from_numpy(labels)
+        self.images, self.labels = images, labels  # may be memory-mapped: copied batch by batch
         self.device, self.layout = device, layout
         self.mean = torch.tensor(normalization.mean, device=device).view(1, 3, 1, 1) * 255
         self.std = torch.tensor(normalization.std, device=device).view(1, 3, 1, 1) * 255
@@ -39,14 +39,18 @@ class Batches:
             down, right = torch.randint(0, 2 * pad + 1, (2, size), generator=draws)
             mirrored = (torch.rand(size, generator=draws) < 0.5) & flip
             part = slice(rank * size // world, (rank + 1) * size // world)
-            chosen = order[start : start + size][part]
-            pixels = _moved(self.images[chosen], down[part], right[part], mirrored[part], pad)
-            yield self._normalized(pixels), self.labels[chosen].to(self.device)
+            images, targets = self._taken(order[start : start + size][part].numpy())
+            yield self._normalized(_moved(images, down[part], right[part], mirrored[part], pad)), targets
 
     def in_order(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All images as they are, in their order, `size` at a time."""
         for start in range(0, len(self.images), size):
-            part = slice(start, start + size)
-            yield self._normalized(self.images[part]), self.labels[part].to(self.device)
+            images, targets = self._taken(np.arange(start, min(start + size, len(self.images))))
+            yield self._normalized(images), targets
+
+    def _taken(self, chosen: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Pixels uint8 (B, 3, H, W), and labels (B,) on the device."""
+        return torch.from_numpy(self.images[chosen]), torch.from_numpy(self.labels[chosen]).to(self.device)
 
     def _normalized(self, pixels: Tensor) -> Tensor:
         pixels = pixels.to(self.device, torch.float32)

@@ -194,7 +194,8 @@ def _to_localnorm(
 
 def _to_batchnorm(loaded: Loaded, network: nn.Module, say: Callable[[str], None]) -> nn.Module:
     local = [layer for layer in network.modules() if isinstance(layer, LocalNorm2d)]
-    spread = max(float((layer.weight - layer.weight.mean(0)).abs().max()) for layer in local)
+    weights = [layer.weight.detach() for layer in local]
+    spread = max(float((weight - weight.mean(0)).abs().max()) for weight in weights)
     groups = loaded.groups
     network = convert.to_batchnorm(network)
     say(f"{len(local)} LocalNorm layers became BatchNorm: {groups} weights and biases averaged into one")
