@@ -64,7 +64,8 @@ def run_world(
         started[-1].start()
     ended = []
     for rank, process in enumerate(started):
-        process.join(patience)
+        stopped = fault is not None and fault.signal == signal.SIGSTOP and fault.rank == rank
+        process.join(1 if stopped else patience)
         hung = process.is_alive()
         if hung:
             os.kill(process.pid, signal.SIGKILL)
