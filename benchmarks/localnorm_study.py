@@ -1,8 +1,8 @@
 """Put the claims of LocalNorm (arXiv 1902.06550) to the test; writes docs/localnorm.md.
 
-    python benchmarks/localnorm_study.py --checkpoint resnet20.th \\
+    python -m benchmarks.localnorm_study --checkpoint resnet20.th \\
         --train train.zip --test test.zip --lossless test.npz
-    python benchmarks/localnorm_study.py --report
+    python -m benchmarks.localnorm_study --report
 
 The first form trains and evaluates what benchmarks/results/localnorm_study.json lacks, cell by cell: stop it
 and start it again as you like. `--only NAME` takes one network. The second form writes the document and its
@@ -20,12 +20,16 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import train_demo
 from lnbench import evaluation
 from lnbench.config import load_preset, resolve
 from lnbench.data import sources
 from lnbench.finetune import Progress, Recipe, train
 from lnbench.models import checkpoint, registry
+from lnbench.models.classifier import Classifier
+from lnbench.norm import swap
 from lnbench.norm.convert import convert_localnorm
+from lnbench.norm.modes import parse
 from lnbench.types import Geometry, Normalization
 
 HERE = Path(__file__).parent
@@ -38,6 +42,7 @@ BATCH = 128  # of training, and of mode `batch`
 RECIPE = Recipe(epochs=3, lr=0.03, batch_size=BATCH, amp=True)
 CORRUPTIONS = ("gaussian_noise", "contrast")
 SEVERITIES = (1.0, 3.0, 5.0)
+MODES = ("fixed", "batch", "local", "blend:N=16", "adapt:n=32")  # whose cost is measured
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,8 @@ def main() -> None:
     parser.add_argument("--train", type=Path, help="zip of training images in class folders")
     parser.add_argument("--test", type=Path, help="zip of test images in class folders")
     parser.add_argument("--lossless", type=Path, help="npz of lossless test images")
-    parser.add_argument("--only", action="append", choices=[network.name for network in NETWORKS])
+    names = [*(network.name for network in NETWORKS), "scratch", "cost"]
+    parser.add_argument("--only", action="append", choices=names)
     parser.add_argument("--seed", type=int, action="append", help="repeatable; 0 otherwise")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--report", action="store_true", help="write the document from the results at hand")
@@ -85,8 +91,12 @@ def main() -> None:
     WORK.mkdir(parents=True, exist_ok=True)
     for seed in options.seed or [0]:
         for network in NETWORKS:
-            if network.name in (options.only or [network.name]):
+            if network.name in (options.only or names):
                 study(network, seed if network.trained else 0, options)
+    if "scratch" in (options.only or names):
+        scratch()
+    if "cost" in (options.only or names):
+        keep("cost", cost())
 
 
 def study(network: Network, seed: int, options: argparse.Namespace) -> None:
@@ -106,10 +116,14 @@ def study(network: Network, seed: int, options: argparse.Namespace) -> None:
             ("lossless", f"npz:{options.lossless}", None),
         )
     }
-    entry = {"groups": network.groups, "group_images": network.group_images, "train_seconds": seconds}
-    # Read again: another process may have finished another network meanwhile.
+    entry = {"groups": network.groups, "group_images": network.group_images, "train_cpu_seconds": seconds}
+    keep(key, {**entry, "recipe": asdict(RECIPE), "train_images": TRAIN_IMAGES, "cells": found})
+
+
+def keep(key: str, entry: dict[str, object]) -> None:
+    """Add one entry to the results; read first, as another process may have finished another network."""
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    results[key] = {**entry, "recipe": asdict(RECIPE), "train_images": TRAIN_IMAGES, "cells": found}
+    results[key] = entry
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(dict(sorted(results.items())), indent=1) + "\n")
     print(f"{key} done", flush=True)
@@ -153,16 +167,69 @@ def evaluate(network: Network, weights: Path, data: str, limit: int | None) -> d
         "batch_size": BATCH,
         "limit": limit,
     }
+    return cells_of(options, f"{weights.stem}-{data.partition(':')[0]}")
+
+
+def cells_of(options: dict[str, object], name: str) -> dict[str, dict[str, float]]:
     config = resolve(load_preset("core"), options)
     prepared = evaluation.prepare_all([config], cache=WORK)
-    folder = WORK / "runs" / f"{weights.stem}-{data.partition(':')[0]}"
-    (outcome,) = evaluation.evaluate(prepared, [folder])
+    (outcome,) = evaluation.evaluate(prepared, [WORK / "runs" / name])
     cells: dict[str, dict[str, float]] = {}
     for cell in outcome.record.cells:
         where = f"{cell.corruption}/{cell.severity:g}" if cell.severity else "clean"
         cells.setdefault(cell.mode, {})[where] = round(cell.top1, 6)
         cells[cell.mode]["images"] = cell.images
     return cells
+
+
+def scratch() -> None:
+    """Claims 2 and 3: the demo's networks, trained from scratch on 64 px crops, and a plain LocalNorm one."""
+    plain = WORK / "scratch-localnorm.safetensors"
+    if not plain.exists():
+        train_demo.train_one("localnorm", plain, group_images=())
+    packaged = train_demo.WEIGHTS
+    for name, weights in (
+        ("batchnorm", packaged / "demo-batchnorm.safetensors"),
+        ("localnorm-k4", plain),
+        ("mixed-k4", packaged / "demo-localnorm.safetensors"),
+    ):
+        options = {
+            "model": "demo",
+            "weights": str(weights),
+            "data": "demo",
+            "modes": ("fixed", "batch", "local"),
+            "corruptions": CORRUPTIONS,
+            "severities": SEVERITIES,
+            "table": "tiny-imagenet",
+            "batch_size": 64,
+        }
+        keep(f"scratch-{name}", {"cells": {"demo": cells_of(options, f"scratch-{name}")}})
+
+
+def cost() -> dict[str, object]:
+    """CPU seconds of one pass over 200 images of 32 px by ResNet-20 in each mode, the least of five."""
+    images = torch.randint(0, 256, (200, 3, 32, 32), dtype=torch.uint8)
+    seconds: dict[str, object] = {}
+    for groups in (None, 8):
+        network = registry.build(registry.parse("cifar:resnet20"), classes=10, pretrained=False).network
+        if groups is not None:
+            convert_localnorm(network, groups=groups)
+        classifier = Classifier(network, Normalization())
+        layers = swap.attach(classifier.network)
+        for text in MODES:
+            mode = parse(text)
+            taken = []
+            with torch.inference_mode():
+                if mode.kind == "adapt":
+                    layers.adapt(lambda: classifier.logits(images[:32]))  # noqa: B023 – called at once
+                for _ in range(6):
+                    started = time.process_time()
+                    for group in swap.passes(layers, mode):
+                        layers.use(mode, group=group)
+                        classifier.logits(images)
+                    taken.append(time.process_time() - started)
+            seconds[f"{'batchnorm' if groups is None else f'localnorm-k{groups}'}/{text}"] = min(taken[1:])
+    return seconds
 
 
 def unpacked(archive: Path) -> Path:

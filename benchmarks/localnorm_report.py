@@ -1,0 +1,325 @@
+"""docs/localnorm.md from the cached results of localnorm_study.py; figures and verdicts are computed here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+from lnbench.results.scores import wilson
+
+DOCS = Path(__file__).parents[1] / "docs"
+CONDITIONS = (
+    "clean",
+    *(f"{name}/{severity}" for name in ("gaussian_noise", "contrast") for severity in (1, 3, 5)),
+)
+HEAVY = ("gaussian_noise/5", "contrast/5")
+T_TWO_SIDED = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776}  # Student's t, 95 %, by number of seeds
+
+HEADS = ("clean", *(f"{kind} {severity}" for kind in ("noise", "contrast") for severity in (1, 3, 5)))
+
+Cells = dict[str, float]
+Check = tuple[str, bool]
+
+
+class Study:
+    """The results by network: top-1 of each seed."""
+
+    def __init__(self, results: dict[str, Any]) -> None:
+        self.results = results
+        self.networks = list(dict.fromkeys(key.partition("/")[0] for key in results if "/" in key))
+
+    def seeds(self, network: str, data: str, mode: str) -> list[Cells]:
+        entries = (entry for key, entry in self.results.items() if key.partition("/")[0] == network)
+        return [entry["cells"][data][mode] for entry in entries if mode in entry["cells"][data]]
+
+    def mean(self, network: str, data: str, mode: str, condition: str) -> float | None:
+        values = [cells[condition] for cells in self.seeds(network, data, mode)]
+        return sum(values) / len(values) if values else None
+
+    def interval(self, network: str, data: str, mode: str, condition: str) -> float | None:
+        """Half of the 95 % interval: over seeds where there are several, else over images (Wilson)."""
+        seeds = self.seeds(network, data, mode)
+        values = [cells[condition] for cells in seeds]
+        if not values:
+            return None
+        if len(values) == 1:
+            return half_width(values[0], seeds[0]["images"])
+        mean = sum(values) / len(values)
+        spread = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
+        return T_TWO_SIDED.get(len(values), 1.96) * spread / math.sqrt(len(values))
+
+    def modes(self, network: str, data: str) -> list[str]:
+        entry = next(entry for key, entry in self.results.items() if key.partition("/")[0] == network)
+        return list(entry["cells"][data])
+
+
+def write(results: dict[str, Any]) -> None:
+    """Write docs/localnorm.md and its plots from the results."""
+    study = Study(results)
+    (DOCS / "img").mkdir(parents=True, exist_ok=True)
+    plot(study, DOCS / "img" / "localnorm-cifar.png")
+    parts = [
+        INTRODUCTION,
+        fine_tuned(study),
+        from_scratch(results),
+        small_and_large(study, results),
+        costs(results),
+        LIMITS,
+    ]
+    (DOCS / "localnorm.md").write_text("\n\n".join(part.strip() for part in parts) + "\n", encoding="utf-8")
+
+
+def verdict(checks: Iterable[Check]) -> str:
+    """One line with the verdict, then each check and its outcome."""
+    checks = list(checks)
+    passed = sum(good for _, good in checks)
+    word = "Reproduced" if passed == len(checks) else "Partly reproduced" if passed else "Not reproduced"
+    lines = "\n".join(f"- {'yes' if good else 'no'}: {text}" for text, good in checks)
+    return f"**{word}** ({passed} of {len(checks)}):\n\n{lines}"
+
+
+def half_width(rate: float, images: float) -> float:
+    """Half of the 95 % Wilson interval."""
+    low, high = wilson(round(rate * images), int(images))
+    return (high - low) / 2
+
+
+def percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def table(rows: Iterable[tuple[str, ...]], head: tuple[str, ...]) -> str:
+    lines = [head, tuple("---" if column < 2 else "---:" for column in range(len(head))), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cells_table(study: Study, data: str) -> str:
+    rows = []
+    for network in ORDER:
+        if network not in study.networks:
+            continue
+        for mode in study.modes(network, data):
+            values = [
+                f"{percent(study.mean(network, data, mode, condition))} ± "
+                f"{percent(study.interval(network, data, mode, condition))}"
+                for condition in CONDITIONS
+            ]
+            count = len(study.seeds(network, data, mode))
+            rows.append((f"{network} ({count})", f"`{mode}`", *values))
+    return table(rows, ("network (seeds)", "mode", *HEADS))
+
+
+def fine_tuned(study: Study) -> str:
+    text = [FINE_TUNED]
+    for data, name in (("jpeg", "1,000 JPEG test images"), ("lossless", "846 lossless test images")):
+        text.append(f"Top-1 in percent on {name}:\n\n{cells_table(study, data)}")
+    text.append("![Accuracy against severity](img/localnorm-cifar.png)")
+    for network, mode in (
+        ("localnorm-k2", "batch"),
+        ("localnorm-k8", "batch"),
+        ("mixed-k2", "batch"),
+        ("mixed-k2", "local"),
+        ("single-k2", "local"),
+    ):
+        if network in study.networks and "batchnorm" in study.networks:
+            text.append(f"`{network}` in `{mode}`: {verdict(claim_one(study, network, mode))}")
+    return "\n\n".join(text)
+
+
+def compared(what: str, own: float, claim: str, rival: float, least: float) -> Check:
+    """The check that `own` is at least `rival` + `least`, with both figures in its words."""
+    return f"{what}: {percent(own)}, {claim} ({percent(rival)})", own >= rival + least
+
+
+def claim_one(study: Study, network: str, mode: str) -> list[Check]:
+    """The parts of the first claim, for one network and mode, on the JPEG images."""
+
+    def at(name: str, how: str, condition: str) -> float:
+        return study.mean(name, "jpeg", how, condition) or 0.0
+
+    def mean(name: str) -> float:
+        return sum(at(name, "batch", condition) for condition in CONDITIONS) / len(CONDITIONS)
+
+    checks = []
+    for condition in HEAVY:
+        own, before = at(network, mode, condition), at("original", "fixed", condition)
+        margin = study.interval(network, "jpeg", mode, condition) or 0.0
+        rival = at("batchnorm", "fixed", condition)
+        checks.append(compared(condition, own, "three times the original's `fixed`", before, 2 * before))
+        checks.append(compared(condition, own, "clearly above batchnorm's `fixed`", rival, margin))
+    for how in dict.fromkeys((mode, "fixed")):
+        own, rival = at(network, how, "clean"), at("batchnorm", "fixed", "clean")
+        checks.append(compared(f"clean, `{how}`", own, "within a point of batchnorm's `fixed`", rival, -0.01))
+    if mode == "batch":
+        own, rival = mean(network), mean("batchnorm")
+        checks.append(compared("mean of all seven", own, "no worse than batchnorm's `batch`", rival, -0.005))
+    return checks
+
+
+def crops(results: dict[str, Any], name: str, mode: str) -> Cells:
+    """The cells of a network trained from scratch; empty where it has not been studied."""
+    entry = results.get(f"scratch-{name}", {"cells": {"demo": {}}})
+    return entry["cells"]["demo"].get(mode, {})
+
+
+def from_scratch(results: dict[str, Any]) -> str:
+    rows = []
+    for name in ("batchnorm", "localnorm-k4", "mixed-k4"):
+        for mode in ("fixed", "batch", "local"):
+            cells = crops(results, name, mode)
+            if cells:
+                shown = [
+                    f"{percent(cells[c])} ± {percent(half_width(cells[c], cells['images']))}"
+                    for c in CONDITIONS
+                ]
+                rows.append((name, f"`{mode}`", *shown))
+    text = [FROM_SCRATCH, table(rows, ("network", "mode", *HEADS))]
+    rival = crops(results, "batchnorm", "fixed")
+    for name in ("localnorm-k4", "mixed-k4"):
+        own = crops(results, name, "batch")
+        if own and rival:
+            clean = compared(
+                "clean", own["clean"], "within a point of batchnorm's `fixed`", rival["clean"], -0.01
+            )
+            heavy = [compared(c, own[c], "above batchnorm's `fixed`", rival[c], 0.0) for c in HEAVY]
+            text.append(f"`{name}` in `batch`: {verdict([clean, *heavy])}")
+    return "\n\n".join(text)
+
+
+def small_and_large(study: Study, results: dict[str, Any]) -> str:
+    text = [SMALL_AND_LARGE]
+    own, fixed = crops(results, "mixed-k4", "local"), crops(results, "batchnorm", "fixed")
+    batch = crops(results, "batchnorm", "batch")
+    if own and fixed and batch:
+        clean = compared("clean", own["clean"], "within two points of `batch`", batch["clean"], -0.02)
+        above = "ten points above batchnorm's `fixed`"
+        heavy = [compared(c, own[c], above, fixed[c], 0.1) for c in HEAVY]
+        text.append(f"64 px, `mixed-k4` in `local`: {verdict([clean, *heavy])}")
+    for network in ("single-k2", "mixed-k2"):
+        single = study.mean(network, "jpeg", "local", "clean")
+        whole = study.mean("batchnorm", "jpeg", "batch", "clean")
+        if single is not None and whole is not None:
+            text.append(
+                f"32 px, clean: `{network}` has {percent(single)} in `local`, "
+                f"{percent(whole - single)} points below batchnorm's `batch` ({percent(whole)})."
+            )
+    return "\n\n".join(text)
+
+
+def costs(results: dict[str, Any]) -> str:
+    seconds = results.get("cost")
+    if seconds is None:
+        return COSTS
+    base = seconds["batchnorm/fixed"]
+    rows = [(*key.split("/", 1), f"{value / base:.2f}") for key, value in seconds.items()]
+    return f"{COSTS}\n\n" + table([(n, f"`{m}`", r) for n, m, r in rows], ("network", "mode", "cost"))
+
+
+def plot(study: Study, path: Path) -> None:
+    """Accuracy against severity; lines differ by colour, dash and marker."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), sharey=True, layout="constrained")
+    styles = iter(
+        zip(("o", "s", "^", "v", "D", "x", "P"), ("-", "--", "-.", ":", "-", "--", "-."), strict=True)
+    )
+    for network, mode in LINES:
+        if network not in study.networks:
+            continue
+        marker, dash = next(styles)
+        for axis, name in zip(axes, ("gaussian_noise", "contrast"), strict=True):
+            where = ["clean", *(f"{name}/{severity}" for severity in (1, 3, 5))]
+            values = [100 * (study.mean(network, "jpeg", mode, c) or 0.0) for c in where]
+            errors = [100 * (study.interval(network, "jpeg", mode, c) or 0.0) for c in where]
+            axis.errorbar(
+                (0, 1, 3, 5),
+                values,
+                errors,
+                marker=marker,
+                linestyle=dash,
+                capsize=2,
+                label=f"{network}, {mode}",
+            )
+            axis.set(title=name, xlabel="severity", xticks=(0, 1, 3, 5))
+            axis.grid(alpha=0.3)
+    axes[0].set_ylabel("top-1, %")
+    axes[1].legend(fontsize=7)
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+    plt.close(figure)
+
+
+ORDER = ("original", "batchnorm", "localnorm-k2", "localnorm-k8", "localnorm-k32", "single-k2", "mixed-k2")
+LINES = (
+    ("original", "fixed"), ("batchnorm", "fixed"), ("batchnorm", "batch"), ("localnorm-k8", "batch"),
+    ("single-k2", "local"), ("mixed-k2", "batch"), ("mixed-k2", "local"),
+)  # fmt: skip
+
+INTRODUCTION = """
+# LocalNorm put to the test
+
+<!-- Written by benchmarks/localnorm_report.py; edit that file. -->
+
+LocalNorm (Yin et al., [arXiv 1902.06550](https://arxiv.org/abs/1902.06550)) cuts each training batch
+into K groups and gives each group its own statistics, weight and bias; at test time the statistics
+follow the images. Its authors claim up to three times the accuracy on noisy images, the same accuracy on
+clean ones, little cost, and that a trained network is easily converted. This page tests those claims
+with `lnbench` itself: `convert_localnorm` and the fine-tuning of `lnbench convert`, and `lnbench
+evaluate`. Nothing here claims to repeat a table of the paper: networks, corruptions and budgets differ.
+
+To make it again: `python -m benchmarks.localnorm_study …`, then `--report` (its docstring has the
+options). Figures after ± are half the width of a 95 % interval: over seeds (Student's t) where there are
+several, else over images (Wilson).
+"""
+
+FINE_TUNED = """
+## 1. A trained network, converted and fine-tuned
+
+ResNet-20, trained on CIFAR-10 by others (91.7 % on lossless images), is fine-tuned for three epochs on
+20,000 JPEG-compressed training images: SGD with Nesterov momentum, peak rate 0.03, batches of 128, flips
+and padded crops, 16-bit convolutions. Every network gets the same images in the same order. No
+corruption is ever trained on. Noise and contrast have the `cifar` parameters; mode `batch` has batches
+of 128 images.
+
+- `batchnorm`: the fair baseline, fine-tuned as it is.
+- `localnorm-k2`, `-k8`, `-k32`: LocalNorm with K groups, so 64, 16 or 4 images a group, as in the paper.
+- `single-k2`: an extension: every group is cut into groups of one image for its statistics, weights
+  still shared by half the batch.
+- `mixed-k2`: an extension: groups of one image and of 64 in turn, from step to step.
+"""
+
+FROM_SCRATCH = """
+## 2. Trained from scratch
+
+The demo's network and data: 64 px crops of 12 photographs and textures, 30 epochs, same first weights,
+order and budget. `localnorm-k4` has K = 4 groups of 4 images, as the authors have for large images;
+`mixed-k4` (an extension) groups of one and of four images in turn, the checkpoint that ships as
+`demo:localnorm`. One seed; `tiny-imagenet` parameters; 480 test crops; mode `batch` has batches of 64.
+"""
+
+SMALL_AND_LARGE = """
+## 3. Single images, large and small
+
+The paper says that small images (32 px) give usable statistics only as a batch, and large ones by
+themselves.
+"""
+
+COSTS = """
+## 4. What a mode costs
+
+CPU time of one pass over 200 images by ResNet-20, relative to `fixed` of the BatchNorm network: one
+thread, least of five. `adapt` leaves out the pass over its n images, once per condition. `local` on K
+groups is K passes.
+"""
+
+LIMITS = """
+## What limits this
+
+Sizes were chosen for a CPU: a small network, three epochs, a subset of the test images, few severities.
+Intervals over one seed say nothing about the luck of that training. Larger images than 64 px and
+networks with more than 20 layers were not trained.
+"""
