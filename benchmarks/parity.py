@@ -1,0 +1,332 @@
+"""How near are the native corruptions to the definitions? Computes the evidence, writes docs/parity.md.
+
+    python benchmarks/parity.py pixels --photos PHOTOS.zip
+    python benchmarks/parity.py reference --photos PHOTOS.zip
+    python benchmarks/parity.py distributions --data npz:LOSSLESS.npz --photos PHOTOS.zip
+    python benchmarks/parity.py accuracy --name lossless --data npz:LOSSLESS.npz \\
+        --network resnet20=RESNET20.th --network resnet56=RESNET56.th
+    python benchmarks/parity.py accuracy --name jpeg --data JPEG_TEST.zip --network resnet20=RESNET20.th
+    python benchmarks/parity.py report
+
+Every command but the last computes the cells that its file benchmarks/results/parity_*.json lacks and writes
+each as it is done: stop it and start it again as you like, or start it several times with --part 1/2 and
+--part 2/2 to use two cores. `report` writes the document from those files alone.
+
+PHOTOS.zip holds photographs of any size, at least 224 px a side; without it scikit-image's own are taken.
+--data is a data spec of lnbench (npz:PATH, folder:PATH, …) or a zip of class folders, of 32 px images;
+--network is a network of lnbench's `cifar:` family and its checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import io
+import json
+import os
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))  # for tests.oracle, where this file is run as a script
+
+from benchmarks import parity_distributions, parity_fields, parity_report  # noqa: E402
+from lnbench.corruptions import native, reference, tables  # noqa: E402
+from lnbench.corruptions.rng import Key  # noqa: E402
+from lnbench.data import sources  # noqa: E402
+from lnbench.models import checkpoint, registry  # noqa: E402
+from lnbench.models.classifier import Classifier  # noqa: E402
+from lnbench.types import Geometry  # noqa: E402
+from tests.oracle.pictures import difference, from_batch, photographs, to_batch  # noqa: E402
+
+RESULTS = HERE / "results"
+WORK = HERE.parent / "build" / "parity"
+SIDES = {"imagenet": 224, "tiny-imagenet": 64, "cifar": 32}
+COUNTS = {"imagenet": 4, "tiny-imagenet": 16, "cifar": 64}
+SEVERITIES = range(1, 6)
+SLICE = 500  # images corrupted at a time
+CHUNK = 50  # images in one pass of the network
+Cell = dict[str, Any]
+
+
+def main() -> None:
+    options = arguments()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    options.run(options)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--part", default="1/1", help="cells of this process: 1/2 the odd ones, 2/2 the even")
+    photos = argparse.ArgumentParser(add_help=False)
+    photos.add_argument("--photos", type=Path, help="zip of photographs; scikit-image's without it")
+    data = argparse.ArgumentParser(add_help=False)
+    data.add_argument(
+        "--data", required=True, help="32 px images: npz:PATH, folder:PATH, or a zip of folders"
+    )
+    data.add_argument("--limit", type=int, help="a seeded, class-balanced subset of so many images")
+
+    def add(name: str, run: Callable[[argparse.Namespace], None], help: str, *parents: Any) -> Any:
+        command = commands.add_parser(name, help=help, parents=list(parents))
+        command.set_defaults(run=run)
+        return command
+
+    add("pixels", pixels, "native against the definitions, pixel by pixel", shared, photos)
+    add("reference", against_reference, "native against imagecorruptions at 224 px", shared, photos)
+    add("distributions", distributions, "random ones with each its own randomness", shared, photos, data)
+    accuracy_ = add("accuracy", accuracy, "top-1 on native images and on the definitions'", shared, data)
+    accuracy_.add_argument("--name", required=True, help="of the data, in the results")
+    accuracy_.add_argument(
+        "--network", required=True, action="append", metavar="NAME=CHECKPOINT", help="repeatable"
+    )
+    accuracy_.add_argument(
+        "--own", action="store_true", help="random ones only, the definition with randomness of its own"
+    )
+    add("report", lambda _: parity_report.write(RESULTS), "write docs/parity.md from the results at hand")
+    return parser.parse_args()
+
+
+# -- commands -----------------------------------------------------------------------------------------------
+
+
+def pixels(options: argparse.Namespace) -> None:
+    """Equal pixels of native and definition, fed the same random field."""
+
+    def compute(table: str, name: str, severity: int) -> Cell:
+        images = pictures(SIDES[table], COUNTS[table], options.photos)
+        parameters = tables.parameters(table, name, severity)
+        ids = np.arange(len(images))
+        fields = parity_fields.shared_fields(name, severity, parameters, 0, ids, images)
+        wanted = parity_fields.define(name, images, parameters, fields)
+        return agreement(corrupt(images, name, severity, parameters, ids), wanted)
+
+    fill("pixels", options.part, grid(tables.TABLES), compute)
+
+
+def against_reference(options: argparse.Namespace) -> None:
+    """Equal pixels of native and imagecorruptions; distributions where randomness differs."""
+
+    def compute(table: str, name: str, severity: int) -> Cell:
+        images = pictures(SIDES[table], COUNTS[table], options.photos)
+        ids = np.arange(len(images))
+        wanted = reference.corrupt(images, name, severity, 0, ids)
+        result = corrupt(images, name, severity, tables.parameters(table, name, severity), ids)
+        return agreement(result, wanted)
+
+    names = [name for name in tables.NAMES if name not in parity_fields.RANDOM]
+    fill("reference", options.part, grid(["imagenet"], names), compute)
+
+    def compare(table: str, name: str, severity: int) -> Cell:
+        images = pictures(SIDES[table], 4 * COUNTS[table], options.photos)
+        ids = np.arange(len(images))
+        own = corrupt(images, name, severity, tables.parameters(table, name, severity), ids)
+        draws = [reference.corrupt(images, name, severity, seed, ids) for seed in (1, 2)]
+        return parity_distributions.compare(images, own, draws)
+
+    random = ((table, name, severity) for table, name, severity in grid(["imagenet"], parity_fields.RANDOM))
+    fill("reference_distributions", options.part, (cell for cell in random if cell[2] == 3), compare)
+
+
+def distributions(options: argparse.Namespace) -> None:
+    """Native with its own randomness against three draws of the definition with NumPy's."""
+    small = load(options.data, options.limit or 300)[0]
+
+    def compute(table: str, name: str, severity: int) -> Cell:
+        side = SIDES[table]
+        images = small if table == "cifar" else pictures(side, 3 * COUNTS[table], options.photos)
+        parameters = tables.parameters(table, name, severity)
+        own = corrupt(images, name, severity, parameters, np.arange(len(images)))
+        draws = []
+        for seed in (1, 2, 3):
+            random = np.random.default_rng([seed, tables.NAMES.index(name), severity])
+            fields = parity_fields.own_fields(name, parameters, random, images)
+            draws.append(parity_fields.define(name, images, parameters, fields))
+        return parity_distributions.compare(images, own, draws)
+
+    every = grid(["cifar", "imagenet"], parity_fields.RANDOM)
+    few = (cell for cell in every if cell[0] == "cifar" or cell[2] == 3)
+    fill("distributions", options.part, few, compute)
+
+
+def accuracy(options: argparse.Namespace) -> None:
+    """Top-1 of networks on native images and on the definition's, image by image."""
+    networks = dict(load_network(text) for text in options.network)
+    images, labels, ids = load(options.data, options.limit)
+    names = parity_fields.RANDOM if options.own else tables.NAMES
+
+    def compute(table: str, name: str, severity: int) -> Cell:
+        parameters = tables.parameters(table, name, severity)
+        result = corrupt(images, name, severity, parameters, ids)
+        if options.own:
+            random = np.random.default_rng([1, tables.NAMES.index(name), severity])
+            fields = parity_fields.own_fields(name, parameters, random, images)
+            wanted = parity_fields.define(name, images, parameters, fields)
+        else:
+            wanted = defined_in_slices(images, name, severity, parameters, ids)
+        changed = (result != wanted).any(axis=(1, 2, 3))
+        cell = agreement(result, wanted) | {"changed": int(changed.sum())}
+        for network, classifier in networks.items():
+            native_right = predictions(classifier, result) == labels
+            right = native_right.copy()
+            right[changed] = predictions(classifier, wanted[changed]) == labels[changed]
+            cell[network] = {
+                "native": int(native_right.sum()),
+                "definition": int(right.sum()),
+                "only_native": int((native_right & ~right).sum()),
+                "only_definition": int((right & ~native_right).sum()),
+            }
+        return cell
+
+    where = f"accuracy_{options.name}_{'own_' if options.own else ''}{'_'.join(sorted(networks))}"
+    fill(where, options.part, grid(["cifar"], names), compute)
+
+
+# -- cells --------------------------------------------------------------------------------------------------
+
+
+def grid(names: Any, corruptions: Any = tables.NAMES) -> Iterator[tuple[str, str, int]]:
+    """(table, corruption, severity), in benchmark order."""
+    return ((table, name, severity) for table in names for name in corruptions for severity in SEVERITIES)
+
+
+def fill(name: str, part: str, cells: Any, compute: Callable[[str, str, int], Cell]) -> None:
+    """Compute the cells that results/parity_NAME.json lacks; write each when it is done."""
+    number, _, parts = part.partition("/")
+    path = RESULTS / f"parity_{name}.json"
+    for place, cell in enumerate(cells):
+        key = "/".join(map(str, cell))
+        if place % int(parts or 1) != int(number) - 1 or key in parity_report.read(path):
+            continue
+        found = compute(*cell)
+        store(path, key, found)
+        print(name, key, json.dumps(found), flush=True)
+
+
+def store(path: Path, key: str, cell: Cell) -> None:
+    """Add a cell, one line each; other processes may be adding to the same file."""
+    path.parent.mkdir(exist_ok=True)
+    WORK.mkdir(parents=True, exist_ok=True)
+    with (WORK / f"{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        cells = parity_report.read(path) | {key: cell}
+        lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in sorted(cells.items()))
+        partial = path.with_suffix(".partial")
+        partial.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+        partial.replace(path)
+
+
+def agreement(result: np.ndarray, wanted: np.ndarray) -> Cell:
+    """Shares of equal pixels and of those within a level, and the largest difference."""
+    counts = np.zeros(256, dtype=np.int64)
+    for start in range(0, len(result), SLICE):
+        part = slice(start, start + SLICE)
+        counts += np.bincount(difference(result[part], wanted[part]).ravel(), minlength=256)
+    return {
+        "images": len(result),
+        "equal": round(counts[0] / counts.sum(), 7),
+        "within_1": round(counts[:2].sum() / counts.sum(), 7),
+        "largest": int(np.flatnonzero(counts)[-1]),
+    }
+
+
+# -- images and networks ------------------------------------------------------------------------------------
+
+
+def corrupt(
+    images: np.ndarray, name: str, severity: int, parameters: tuple[float, ...], ids: np.ndarray
+) -> np.ndarray:
+    """Run the native kernel with seed 0: uint8 (B, H, W, 3) in and out."""
+    key = Key(0, torch.from_numpy(ids))
+    with torch.inference_mode():
+        return from_batch(native.corrupt(to_batch(images), name, severity, key, parameters))
+
+
+def defined_in_slices(
+    images: np.ndarray, name: str, severity: int, parameters: tuple[float, ...], ids: np.ndarray
+) -> np.ndarray:
+    """Run the definition on native's random field, so much of it at a time as memory holds well."""
+    done = []
+    for start in range(0, len(images), SLICE):
+        part = slice(start, start + SLICE)
+        fields = parity_fields.shared_fields(name, severity, parameters, 0, ids[part], images[part])
+        done.append(parity_fields.define(name, images[part], parameters, fields))
+    return np.concatenate(done)
+
+
+def predictions(classifier: Classifier, images: np.ndarray) -> np.ndarray:
+    """Predicted classes of uint8 (B, H, W, 3), int64 (B,)."""
+    found = [np.zeros(0, dtype=np.int64)]
+    with torch.inference_mode():
+        for start in range(0, len(images), CHUNK):
+            logits = classifier.logits(to_batch(images[start : start + CHUNK]))
+            found.append(logits.argmax(1).numpy())
+    return np.concatenate(found)
+
+
+def load_network(text: str) -> tuple[str, Classifier]:
+    """NAME=CHECKPOINT to a classifier."""
+    name, _, path = text.partition("=")
+    built = registry.build(registry.parse(f"cifar:{name}"), classes=10, pretrained=False)
+    checkpoint.fit(built.network, checkpoint.read(Path(path)))
+    return name, Classifier(built.network, built.normalization)
+
+
+def load(text: str, limit: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images uint8 (N, H, W, 3), labels and ids of a data spec or of a zip of class folders."""
+    if text.endswith(".zip"):
+        text = f"folder:{unpacked(Path(text))}"
+    store = sources.open_store(sources.parse(text), Geometry(), limit=limit, seed=0)
+    return np.ascontiguousarray(store.images.transpose(0, 2, 3, 1)), store.labels, store.ids
+
+
+def unpacked(archive: Path) -> Path:
+    """The class folders of a zip, unpacked once beside the lock files."""
+    folder = WORK / archive.stem
+    if not folder.exists():
+        partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
+        with zipfile.ZipFile(archive) as opened:
+            opened.extractall(partial)
+        partial.rename(folder)
+    inner = [path for path in folder.iterdir() if path.is_dir()]
+    return inner[0] if len(inner) == 1 else folder
+
+
+def pictures(side: int, count: int, archive: Path | None) -> np.ndarray:
+    """Up to `count` square photographs: shorter side to 8/7 of `side`, middle cut out; uint8 (B, H, W, 3).
+
+    Those of scikit-image are few: more of them are had by cutting larger crops into tiles.
+    """
+    if archive is None:
+        tiles = int(np.ceil(np.sqrt(count / 4)))
+        large = photographs(side * tiles, side * tiles).reshape(-1, tiles, side, tiles, side, 3)
+        return large.transpose(0, 1, 3, 2, 4, 5).reshape(-1, side, side, 3)[:count]
+    with zipfile.ZipFile(archive) as opened:
+        names = sorted(name for name in opened.namelist() if name.lower().endswith((".jpeg", ".jpg", ".png")))
+        every = len(names) / min(count, len(names))
+        chosen = [names[int(i * every)] for i in range(min(count, len(names)))]
+        return np.stack([_cropped(Image.open(io.BytesIO(opened.read(name))), side) for name in chosen])
+
+
+def _cropped(picture: Image.Image, side: int) -> np.ndarray:
+    scale = side * 8 / 7 / min(picture.size)
+    sides = (round(picture.width * scale), round(picture.height * scale))
+    small = np.asarray(picture.convert("RGB").resize(sides, Image.Resampling.BILINEAR))
+    top, left = (small.shape[0] - side) // 2, (small.shape[1] - side) // 2
+    return small[top : top + side, left : left + side]
+
+
+if __name__ == "__main__":
+    main()
