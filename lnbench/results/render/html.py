@@ -6,6 +6,7 @@ import base64
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -23,7 +24,7 @@ from lnbench.results.breakdown import (
 )
 from lnbench.results.correct import Correct
 from lnbench.results.render.markdown import facts, surroundings
-from lnbench.results.render.plots import legend_plot, reliability_plot, severity_plot
+from lnbench.results.render.plots import ENOUGH, legend_plot, reliability_plot, severity_plot
 from lnbench.results.schema import Record
 from lnbench.results.tables import MARK, half_width, percent, pivot
 
@@ -70,13 +71,13 @@ def to_html(
         "grid": grid,
         "headline": [row for row in grid.rows if row.kind != "corruption"],
         "mark": MARK,
-        "title": labels[0] if len(labels) == 1 else records[0].model.spec,
+        "title": " and ".join(dict.fromkeys(_title(record) for record in records)),
         "legends": [_legend(records, labels, place) for place in ("k", "l")],
         "severities": list(_severity_plots(records, labels)),
         "reliability": list(_reliability_plots(records, labels)),
         "calibration": list(_calibration_rows(records, labels)),
         "classes": list(_class_tables(records, correct, labels)),
-        "classes_shown": CLASSES_SHOWN,
+        "enough": ENOUGH,
         "shifts": list(_shift_tables(records, labels)),
         "sheet": base64.b64encode(sheet).decode("ascii") if sheet else None,
         "runs": [
@@ -91,6 +92,11 @@ def to_html(
         ],
     }
     return pages.get_template("report.html").render(context)
+
+
+def _title(record: Record) -> str:
+    weights = record.model.weights
+    return record.model.spec if weights is None else f"{record.model.spec} ({PurePath(weights).name})"
 
 
 def breakable(name: str) -> Markup:
@@ -142,7 +148,8 @@ def _reliability_plots(records: Sequence[Record], labels: Sequence[str]) -> Iter
             for images, confidence, accuracy in entry.bins
         ]
         svg = Markup(reliability_plot(entries, f"r{number}"))
-        alt = f"Accuracy against confidence on {title}: {'; '.join(_gap(entry) for entry in entries)}."
+        gaps = "; ".join(_gap(entry) for entry in entries)
+        alt = f"Accuracy against confidence on {title}, bins of {ENOUGH} images and more: {gaps}."
         yield Plot(title, svg, alt, ("mode", "images", "confidence %", "accuracy %"), tuple(rows))
 
 

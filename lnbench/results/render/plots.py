@@ -16,6 +16,7 @@ from lnbench.results.breakdown import Curve, Reliability
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+ENOUGH = 10  # images that a confidence bin needs before its accuracy is worth a point
 COLOURS = 7  # --s0 … --s6 in the page's style sheet
 MARKERS = "os^Dv*X"
 DASHES: tuple[Any, ...] = (
@@ -34,7 +35,7 @@ VARIABLES = {INK: "var(--ink)", GRID: "var(--grid)"} | {
 }
 
 Margins = tuple[float, float, float]  # left, bottom, and the two others
-MARGINS: Margins = (0.52, 0.42, 0.1)
+MARGINS: Margins = (0.52, 0.42, 0.14)
 
 STYLE: dict[str, Any] = {
     "svg.hashsalt": "lnbench",
@@ -75,13 +76,14 @@ def severity_plot(curves: Sequence[Curve], prefix: str) -> str:
 
 
 def reliability_plot(entries: Sequence[Reliability], prefix: str) -> str:
-    """Accuracy against confidence, with the diagonal of perfect calibration."""
+    """Accuracy against confidence, with the diagonal of perfect calibration; thin bins left out."""
 
     def draw(axes: Axes) -> None:
         axes.plot([0, 100], [0, 100], color=GRID, linewidth=1.2)
         for number, entry in enumerate(entries):
-            if entry.bins:
-                _, confidence, accuracy = zip(*entry.bins, strict=True)
+            bins = [found for found in entry.bins if found[0] >= ENOUGH]
+            if bins:
+                _, confidence, accuracy = zip(*bins, strict=True)
                 axes.plot([100 * c for c in confidence], [100 * a for a in accuracy], **line_style(number))
         axes.set_xlim(0, 100)
         axes.set_ylim(0, 100)
