@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -18,6 +16,7 @@ from lnbench.config import RunConfig
 from lnbench.data.store import Store
 from lnbench.dist import ALONE, Processes
 from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, RecordError
+from lnbench.memory import room_for_images
 from lnbench.norm import swap
 from lnbench.norm.modes import Mode
 from lnbench.prepare import Images, Subject
@@ -96,9 +95,11 @@ def prepare_all(
 
     def work() -> Prepared:
         subjects, failed = _load(configs, allow_pickle, strict, processes)
-        place = (cache, 0) if cache or not scratch else (scratch, _room_for_images(memory, processes))
+        place, above = cache, 0
+        if cache is None and scratch is not None:
+            place, above = scratch, room_for_images(memory, processes.local_world)
         images = prepare.open_images(
-            configs[0], subjects[0].geometry, place[0], observer.decoding, cache_above=place[1]
+            configs[0], subjects[0].geometry, place, observer.decoding, cache_above=above
         )
         if configs[0].shard is not None:
             kept = dealing.shard(len(images.conditions), *dealing.parse_shard(configs[0].shard))
@@ -161,20 +162,6 @@ def _check(
     if not ready:
         raise failed[0]
     return tuple(ready), warnings
-
-
-def _room_for_images(memory: int | None, processes: Processes) -> int:
-    """Bytes of images that a process may keep in memory; 1, that is none, where processes can share them."""
-    if processes.local_world > 1:
-        return 1
-    if not hasattr(os, "sysconf"):
-        return sys.maxsize
-    import resource  # not on Windows
-
-    present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    # What is there already (interpreter, torch, networks) counts; the other half is for the computation.
-    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return max(1, ((memory or present) - taken) // 2)
 
 
 @contextlib.contextmanager

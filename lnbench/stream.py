@@ -20,9 +20,9 @@ from lnbench.data.batches import shuffled
 from lnbench.data.store import Store
 from lnbench.types import Condition
 
-# Pixels of a chunk: on a CPU its activations should stay in the second-level cache, on a GPU they should
-# be enough to fill it.
-_CHUNK_PIXELS = {"cpu": 50 * 32 * 32, "cuda": 256 * 224 * 224}
+# Pixels of a chunk: enough to fill a GPU. On a CPU, enough that what a layer costs beside its arithmetic
+# does not show, and no more (docs/speed.md).
+_CHUNK_PIXELS = {"cpu": 16 * 224 * 224, "cuda": 256 * 224 * 224}
 _CHUNK_LIMITS = {"cpu": (4, 64), "cuda": (32, 2048)}
 
 

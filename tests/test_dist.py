@@ -25,7 +25,7 @@ OPTIONS = [
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    # 130 images: three chunks of 50 (the last is short), seven batches of 20 (the last is completed).
+    # 130 images: three chunks of 64 (the last is short), seven batches of 20 (the last is completed).
     model, weights, data = write_task(tmp_path_factory.mktemp("task"), images=130)
     return ["--model", model, "--weights", weights, "--data", data]
 

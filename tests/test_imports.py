@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "lnbench"
 FILES = sorted(ROOT.rglob("*.py"))
 
-PARTS = {"models", "norm", "corruptions", "data", "metrics", "dist", "dealing", "results"}
+PARTS = {"models", "norm", "corruptions", "data", "metrics", "dist", "dealing", "memory", "results"}
 BASE = {"errors", "types", "version"}
 # What each top-level name of the package may import, besides itself and BASE.
 ALLOWED = {

@@ -145,7 +145,9 @@ def _run(job: _Job, processes: Processes) -> None:
     from lnbench.cli import console
     from lnbench.cli.values import command
     from lnbench.errors import LnbenchError
+    from lnbench.memory import keep_freed
 
+    keep_freed()
     base = job.out or Path("runs") / "images"
     scratch = base.parent / f".{base.name}.images"
     outcomes = None
