@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lnbench import dist, finetune, prepare
 from lnbench.data import batches, sources
@@ -213,13 +213,23 @@ def _ghost_difference(loaded: Loaded, network: nn.Module, groups: int) -> float:
     for side in (64, _side(loaded.geometry)):
         inputs = torch.randn(2 * groups, 3, side, side, generator=draws)
         try:
-            with torch.inference_mode():
-                size = float(loaded.network(inputs[:1]).abs().max())
+            size = _batch_logits(loaded.network, inputs[::groups])
             return convert.verify_conversion(loaded.network, network, inputs) / max(1.0, size)
         except (RuntimeError, ValueError):
             # Some networks take their own size only.
             continue
     raise ModelError(f"the network takes neither 64 px images nor its own {_side(loaded.geometry)} px")
+
+
+def _batch_logits(network: nn.Module, inputs: Tensor) -> float:
+    """The largest logit in mode `batch`, against which a difference is large or small."""
+    layers = swap.attach(network)
+    layers.use(Mode("batch"))
+    try:
+        with torch.inference_mode():
+            return float(network(inputs).abs().max())
+    finally:
+        layers.detach()
 
 
 def _side(geometry: Geometry) -> int:

@@ -16,7 +16,7 @@ from lnbench import conversion
 from lnbench.finetune import Progress, Recipe
 from lnbench.models import checkpoint
 from lnbench.models.cifar import cifar_network
-from lnbench.norm import swap
+from lnbench.norm import convert, swap
 from lnbench.norm.convert import is_localnorm
 from lnbench.norm.modes import parse
 from tests.cli.conftest import Lnbench
@@ -167,6 +167,24 @@ def test_a_network_of_an_old_checkpoint_converts(lnbench: Lnbench, tmp_path: Pat
     )
     assert "19 BatchNorm layers became LocalNorm with 8 groups" in said
     assert "kept beside the weights: best_prec1" in said
+
+
+def test_a_conversion_that_fails_its_own_check_writes_nothing(
+    lnbench: Lnbench, task: tuple[str, Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = convert.convert_localnorm
+
+    def wrong(module: nn.Module, groups: int) -> nn.Module:
+        made = right(module, groups)
+        with torch.no_grad():
+            made.get_parameter("1.weight")[1] += 1
+        return made
+
+    monkeypatch.setattr(convert, "convert_localnorm", wrong)
+    ran = lnbench("convert", task[1], "--model", task[0], "-o", tmp_path / "x.pth", "--to", "localnorm")
+    assert ran.code == 3
+    assert "failed its own check (groups of one batch equal ghost batches" in ran.err
+    assert not (tmp_path / "x.pth").exists()
 
 
 def write_bad(folder: Path) -> None:
