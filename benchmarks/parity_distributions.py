@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -13,24 +14,35 @@ BANDS = 8  # rings of spatial frequency
 def compare(images: np.ndarray, own: np.ndarray, draws: list[np.ndarray]) -> dict[str, object]:
     """Compare `own` with every one of `draws`, and these among each other; uint8 (B, H, W, 3) each.
 
-    For each measure [mean over the draws of own against a draw, mean over pairs of draws].
+    For each measure [own against a draw, in the mean over the draws; what chance would give]. For mean and
+    spread, which are single numbers, chance is the expected absolute difference of two draws, from how much
+    each image's own figure differs between draws; for the others it is the mean over pairs of draws.
     """
     found: dict[str, object] = {"images": len(images)}
+    pairs = list(itertools.combinations(draws, 2))
+    for name, figure in FIGURES.items():
+        by_image = [figure(images, one) for one in (own, *draws)]  # (B,) each
+        against = [abs(float((by_image[0] - draw).mean())) for draw in by_image[1:]]
+        spreads = [
+            float((first - second).std(ddof=1)) for first, second in itertools.combinations(by_image[1:], 2)
+        ]
+        chance = math.sqrt(2 / math.pi / len(images)) * float(np.mean(spreads))
+        found[name] = [round(float(np.mean(against)), 6), round(chance, 6)]
     for name, measure in MEASURES.items():
         against = [measure(images, own, draw) for draw in draws]
-        chance = [measure(images, *pair) for pair in itertools.combinations(draws, 2)]
-        found[name] = [round(float(np.mean(against)), 6), round(float(np.mean(chance)), 6)]
+        among = [measure(images, *pair) for pair in pairs]
+        found[name] = [round(float(np.mean(against)), 6), round(float(np.mean(among)), 6)]
     return found
 
 
-def mean(images: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
-    """Difference of the mean level of all pixels, in levels."""
-    return abs(float(first.mean() - second.mean()))
+def mean(images: np.ndarray, corrupted: np.ndarray) -> np.ndarray:
+    """Mean level of each image, (B,)."""
+    return corrupted.mean(axis=(1, 2, 3), dtype=np.float64)
 
 
-def spread(images: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
-    """Difference of the standard deviation of what the corruption changed, in levels."""
-    return abs(float(change(images, first).std() - change(images, second).std()))
+def spread(images: np.ndarray, corrupted: np.ndarray) -> np.ndarray:
+    """Root mean square of what the corruption changed in each image, in levels, (B,)."""
+    return np.sqrt((change(images, corrupted) ** 2).mean(axis=(1, 2, 3), dtype=np.float64))
 
 
 def spectrum(images: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
@@ -45,9 +57,8 @@ def histogram(images: np.ndarray, first: np.ndarray, second: np.ndarray) -> floa
     return float(np.abs(shares[0] - shares[1]).sum() / 2)
 
 
+FIGURES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {"mean": mean, "spread": spread}
 MEASURES: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], float]] = {
-    "mean": mean,
-    "spread": spread,
     "spectrum": spectrum,
     "histogram": histogram,
 }
