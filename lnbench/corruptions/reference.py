@@ -87,7 +87,8 @@ class _Source:
     def reseed(self, text: str) -> None:
         digest = hashlib.blake2b(text.encode(), digest_size=32).digest()
         words = np.frombuffer(digest, dtype="<u4")
-        self.numpy.random = np.random.RandomState(words)  # the interface the source was written for
+        # The interface the source was written for.
+        self.numpy.__dict__["random"] = np.random.RandomState(words)
         self.generator = np.random.default_rng(words)
 
     def load(self) -> dict[str, Any]:
