@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lnbench.cli.values import size
 from lnbench.data import decode
+from lnbench.errors import UsageError
 from tests.cli.conftest import Lnbench
 from tests.networks import write_task
 
@@ -162,6 +164,58 @@ def test_several_checkpoints_share_a_run(lnbench: Lnbench, task: list[str], tmp_
     assert ran.code == 0, ran.err
     assert {path.name for path in out.iterdir()} == {"a", "b"}
     assert cells(out / "a") == cells(out / "b")
+
+
+def test_a_list_of_models_is_counted_in_one_pass_and_ranked(
+    lnbench: Lnbench, task: list[str], tmp_path: Path
+) -> None:
+    folder = Path(task[3]).parent
+    (folder / "models.yaml").write_text(
+        f"- {{model: '{task[1]}', weights: net.pth}}\n"
+        f"- {{model: '{task[1]}', weights: net.pth, mean: [0, 0, 0], std: [1, 1, 1]}}\n"
+        f"- {{model: '{task[1]}', weights: absent.pth}}\n"
+    )
+    command = ["evaluate", "--models", folder / "models.yaml", "--data", task[5], *SMALL, "--norm", "fixed"]
+    ran = lnbench(*command, "--out", tmp_path / "out")
+    assert ran.code == 3
+    assert "left out: " in ran.err and "absent.pth" in ran.err.splitlines()[0]
+    assert "1 of 3 checkpoints could not be used" in ran.err.splitlines()[-1]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"net-1", "net-2"}
+    assert ["#", "run", "mode"] in [line.split()[:3] for line in ran.out.splitlines()]
+    strict = lnbench(*command, "--strict", "--out", tmp_path / "strict")
+    assert strict.code == 3 and not (tmp_path / "strict").exists()
+    assert len([line for line in strict.err.splitlines() if "absent.pth" in line]) == 1
+
+
+MODELS = {
+    "{model: x}": "expected a list",
+    "[]": "names no model",
+    "- cifar:resnet20": "entry 1: expected 'model: …'",
+    "- {model: cifar:resnet20, weight: x}": "did you mean weights",
+    "- {weights: x}": "entry 1: model",
+    "- [": "not valid YAML",
+}
+
+
+@pytest.mark.parametrize("text", MODELS)
+def test_a_list_of_models_that_is_none(lnbench: Lnbench, tmp_path: Path, text: str) -> None:
+    (tmp_path / "models.yaml").write_text(text)
+    ran = lnbench("evaluate", "--models", tmp_path / "models.yaml", "--data", "demo")
+    assert ran.code == 2 and MODELS[text] in ran.err and len(ran.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "bytes_"),
+    [("4GiB", 4 << 30), ("500MiB", 500 << 20), ("1.5GB", 1_500_000_000), ("2k", 2000), ("7", 7)],
+)
+def test_sizes(text: str, bytes_: int) -> None:
+    assert size("--memory", text) == bytes_
+
+
+@pytest.mark.parametrize("text", ["", "4 apples", "-1G", "GiB", "1e9"])
+def test_sizes_that_are_none(text: str) -> None:
+    with pytest.raises(UsageError, match="takes a size such as 4GiB"):
+        size("--memory", text)
 
 
 def test_the_224_pixel_path_decodes_once_and_starts_from_the_cache(
