@@ -152,6 +152,7 @@ class RunConfig(Suite):
     crop: int | tuple[int, int] | None = None
     interpolation: Interpolation | None = None
     skip_unreadable: bool = False
+    diagnose: bool = False
     shard: str | None = None
 
     @field_validator("shard")

@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
-from pydantic import JsonValue
 
-from lnbench import counting, dealing, engine, prepare
+from lnbench import counting, dealing, diagnosis, engine, prepare, recording
 from lnbench.config import RunConfig
 from lnbench.data.store import Store
 from lnbench.dist import ALONE, Processes
@@ -21,8 +19,6 @@ from lnbench.norm import swap
 from lnbench.norm.modes import Mode
 from lnbench.prepare import Images, Subject
 from lnbench.results import schema
-from lnbench.results.bits import pack
-from lnbench.results.merge import shard_note
 from lnbench.results.notes import add_note
 from lnbench.results.store import RunFolder
 from lnbench.types import Condition
@@ -224,7 +220,7 @@ def evaluate(
             return [
                 stack.enter_context(
                     RunFolder.create_or_resume(
-                        path, _run(subject, prepared.images, command, processes.world), fresh=fresh
+                        path, recording.run(subject, prepared.images, command, processes.world), fresh=fresh
                     )
                 )
                 for subject, path in zip(subjects, folders, strict=True)
@@ -246,11 +242,15 @@ def evaluate(
         ):
 
             def keep() -> None:
-                for subject, cells in results if processes.first else ():  # noqa: B023 – called at once
+                # B023: called at once, so the loop's variables are the right ones.
+                for subject, cells in results if processes.first else ():  # noqa: B023
                     folder = opened[place[id(subject)]]
                     if room.parts > 1:
                         add_note(folder, f"device memory ran short: chunks computed in {room.parts} parts")
-                    folder.append([_cell(subject, result) for result in cells])
+                    shifts = None
+                    if subject.config.diagnose:
+                        shifts = diagnosis.shifts(subject, prepared.images, condition)  # noqa: B023
+                    folder.append([recording.cell(subject, result, shifts) for result in cells])
 
             processes.agree(keep)
             for text in _chance_warnings(condition, results, clean):
@@ -258,120 +258,13 @@ def evaluate(
             observer.finished(condition)
 
         def finish() -> list[Outcome]:
+            sheet = recording.sheet(subjects[0].config, prepared.images) if opened else None
             return [
-                Outcome(folder.finish(labels=clean.labels, ids=clean.ids), folder.path) for folder in opened
+                Outcome(folder.finish(labels=clean.labels, ids=clean.ids, sheet=sheet), folder.path)
+                for folder in opened
             ]
 
         return processes.agree(finish)
-
-
-def _run(subject: Subject, images: Images, command: str, processes: int) -> schema.Run:
-    """The record's head: what is known before the first cell."""
-    config, store = subject.config, images.clean
-    device = subject.classifier.device
-    names = {
-        "mean": list(subject.normalization.mean),
-        "std": list(subject.normalization.std),
-        "resize": _plain(subject.geometry.resize),
-        "crop": _plain(subject.geometry.crop),
-        "interpolation": subject.geometry.interpolation,
-    }
-    return schema.Run(
-        command=command,
-        started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        config=config.model_dump(mode="json", exclude={"device"}),
-        suite=schema.Suite(
-            preset=config.preset,
-            table=None if images.precomputed else config.table,
-            backend="precomputed" if images.precomputed else config.backend,
-            seed=config.seed,
-            modes=tuple(str(mode) for mode in subject.modes),
-            conditions=tuple((c.corruption, c.severity) for c in images.conditions),
-            overrides=_overrides(config),
-        ),
-        model=schema.Model(
-            spec=config.model,
-            source=subject.source,
-            weights=config.weights,
-            sha256=subject.sha256,
-            norm_layers=len(subject.layers),
-            groups=subject.layers.groups,
-            parameters=sum(p.numel() for p in subject.classifier.network.parameters()),
-            precision=config.precision,
-            preprocessing=names,
-        ),
-        data=schema.Data(
-            spec=config.data,
-            source=store.source,
-            fingerprint=store.fingerprint,
-            images=len(store.labels),
-            total=store.total,
-            classes=store.classes,
-            skipped=store.skipped,
-        ),
-        environment=schema.environment(
-            device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-            threads=torch.get_num_threads(),
-            processes=processes,
-        ),
-        deviations=tuple(_deviations(subject, images)),
-    )
-
-
-def _plain(side: int | tuple[int, int] | None) -> int | list[int] | None:
-    return list(side) if isinstance(side, tuple) else side
-
-
-def _overrides(config: RunConfig) -> dict[str, JsonValue]:
-    """Numbers of the preset's own that stand in for the table's."""
-    own: dict[str, JsonValue] = {
-        name: {f"{severity:g}": list(values) for severity, values in levels.items()}
-        for name, levels in config.parameters.items()
-    }
-    if config.jpeg_roundtrip is not None:
-        own["jpeg_roundtrip"] = config.jpeg_roundtrip
-    return own
-
-
-def _deviations(subject: Subject, images: Images) -> Iterator[str]:
-    """One sentence for each way this run departs from the plain benchmark."""
-    config, store = subject.config, images.clean
-    if config.shard is not None:
-        yield shard_note(config.shard)
-    if len(store.labels) + len(store.skipped) < store.total:
-        yield f"{len(store.labels)} of {store.total} images (class-balanced subset, seed {config.seed})"
-    if store.skipped:
-        yield f"{len(store.skipped)} unreadable images left out"
-    if any(mode.needs_batch for mode in subject.modes):
-        yield f"batch statistics over {config.batch_size} images, seeded shuffle"
-    if config.precision != "fp32":
-        yield f"computed in {config.precision}"
-    if images.precomputed:
-        yield "corrupted images as stored, not computed here"
-    elif config.corruptions and config.jpeg_roundtrip is None and config.table == "imagenet":
-        yield "corrupted in memory; the published ImageNet-C files are JPEG-compressed (quality 85)"
-    if config.backend == "reference" and not images.precomputed:
-        yield "corruptions computed by the imagecorruptions package"
-    if config.parameters:
-        yield f"own parameters for {', '.join(sorted(config.parameters))}"
-
-
-def _cell(subject: Subject, result: counting.Result) -> schema.Cell:
-    scores = result.scores
-    return schema.Cell(
-        mode=str(result.mode),
-        corruption=result.condition.corruption,
-        severity=result.condition.severity,
-        images=scores.images,
-        top1=scores.top1,
-        top5=scores.top5,
-        nll=scores.nll,
-        ece=scores.ece,
-        seconds=round(result.seconds, 4),
-        batch_size=subject.config.batch_size if result.mode.needs_batch else None,
-        bins=scores.bins,
-        correct=pack(result.correct),
-    )
 
 
 def _chance_warnings(

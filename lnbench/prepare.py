@@ -21,6 +21,7 @@ from lnbench.models import checkpoint as checkpoints
 from lnbench.models import registry
 from lnbench.models.classifier import Classifier
 from lnbench.norm import convert, swap
+from lnbench.norm.distance import distance
 from lnbench.norm.modes import Mode, parse
 from lnbench.types import CLEAN, Condition, Geometry, Normalization
 
@@ -190,11 +191,7 @@ def check_input(subject: Subject, store: Store) -> Iterator[str]:
 
     def shift(images: Tensor, normalization: Normalization) -> float:
         trial = subject.classifier.renormalized(normalization)
-        first = subject.layers.observe(lambda: trial.logits(images))[0]
-        scale = first.stored_var.clamp_min(1e-12).sqrt()
-        moved = (first.observed_mean - first.stored_mean).abs() / scale
-        spread = (first.observed_var.clamp_min(1e-12).sqrt() / scale).log().abs()
-        return float((moved + spread).mean())
+        return distance(subject.layers.observe(lambda: trial.logits(images))[0])
 
     with torch.inference_mode():
         own = shift(pixels, subject.normalization)
@@ -205,8 +202,8 @@ def check_input(subject: Subject, store: Store) -> Iterator[str]:
     best, least = min(trials.items(), key=lambda item: item[1])
     if least <= own / 2:
         yield (
-            f"{subject.name}: the first norm layer sees inputs {own:.2f} standard deviations from those it was "
-            f"trained on; with {best} it would be {least:.2f}. Check --mean/--std and the channel order."
+            f"{subject.name}: the first norm layer sees inputs {own:.2f} standard deviations from what it "
+            f"was trained on; with {best} it would be {least:.2f}. Check --mean/--std and the channel order."
         )
 
 

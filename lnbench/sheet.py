@@ -1,4 +1,4 @@
-"""The contact sheet: one picture under every condition, labelled, with the histograms that break BatchNorm."""
+"""The contact sheet: one picture under every condition, labelled, with its histograms."""
 
 from __future__ import annotations
 

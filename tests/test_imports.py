@@ -28,7 +28,9 @@ ALLOWED = {
     "augment": set(),
     "finetune": PARTS | {"config", "prepare", "augment"},
     "conversion": PARTS | {"prepare", "finetune"},
-    "evaluation": PARTS | {"config", "prepare", "stream", "sheet", "counting", "engine"},
+    "diagnosis": PARTS | {"prepare", "stream"},
+    "recording": PARTS | {"config", "prepare", "sheet", "counting"},
+    "evaluation": PARTS | {"config", "prepare", "counting", "engine", "diagnosis", "recording"},
     "testing": PARTS | {"config", "evaluation"},
     "cli": PARTS
     | {"config", "prepare", "stream", "sheet", "engine", "evaluation", "export", "finetune", "conversion"},

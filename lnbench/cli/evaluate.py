@@ -75,6 +75,9 @@ def evaluate(
         str | None,
         typer.Option(metavar="I/N", help="Compute part I of N by itself; `lnbench merge` joins the parts."),
     ] = None,
+    diagnose: Annotated[
+        bool, typer.Option("--diagnose", help="Record how far each norm layer's inputs shift.")
+    ] = False,
     ema: Annotated[bool, typer.Option("--ema", help="Use the checkpoint's averaged (EMA) weights.")] = False,
     allow_pickle: Annotated[
         bool,
@@ -109,6 +112,7 @@ def evaluate(
         "ema": ema,
         "skip_unreadable": skip_unreadable,
         "shard": shard,
+        "diagnose": diagnose,
     }
     runs = [
         configs.resolve(chosen, {**overrides, **entry})

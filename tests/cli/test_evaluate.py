@@ -332,3 +332,22 @@ def test_a_checkpoint_that_does_not_fit_and_labels_that_do_not(
     ran = lnbench("evaluate", *task[:4], "--data", f"npz:{tmp_path / 'many.npz'}", "--out", tmp_path / "run")
     assert ran.code == 3 and "labels up to 7" in ran.err and "only 4 classes" in ran.err
     assert not (tmp_path / "run").exists()
+
+
+def test_diagnose_records_where_the_network_breaks(lnbench: Lnbench, task: list[str], tmp_path: Path) -> None:
+    """Clean images look to every layer like those of its training; strong noise does not."""
+    out = tmp_path / "run"
+    ran = lnbench("evaluate", *task, *SMALL, "--norm", "fixed", "--diagnose", "--out", out)
+    assert ran.code == 0, ran.err
+    found = cells(out)
+    clean = found["fixed", "clean", 0]["shifts"]
+    noisy = found["fixed", "gaussian_noise", 5]["shifts"]
+    assert set(clean) == set(noisy) == {"1", "4"}
+    assert all(value < 0.3 for value in clean.values())
+    assert all(noisy[layer] > clean[layer] for layer in clean)
+    assert "Shift of statistics by layer" in (out / "report.html").read_text()
+
+
+def test_the_report_shows_one_of_the_images(lnbench: Lnbench, task: list[str], tmp_path: Path) -> None:
+    assert lnbench("evaluate", *task, *SMALL, "--norm", "fixed", "--out", tmp_path / "run").code == 0
+    assert 'src="data:image/png;base64,' in (tmp_path / "run" / "report.html").read_text()

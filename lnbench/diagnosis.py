@@ -1,0 +1,27 @@
+"""Where a network breaks: how far each norm layer's inputs lie from the statistics it stored."""
+
+from __future__ import annotations
+
+import torch
+
+from lnbench.norm.distance import distance
+from lnbench.prepare import Images, Subject
+from lnbench.stream import Stream
+from lnbench.types import Condition
+
+_IMAGES = 128
+
+
+@torch.inference_mode()
+def shifts(subject: Subject, images: Images, condition: Condition) -> dict[str, float]:
+    """Layer name → distance between stored and observed statistics under a condition, mode `fixed`.
+
+    Observed on the first 128 images of the run's seeded order. See `norm.distance` for the measure.
+    """
+    classifier = subject.classifier
+    stream = Stream(
+        images.of(condition), condition, subject.config, classifier.device, corrupted=images.precomputed
+    )
+    pixels = stream.pixels(stream.order[:_IMAGES])
+    seen = subject.layers.observe(lambda: classifier.logits(pixels))
+    return {one.name: round(distance(one), 4) for one in seen}

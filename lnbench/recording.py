@@ -1,0 +1,144 @@
+"""What an evaluation leaves behind: the record's head, its cells, the contact sheet of its report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timezone
+
+import numpy as np
+import torch
+from pydantic import JsonValue
+
+from lnbench import counting
+from lnbench.config import RunConfig
+from lnbench.prepare import Images, Subject
+from lnbench.results import schema
+from lnbench.results.bits import pack
+from lnbench.results.merge import shard_note
+from lnbench.sheet import of_picture, to_png
+
+_SHEET_TILE = 96  # pixels; nineteen corruptions stay well under a megabyte
+
+
+def sheet(config: RunConfig, images: Images) -> bytes | None:
+    """A PNG of one of the run's own images under its corruptions; None for a precomputed set."""
+    if images.precomputed or not config.corruptions:
+        return None
+    picture = np.ascontiguousarray(images.clean.images[0].transpose(1, 2, 0))
+    severities = sorted({config.severities[0], config.severities[-1]})
+    suite = config.model_copy(update={"severities": tuple(severities)})
+    drawn = of_picture(
+        picture, suite, seed=config.seed, backend=config.backend, histograms=True, tile=_SHEET_TILE
+    )
+    return to_png(drawn)
+
+
+def run(subject: Subject, images: Images, command: str, processes: int) -> schema.Run:
+    """The record's head: what is known before the first cell."""
+    config, store = subject.config, images.clean
+    device = subject.classifier.device
+    names = {
+        "mean": list(subject.normalization.mean),
+        "std": list(subject.normalization.std),
+        "resize": _plain(subject.geometry.resize),
+        "crop": _plain(subject.geometry.crop),
+        "interpolation": subject.geometry.interpolation,
+    }
+    return schema.Run(
+        command=command,
+        started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        config=config.model_dump(mode="json", exclude={"device"}),
+        suite=schema.Suite(
+            preset=config.preset,
+            table=None if images.precomputed else config.table,
+            backend="precomputed" if images.precomputed else config.backend,
+            seed=config.seed,
+            modes=tuple(str(mode) for mode in subject.modes),
+            conditions=tuple((c.corruption, c.severity) for c in images.conditions),
+            overrides=_overrides(config),
+        ),
+        model=schema.Model(
+            spec=config.model,
+            source=subject.source,
+            weights=config.weights,
+            sha256=subject.sha256,
+            norm_layers=len(subject.layers),
+            groups=subject.layers.groups,
+            parameters=sum(p.numel() for p in subject.classifier.network.parameters()),
+            precision=config.precision,
+            preprocessing=names,
+        ),
+        data=schema.Data(
+            spec=config.data,
+            source=store.source,
+            fingerprint=store.fingerprint,
+            images=len(store.labels),
+            total=store.total,
+            classes=store.classes,
+            skipped=store.skipped,
+        ),
+        environment=schema.environment(
+            device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            threads=torch.get_num_threads(),
+            processes=processes,
+        ),
+        deviations=tuple(_deviations(subject, images)),
+    )
+
+
+def _plain(side: int | tuple[int, int] | None) -> int | list[int] | None:
+    return list(side) if isinstance(side, tuple) else side
+
+
+def _overrides(config: RunConfig) -> dict[str, JsonValue]:
+    """Numbers of the preset's own that stand in for the table's."""
+    own: dict[str, JsonValue] = {
+        name: {f"{severity:g}": list(values) for severity, values in levels.items()}
+        for name, levels in config.parameters.items()
+    }
+    if config.jpeg_roundtrip is not None:
+        own["jpeg_roundtrip"] = config.jpeg_roundtrip
+    return own
+
+
+def _deviations(subject: Subject, images: Images) -> Iterator[str]:
+    """One sentence for each way this run departs from the plain benchmark."""
+    config, store = subject.config, images.clean
+    if config.shard is not None:
+        yield shard_note(config.shard)
+    if len(store.labels) + len(store.skipped) < store.total:
+        yield f"{len(store.labels)} of {store.total} images (class-balanced subset, seed {config.seed})"
+    if store.skipped:
+        yield f"{len(store.skipped)} unreadable images left out"
+    if any(mode.needs_batch for mode in subject.modes):
+        yield f"batch statistics over {config.batch_size} images, seeded shuffle"
+    if config.precision != "fp32":
+        yield f"computed in {config.precision}"
+    if images.precomputed:
+        yield "corrupted images as stored, not computed here"
+    elif config.corruptions and config.jpeg_roundtrip is None and config.table == "imagenet":
+        yield "corrupted in memory; the published ImageNet-C files are JPEG-compressed (quality 85)"
+    if config.backend == "reference" and not images.precomputed:
+        yield "corruptions computed by the imagecorruptions package"
+    if config.parameters:
+        yield f"own parameters for {', '.join(sorted(config.parameters))}"
+
+
+def cell(subject: Subject, result: counting.Result, shifts: dict[str, float] | None = None) -> schema.Cell:
+    """One finished cell; `shifts` are the layers' of its condition, from --diagnose."""
+    scores = result.scores
+    return schema.Cell(
+        mode=str(result.mode),
+        corruption=result.condition.corruption,
+        severity=result.condition.severity,
+        images=scores.images,
+        top1=scores.top1,
+        top5=scores.top5,
+        nll=scores.nll,
+        ece=scores.ece,
+        seconds=round(result.seconds, 4),
+        batch_size=subject.config.batch_size if result.mode.needs_batch else None,
+        bins=scores.bins,
+        shifts=shifts,
+        correct=pack(result.correct),
+    )
