@@ -272,7 +272,7 @@ class _PlainLoader(yaml.SafeLoader):
     """Plain data without aliases: a few hundred bytes of nested aliases can stand for gigabytes."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):  # type: ignore[no-untyped-call]
+        if self.check_event(yaml.events.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not allowed")
         return super().compose_node(parent, index)
 

@@ -37,7 +37,7 @@ def run(subject: Subject, images: Images, command: str, processes: int) -> schem
     """The record's head: what is known before the first cell."""
     config, store = subject.config, images.clean
     device = subject.classifier.device
-    names = {
+    preprocessing: dict[str, JsonValue] = {
         "mean": list(subject.normalization.mean),
         "std": list(subject.normalization.std),
         "resize": _plain(subject.geometry.resize),
@@ -66,7 +66,7 @@ def run(subject: Subject, images: Images, command: str, processes: int) -> schem
             groups=subject.layers.groups,
             parameters=sum(p.numel() for p in subject.classifier.network.parameters()),
             precision=config.precision,
-            preprocessing=names,
+            preprocessing=preprocessing,
         ),
         data=schema.Data(
             spec=config.data,
@@ -86,7 +86,7 @@ def run(subject: Subject, images: Images, command: str, processes: int) -> schem
     )
 
 
-def _plain(side: int | tuple[int, int] | None) -> int | list[int] | None:
+def _plain(side: int | tuple[int, int] | None) -> JsonValue:
     return list(side) if isinstance(side, tuple) else side
 
 

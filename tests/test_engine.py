@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from lnbench import config, engine, evaluation
-from lnbench.data.batches import shuffled
 from lnbench.norm.modes import Mode
 from lnbench.prepare import Subject
 from lnbench.types import CLEAN, Condition

@@ -72,7 +72,7 @@ def _stop(text: str, code: int) -> typer.Exit:
     return typer.Exit(code)
 
 
-for _name, _command in {
+COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate,
     "convert": convert,
     "corrupt-preview": corrupt_preview,
@@ -81,7 +81,8 @@ for _name, _command in {
     "compare": compare,
     "report": report,
     "list": list_,
-}.items():
+}
+for _name, _command in COMMANDS.items():
     app.command(_name)(_guarded(_command))
 
 
