@@ -54,12 +54,18 @@ def test_groups_cover_the_batch_once_and_carry_their_keys(monkeypatch: pytest.Mo
     assert len({seed for *_, seed in seen}) == 1
 
 
-def test_severities_draw_differently_and_layout_does_not_matter() -> None:
+def test_severities_draw_differently() -> None:
     pixels = batch(3)
     first = native.corrupt(pixels, "gaussian_noise", 1, key(3), (0.2,))
     assert not torch.equal(first, native.corrupt(pixels, "gaussian_noise", 2, key(3), (0.2,)))
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("gaussian_noise", (0.2,)), ("gaussian_blur", (1.0,))])
+def test_memory_layout_does_not_matter(name: str, parameters: tuple[float, ...]) -> None:
+    pixels = batch(3)
     strided = pixels.to(memory_format=torch.channels_last)
-    assert torch.equal(first, native.corrupt(strided, "gaussian_noise", 1, key(3), (0.2,)))
+    expected = native.corrupt(pixels, name, 1, key(3), parameters)
+    assert torch.equal(native.corrupt(strided, name, 1, key(3), parameters), expected)
 
 
 def test_an_empty_batch_stays_empty() -> None:
