@@ -5,7 +5,9 @@
     python benchmarks/parity.py distributions --data npz:LOSSLESS.npz --photos PHOTOS.zip
     python benchmarks/parity.py accuracy --name lossless --data npz:LOSSLESS.npz \\
         --network resnet20=RESNET20.th --network resnet56=RESNET56.th
-    python benchmarks/parity.py accuracy --name jpeg --data JPEG_TEST.zip --network resnet20=RESNET20.th
+    python benchmarks/parity.py accuracy --name jpeg --data JPEG_TEST.zip \\
+        --network resnet20=RESNET20.th --network resnet56=RESNET56.th --changed-only resnet56
+    python benchmarks/parity.py accuracy --own --name lossless …
     python benchmarks/parity.py report
 
 Every command but the last computes the cells that its file benchmarks/results/parity_*.json lacks and writes
@@ -24,6 +26,7 @@ import fcntl
 import io
 import json
 import os
+import shutil
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
@@ -91,6 +94,13 @@ def arguments() -> argparse.Namespace:
     accuracy_.add_argument("--name", required=True, help="of the data, in the results")
     accuracy_.add_argument(
         "--network", required=True, action="append", metavar="NAME=CHECKPOINT", help="repeatable"
+    )
+    accuracy_.add_argument(
+        "--changed-only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="run this network only on images whose pixels differ: the difference without the level",
     )
     accuracy_.add_argument(
         "--own", action="store_true", help="random ones only, the definition with randomness of its own"
@@ -164,10 +174,14 @@ def distributions(options: argparse.Namespace) -> None:
 def accuracy(options: argparse.Namespace) -> None:
     """Top-1 of networks on native images and on the definition's, image by image."""
     networks = dict(load_network(text) for text in options.network)
+    fully = [name for name in networks if name not in options.changed_only]
     images, labels, ids = load(options.data, options.limit)
     names = parity_fields.RANDOM if options.own else tables.NAMES
 
-    def compute(table: str, name: str, severity: int) -> Cell:
+    def compute(table: str, name: str, severity: int, have: Cell) -> Cell:
+        missing = [network for network in networks if network not in have]
+        if have and have["changed"] == 0 and not set(missing) & set(fully):
+            return have | {network: {"only_native": 0, "only_definition": 0} for network in missing}
         parameters = tables.parameters(table, name, severity)
         result = corrupt(images, name, severity, parameters, ids)
         if options.own:
@@ -177,21 +191,36 @@ def accuracy(options: argparse.Namespace) -> None:
         else:
             wanted = defined_in_slices(images, name, severity, parameters, ids)
         changed = (result != wanted).any(axis=(1, 2, 3))
-        cell = agreement(result, wanted) | {"changed": int(changed.sum())}
-        for network, classifier in networks.items():
-            native_right = predictions(classifier, result) == labels
-            right = native_right.copy()
-            right[changed] = predictions(classifier, wanted[changed]) == labels[changed]
-            cell[network] = {
-                "native": int(native_right.sum()),
-                "definition": int(right.sum()),
-                "only_native": int((native_right & ~right).sum()),
-                "only_definition": int((right & ~native_right).sum()),
-            }
+        cell = have | agreement(result, wanted) | {"changed": int(changed.sum())}
+        for network in missing:
+            run = networks[network]
+            cell[network] = paired(run, result, wanted, labels, changed, fully=network in fully)
         return cell
 
-    where = f"accuracy_{options.name}_{'own_' if options.own else ''}{'_'.join(sorted(networks))}"
-    fill(where, options.part, grid(["cifar"], names), compute)
+    where = f"accuracy_{options.name}{'_own' if options.own else ''}"
+    fill(where, options.part, grid(["cifar"], names), compute, tuple(networks))
+
+
+def paired(
+    run: Classifier,
+    result: np.ndarray,
+    wanted: np.ndarray,
+    labels: np.ndarray,
+    changed: np.ndarray,
+    *,
+    fully: bool,
+) -> Cell:
+    """Count images that the network gets right on one side only; `fully`: on each side, too.
+
+    Images that are the same on both sides, `changed` (B,) False, cannot be right on one side only.
+    """
+    before = predictions(run, result[changed]) == labels[changed]
+    after = predictions(run, wanted[changed]) == labels[changed]
+    found = {"only_native": int((before & ~after).sum()), "only_definition": int((after & ~before).sum())}
+    if fully:
+        same = int((predictions(run, result[~changed]) == labels[~changed]).sum())
+        found |= {"native": same + int(before.sum()), "definition": same + int(after.sum())}
+    return found
 
 
 # -- cells --------------------------------------------------------------------------------------------------
@@ -202,15 +231,21 @@ def grid(names: Any, corruptions: Any = tables.NAMES) -> Iterator[tuple[str, str
     return ((table, name, severity) for table in names for name in corruptions for severity in SEVERITIES)
 
 
-def fill(name: str, part: str, cells: Any, compute: Callable[[str, str, int], Cell]) -> None:
-    """Compute the cells that results/parity_NAME.json lacks; write each when it is done."""
+def fill(
+    name: str, part: str, cells: Any, compute: Callable[..., Cell], fields: tuple[str, ...] | None = None
+) -> None:
+    """Compute the cells that results/parity_NAME.json lacks; write each when it is done.
+
+    With `fields`, a cell is complete when it has them all; `compute` then gets what there is of it.
+    """
     number, _, parts = part.partition("/")
     path = RESULTS / f"parity_{name}.json"
     for place, cell in enumerate(cells):
         key = "/".join(map(str, cell))
-        if place % int(parts or 1) != int(number) - 1 or key in parity_report.read(path):
+        have = parity_report.read(path).get(key, {})
+        if place % int(parts or 1) != int(number) - 1 or (have and set(fields or ()) <= set(have)):
             continue
-        found = compute(*cell)
+        found = compute(*cell) if fields is None else compute(*cell, have)
         store(path, key, found)
         print(name, key, json.dumps(found), flush=True)
 
@@ -299,7 +334,10 @@ def unpacked(archive: Path) -> Path:
         partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
         with zipfile.ZipFile(archive) as opened:
             opened.extractall(partial)
-        partial.rename(folder)
+        try:
+            partial.rename(folder)
+        except OSError:  # another process was faster
+            shutil.rmtree(partial)
     inner = [path for path in folder.iterdir() if path.is_dir()]
     return inner[0] if len(inner) == 1 else folder
 

@@ -234,7 +234,7 @@ def pair(cells: list[Cell], measure: str) -> tuple[float, float]:
 def accuracy(results: Path) -> str:
     parts = []
     for path, network, own in studies(results):
-        cells = read(path)
+        cells = cells_of(path, network)
         images = next(iter(cells.values()))["images"]
         title = f"{network}, {images:,} images ({data_of(path)})"
         if own:
@@ -249,9 +249,14 @@ def studies(results: Path) -> list[tuple[Path, str, bool]]:
     """(file, network, whether with independent randomness), the paired ones first."""
     found = []
     for path in sorted(results.glob("parity_accuracy_*.json")):
-        networks = [name for name in ("resnet20", "resnet56") if name in path.stem.split("_")]
-        found += [(path, network, "own" in path.stem.split("_")) for network in networks]
+        networks = {name for cell in read(path).values() for name in cell if name.startswith("resnet")}
+        found += [(path, network, path.stem.endswith("_own")) for network in networks]
     return sorted(found, key=lambda study: (study[2], study[1], study[0]))
+
+
+def cells_of(path: Path, network: str) -> Cells:
+    """The cells that hold figures of a network."""
+    return {key: cell for key, cell in read(path).items() if network in cell}
 
 
 def data_of(path: Path) -> str:
@@ -292,7 +297,7 @@ def accuracy_table(cells: Cells, network: str, names: Iterable[str]) -> str:
         there = [cell for cell in found if cell is not None]
         shown = [
             f"{100 * statistics.mean(cell[network][side] / cell['images'] for cell in there):.2f}"
-            if there
+            if there and all(side in cell[network] for cell in there)
             else "–"
             for side in ("native", "definition")
         ]
@@ -332,7 +337,7 @@ def summary(results: Path) -> str:
     for path, network, own in studies(results):
         if own:
             continue
-        found = read(path)
+        found = cells_of(path, network)
         key, cell = max(found.items(), key=lambda item: abs(difference(item[1], network)[0]))
         points = difference(cell, network)[0]
         apart = sum(
