@@ -48,6 +48,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.3, help="at least so long for native in a round")
+    parser.add_argument("--threads", type=int, action="append", help="repeatable; 1 and all without it")
     parser.add_argument("--only", action="append", choices=tables.NAMES, help="repeatable")
     parser.add_argument("--compile", action="store_true", help="measure torch.compile on each kernel")
     parser.add_argument("--report", action="store_true", help="write the table from the results at hand")
@@ -60,7 +61,7 @@ def main() -> None:
     elif not options.report:
         save("machine", machine())
         for side in BATCHES:
-            for threads in sorted({1, os.cpu_count() or 1}):
+            for threads in options.threads or sorted({1, os.cpu_count() or 1}):
                 for name in names:
                     save(f"{side}/{threads}/{name}", compare(name, side, threads, options))
     RESULTS.with_suffix(".md").write_text(report(json.loads(RESULTS.read_text())))
@@ -171,6 +172,7 @@ def machine() -> dict[str, Any]:
         "torch": torch.__version__.partition("+")[0],
         "numpy": np.__version__,
         "opencv": cv2.__version__,
+        "load": round(os.getloadavg()[0], 1),
     }
 
 
@@ -197,6 +199,11 @@ def report(results: dict[str, Any]) -> str:
         "picture by picture. Native and reference take turns, and the ratio is the median over rounds. One "
         "thread: images per second of processor time. All threads: of the wall clock."
     )
+    if about["load"] > about["cores"]:
+        introduction += (
+            " The machine was busy with other work (load average "
+            f"{about['load']:.0f} at the start), which wears on the caches of both: read the ratios."
+        )
     lines = ["# Speed of the corruptions", "", introduction, ""]
     for side, count in BATCHES.items():
         lines += table(results, side, count)
