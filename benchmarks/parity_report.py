@@ -70,9 +70,9 @@ The random ones, severity 3, {images} photographs, each with its own randomness.
 imagecorruptions / what chance alone gives, from imagecorruptions with two seeds. Measures as in section 3.
 Few images and few draws, so this is a rough check. Defined otherwise there, so that figures must differ:
 
-- **motion_blur**: own code instead of ImageMagick's, in the opposite direction along the line, and truncated
-  instead of rounded (mean lower by half a level);
-- **snow**: the upper left part of the enlarged layer, not truncated to 8 bits before its motion blur;
+- **motion_blur**: truncated instead of rounded, so the mean is half a level lower; else the same filter;
+- **snow**: the upper left part of the enlarged layer, not truncated to 8 bits before its motion blur (too
+  little to show here);
 - **frost**: pictures enlarged by 1.1 with a bicubic filter;
 - **elastic_transform**: no affine map, smoothing by 1 % of the side, other strengths.
 """
