@@ -14,7 +14,6 @@ import argparse
 import json
 import random
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -48,17 +47,15 @@ def _trial(seed: int, command: list[object], root: Path) -> str:
     world = chance.choice([1, 2, 3])
     fault = Fault(rank=chance.randrange(world), call=1 + chance.randrange(CALLS // world))
     out, said = root / f"run{seed}", root / "said"
-    begin = time.monotonic()
-    ended = run_world(world, [*command, out], said, fault=fault)
+    ended = run_world(world, [*command, out], said, fault=fault, patience=600, timeout=300)
     codes = [process.code for process in ended]
     if codes == [0] * world:
         return "over before the kill"
     assert codes.pop(fault.rank) == -9 and set(codes) <= {3}, ended
-    assert time.monotonic() - begin < 60
     lines = [line for process in ended for line in process.err.splitlines() if "lnbench: " in line]
     assert len(lines) == (world > 1), ended
     kept = [line for line in finished(out) if line.endswith("\n")]
-    again = run_world(chance.choice([1, 2, 3]), [*command, out], said)
+    again = run_world(chance.choice([1, 2, 3]), [*command, out], said, patience=600, timeout=300)
     assert {process.code for process in again} == {0}, again
     names = [(c["mode"], c["corruption"], c["severity"]) for c in map(json.loads, finished(out))]
     assert len(names) == len(set(names)), "a cell was counted twice"
