@@ -59,6 +59,22 @@ def test_a_seeded_regression_is_caught(task: tuple[Path, str, str, str], baselin
         assert_no_regression(baseline, model, data, fail_if=["fixed: clean_top1:-0.5pp"], **options)
 
 
+@pytest.mark.parametrize("batch_size, threads", [(7, 1), (64, 2), (120, 1)])
+def test_batch_size_and_threads_change_no_image(
+    task: tuple[Path, str, str, str], baseline: Path, batch_size: int, threads: int
+) -> None:
+    _, model, weights, data = task
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = assert_no_regression(
+            baseline, model, data, weights=weights, batch_size=batch_size, fail_if=["top1:-0pp"], **OPTIONS
+        )
+    finally:
+        torch.set_num_threads(before)
+    assert found is not None and all(change.difference == 0 for change in found.cells)
+
+
 def test_another_seed_is_refused(task: tuple[Path, str, str, str], baseline: Path) -> None:
     _, model, weights, data = task
     with pytest.raises(RecordError, match=r"different seed \(0 and 1\)"):

@@ -198,6 +198,12 @@ def test_a_score_that_stops_being_a_number_fails() -> None:
     assert json.loads(comparison_to_json(found))["passed"] is False
 
 
+def test_a_score_of_zero_is_a_score() -> None:
+    old, _, bits, _ = pair()
+    perfect = make_record(old.run, [cell.model_copy(update={"ece": 0.0}) for cell in old.cells])
+    assert compare(perfect, perfect, bits, bits, rules=[parse("ece:+1pp")]).passed
+
+
 def test_significance_has_no_test_for_nll() -> None:
     with pytest.raises(UsageError, match="has a test for accuracy and mCE only"):
         judge(pair(), "nll:+1", significance=0.05)
