@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lnbench import config, counting, engine, evaluation, metrics, prepare
+from lnbench import config, counting, engine, evaluation, metrics, prepare, recording
 from lnbench.corruptions import native, reference
 from lnbench.data import sources
 from lnbench.data.geometry import fit
@@ -109,11 +109,11 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     _bare(subject, resident, bare)  # warm
     bare.clear()
     with tempfile.TemporaryDirectory() as folder, _instrumented(subject) as parts:
-        record = evaluation._run(subject, ready.images, "", 1)
+        record = recording.run(subject, ready.images, "", 1)
         with RunFolder.create_or_resume(Path(folder) / "run", record) as out:
             begin = now()
             for condition, results in engine.run(ready.subjects, ready.images, lambda s, m, c: False):
-                out.append([evaluation._cell(subject, cell) for _, cells in results for cell in cells])
+                out.append([recording.cell(subject, cell) for _, cells in results for cell in cells])
                 grid += now() - begin
                 with _paused(parts):
                     _bare(subject, resident, bare)
