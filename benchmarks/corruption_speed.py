@@ -199,6 +199,8 @@ def report(results: dict[str, Any]) -> str:
         "picture by picture. Native and reference take turns, and the ratio is the median over rounds. One "
         "thread: images per second of processor time. All threads: of the wall clock."
     )
+    if all(key.split("/")[1] == "1" for key in results if key.count("/") == 2):
+        introduction += " (Not measured with all threads: that takes a quiet machine.)"
     if about["load"] > about["cores"]:
         introduction += (
             " The machine was busy with other work (load average "

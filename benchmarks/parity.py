@@ -73,7 +73,7 @@ def arguments() -> argparse.Namespace:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--part", default="1/1", help="cells of this process: 1/2 the odd ones, 2/2 the even")
+    shared.add_argument("--part", default="1/1", help="of the missing cells: 1/2 the odd ones, 2/2 the even")
     photos = argparse.ArgumentParser(add_help=False)
     photos.add_argument("--photos", type=Path, help="zip of photographs; scikit-image's without it")
     data = argparse.ArgumentParser(add_help=False)
@@ -240,12 +240,18 @@ def fill(
     """
     number, _, parts = part.partition("/")
     path = RESULTS / f"parity_{name}.json"
-    for place, cell in enumerate(cells):
+
+    def complete(cell: Cell) -> bool:
+        return bool(cell) and set(fields or ()) <= set(cell)
+
+    have = parity_report.read(path)
+    left = [cell for cell in cells if not complete(have.get("/".join(map(str, cell)), {}))]
+    for cell in left[int(number) - 1 :: int(parts or 1)]:
         key = "/".join(map(str, cell))
-        have = parity_report.read(path).get(key, {})
-        if place % int(parts or 1) != int(number) - 1 or (have and set(fields or ()) <= set(have)):
+        before = parity_report.read(path).get(key, {})
+        if complete(before):  # by another process
             continue
-        found = compute(*cell) if fields is None else compute(*cell, have)
+        found = compute(*cell) if fields is None else compute(*cell, before)
         store(path, key, found)
         print(name, key, json.dumps(found), flush=True)
 
