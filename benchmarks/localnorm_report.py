@@ -37,7 +37,7 @@ class Study:
 
     def seeds(self, network: str, data: str, mode: str) -> list[Cells]:
         entries = (entry for key, entry in self.results.items() if key.partition("/")[0] == network)
-        return [entry["cells"][data][mode] for entry in entries if mode in entry["cells"][data]]
+        return [entry["cells"][data][mode] for entry in entries if mode in entry["cells"].get(data, {})]
 
     def mean(self, network: str, data: str, mode: str, condition: str) -> float | None:
         values = [cells[condition] for cells in self.seeds(network, data, mode)]
@@ -67,6 +67,8 @@ def write(results: dict[str, Any]) -> None:
     plot(study, DOCS / "img" / "localnorm-cifar.png")
     parts = [
         INTRODUCTION,
+        SUMMARY,
+        SUMMARY,
         fine_tuned(study),
         from_scratch(results),
         small_and_large(study, results),
@@ -155,11 +157,14 @@ def claim_one(study: Study, network: str, mode: str) -> list[Check]:
         checks.append(compared(condition, own, "three times the original's `fixed`", before, 2 * before))
         checks.append(compared(condition, own, "clearly above batchnorm's `fixed`", rival, margin))
     for how in dict.fromkeys((mode, "fixed")):
-        own, rival = at(network, how, "clean"), at("batchnorm", "fixed", "clean")
-        checks.append(compared(f"clean, `{how}`", own, "within a point of batchnorm's `fixed`", rival, -0.01))
+        # BatchNorm has no `local` worth the name: what it has for a single image is `fixed`.
+        against = "fixed" if how == "local" else how
+        own, rival = at(network, how, "clean"), at("batchnorm", against, "clean")
+        claim = f"within a point of batchnorm's `{against}`"
+        checks.append(compared(f"clean, `{how}`", own, claim, rival, -0.01))
     if mode == "batch":
         own, rival = mean(network), mean("batchnorm")
-        checks.append(compared("mean of all seven", own, "no worse than batchnorm's `batch`", rival, -0.005))
+        checks.append(compared("mean of all", own, "at most half a point below batchnorm's `batch`", rival, -0.005))
     return checks
 
 
@@ -274,6 +279,21 @@ evaluate`. Nothing here claims to repeat a table of the paper: networks, corrupt
 To make it again: `python -m benchmarks.localnorm_study …`, then `--report` (its docstring has the
 options). Figures after ± are half the width of a 95 % interval: over seeds (Student's t) where there are
 several, else over images (Wilson).
+"""
+
+SUMMARY = """
+## What came out
+
+- With a batch at hand, LocalNorm keeps three times the original network's accuracy under heavy noise and
+  contrast, at no loss on clean images. But so does BatchNorm in mode `batch`: the gain comes from the statistics of the
+  test images, not from the groups.
+- Trained as in the paper, with many images in a group, a LocalNorm network is lost with a single image at test
+  time, and its votes do not help: its training never saw such statistics.
+- What a single image can do is decided by the size of the groups in training. Groups of one image in some steps
+  and larger ones in others give one network that is at home in `fixed`, `batch` and `local` alike
+  (`lnbench convert --group-images 1,64`). This is an extension, not the paper's method.
+- Single images of 32 px stay far below batches on clean images, as the paper says; under heavy contrast they are
+  far above stored statistics.
 """
 
 FINE_TUNED = """
