@@ -251,12 +251,14 @@ def _show_plan(plan: Plan, folders: list[Path]) -> None:
 
 def _show(outcomes: list[Outcome]) -> None:
     from lnbench.cli.console import note, stdout
+    from lnbench.results.ranking import label
     from lnbench.results.render import terminal
 
     console = stdout()
     records = [outcome.record for outcome in outcomes]
-    terminal.show(records, console=console)
-    if len(records) > 1:
-        terminal.show_ranking(records, console)
+    labels = label(records) if len(records) > 1 else ()
+    terminal.show(records, console, labels)
+    if labels:
+        terminal.show_ranking(records, console, labels)
     for outcome in outcomes:
         note(f"saved in {outcome.folder}")
