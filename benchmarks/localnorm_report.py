@@ -164,7 +164,9 @@ def claim_one(study: Study, network: str, mode: str) -> list[Check]:
         checks.append(compared(f"clean, `{how}`", own, claim, rival, -0.01))
     if mode == "batch":
         own, rival = mean(network), mean("batchnorm")
-        checks.append(compared("mean of all", own, "at most half a point below batchnorm's `batch`", rival, -0.005))
+        checks.append(
+            compared("mean of all", own, "at most half a point below batchnorm's `batch`", rival, -0.005)
+        )
     return checks
 
 
@@ -177,7 +179,7 @@ def crops(results: dict[str, Any], name: str, mode: str) -> Cells:
 def from_scratch(results: dict[str, Any]) -> str:
     rows = []
     for name in ("batchnorm", "localnorm-k4", "mixed-k4"):
-        for mode in ("fixed", "batch", "local"):
+        for mode in ("fixed", "batch", "local", "adapt:n=32"):
             cells = crops(results, name, mode)
             if cells:
                 shown = [
@@ -193,7 +195,7 @@ def from_scratch(results: dict[str, Any]) -> str:
             clean = compared(
                 "clean", own["clean"], "within a point of batchnorm's `fixed`", rival["clean"], -0.01
             )
-            heavy = [compared(c, own[c], "above batchnorm's `fixed`", rival[c], 0.0) for c in HEAVY]
+            heavy = [compared(c, own[c], "a point above batchnorm's `fixed`", rival[c], 0.01) for c in HEAVY]
             text.append(f"`{name}` in `batch`: {verdict([clean, *heavy])}")
     return "\n\n".join(text)
 
@@ -284,16 +286,18 @@ several, else over images (Wilson).
 SUMMARY = """
 ## What came out
 
-- With a batch at hand, LocalNorm keeps three times the original network's accuracy under heavy noise and
-  contrast, at no loss on clean images. But so does BatchNorm in mode `batch`: the gain comes from the statistics of the
-  test images, not from the groups.
-- Trained as in the paper, with many images in a group, a LocalNorm network is lost with a single image at test
-  time, and its votes do not help: its training never saw such statistics.
-- What a single image can do is decided by the size of the groups in training. Groups of one image in some steps
-  and larger ones in others give one network that is at home in `fixed`, `batch` and `local` alike
+- With a batch at hand, the fine-tuned LocalNorm network keeps three times the original network's accuracy
+  under heavy noise and contrast, at no loss on clean images. But so does the BatchNorm network in mode
+  `batch`: the gain comes from the statistics of the test images, not from the groups.
+- Trained with many images in a group, as in the paper, a LocalNorm network is lost with a single image at
+  test time, and its vote does not help: in training it never saw such statistics.
+- What a single image can do is decided by the size of the groups in training. Groups of one image in some
+  steps and larger ones in others give one network that works in `fixed`, `batch` and `local` alike
   (`lnbench convert --group-images 1,64`). This is an extension, not the paper's method.
-- Single images of 32 px stay far below batches on clean images, as the paper says; under heavy contrast they are
-  far above stored statistics.
+- Single images of 32 px stay far below batches on clean images, as the paper says. Under heavy contrast
+  they are far above stored statistics, under heavy noise somewhat. At 64 px a single image comes nearer to
+  the batch on clean images, but under noise it falls below stored statistics: dividing a smooth crop by
+  its own small spread makes noise large. The paper's larger images were not tested.
 """
 
 FINE_TUNED = """

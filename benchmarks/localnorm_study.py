@@ -17,6 +17,7 @@ import time
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -102,8 +103,7 @@ def main() -> None:
 def study(network: Network, seed: int, options: argparse.Namespace) -> None:
     """Train one network with one seed and evaluate it, unless the results have it."""
     key = f"{network.name}/{seed}"
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    if key in results:
+    if key in done():
         return
     weights, seconds = options.checkpoint, None
     if network.trained:
@@ -121,9 +121,14 @@ def study(network: Network, seed: int, options: argparse.Namespace) -> None:
     keep(key, {**entry, "recipe": asdict(RECIPE), "train_images": TRAIN_IMAGES, "cells": found})
 
 
+def done() -> dict[str, Any]:
+    """The results so far."""
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+
+
 def keep(key: str, entry: dict[str, object]) -> None:
     """Add one entry to the results; read first, as another process may have finished another network."""
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results = done()
     results[key] = entry
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(dict(sorted(results.items())), indent=1) + "\n")
@@ -198,13 +203,15 @@ def scratch() -> None:
             "model": "demo",
             "weights": str(weights),
             "data": "demo",
-            "modes": ("fixed", "batch", "local"),
+            "modes": ("fixed", "batch", "local", "adapt:n=32"),
             "corruptions": CORRUPTIONS,
             "severities": SEVERITIES,
             "table": "tiny-imagenet",
             "batch_size": 64,
         }
-        keep(f"scratch-{name}", {"cells": {"demo": cells_of(options, f"scratch-{name}")}})
+        key = f"scratch-{name}"
+        if key not in done():
+            keep(key, {"cells": {"demo": cells_of(options, key)}})
 
 
 def cost() -> dict[str, object]:
