@@ -266,9 +266,9 @@ def compile_table(results: dict[str, Any]) -> list[str]:
     lines = [
         "## torch.compile",
         "",
-        f"The kernels run eagerly, with no compiler: {verdict}. (Their arithmetic is on small integers and",
-        "tables already, in few passes over memory.) 224 px, 8 images, one thread, images per second of",
-        "processor time; the first call by the wall clock, compiling included:",
+        f"The kernels run eagerly, with no compiler: {verdict}. (Their arithmetic is on small integers",
+        "and tables already, in few passes over memory.) 224 px, 8 images, one thread, images per second",
+        "of processor time; the first call by the wall clock, compiling included:",
         "",
         "| corruption | eager | compiled | ratio | first call, s | same pixels |",
         "|:--|--:|--:|--:|--:|:--|",

@@ -178,12 +178,24 @@ def accuracy(options: argparse.Namespace) -> None:
     images, labels, ids = load(options.data, options.limit)
     names = parity_fields.RANDOM if options.own else tables.NAMES
 
+    def native_images(name: str, severity: int) -> np.ndarray:
+        return corrupt(images, name, severity, tables.parameters("cifar", name, severity), ids)
+
+    def complete(cell: Cell) -> bool:
+        return set(networks) <= set(cell) and all("native" in cell[network] for network in fully)
+
     def compute(table: str, name: str, severity: int, have: Cell) -> Cell:
         missing = [network for network in networks if network not in have]
+        for network in (name for name in fully if name in have and "native" not in have[name]):
+            right = int((predictions(networks[network], native_images(name, severity)) == labels).sum())
+            gained = have[network]["only_definition"] - have[network]["only_native"]
+            have[network] |= {"native": right, "definition": right + gained}
+        if not missing:
+            return have
         if have and have["changed"] == 0 and not set(missing) & set(fully):
             return have | {network: {"only_native": 0, "only_definition": 0} for network in missing}
-        parameters = tables.parameters(table, name, severity)
-        result = corrupt(images, name, severity, parameters, ids)
+        parameters = tables.parameters("cifar", name, severity)
+        result = native_images(name, severity)
         if options.own:
             random = np.random.default_rng([1, tables.NAMES.index(name), severity])
             fields = parity_fields.own_fields(name, parameters, random, images)
@@ -198,7 +210,7 @@ def accuracy(options: argparse.Namespace) -> None:
         return cell
 
     where = f"accuracy_{options.name}{'_own' if options.own else ''}"
-    fill(where, options.part, grid(["cifar"], names), compute, tuple(networks))
+    fill(where, options.part, grid(["cifar"], names), compute, complete)
 
 
 def paired(
@@ -232,26 +244,27 @@ def grid(names: Any, corruptions: Any = tables.NAMES) -> Iterator[tuple[str, str
 
 
 def fill(
-    name: str, part: str, cells: Any, compute: Callable[..., Cell], fields: tuple[str, ...] | None = None
+    name: str,
+    part: str,
+    cells: Any,
+    compute: Callable[..., Cell],
+    complete: Callable[[Cell], bool] | None = None,
 ) -> None:
     """Compute the cells that results/parity_NAME.json lacks; write each when it is done.
 
-    With `fields`, a cell is complete when it has them all; `compute` then gets what there is of it.
+    With `complete`, which tells whether a cell is, `compute` gets what there is of an incomplete one.
     """
     number, _, parts = part.partition("/")
     path = RESULTS / f"parity_{name}.json"
-
-    def complete(cell: Cell) -> bool:
-        return bool(cell) and set(fields or ()) <= set(cell)
-
+    done = complete or bool
     have = parity_report.read(path)
-    left = [cell for cell in cells if not complete(have.get("/".join(map(str, cell)), {}))]
+    left = [cell for cell in cells if not done(have.get("/".join(map(str, cell)), {}))]
     for cell in left[int(number) - 1 :: int(parts or 1)]:
         key = "/".join(map(str, cell))
         before = parity_report.read(path).get(key, {})
-        if complete(before):  # by another process
+        if done(before):  # by another process
             continue
-        found = compute(*cell) if fields is None else compute(*cell, before)
+        found = compute(*cell, before) if complete else compute(*cell)
         store(path, key, found)
         print(name, key, json.dumps(found), flush=True)
 
