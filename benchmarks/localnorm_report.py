@@ -296,8 +296,10 @@ SUMMARY = """
   (`lnbench convert --group-images 1,64`). This is an extension, not the paper's method.
 - Single images of 32 px stay far below batches on clean images, as the paper says. Under heavy contrast
   they are far above stored statistics, under heavy noise somewhat. At 64 px a single image comes nearer to
-  the batch on clean images, but under noise it falls below stored statistics: dividing a smooth crop by
-  its own small spread makes noise large. The paper's larger images were not tested.
+  the batch on clean images, but under noise it falls below stored statistics: probably because dividing a
+  smooth crop by its own small spread makes noise large. The paper's larger images were not tested.
+- From scratch on few images, plain LocalNorm is as good as BatchNorm in `fixed`, and its `batch` is no
+  better than BatchNorm's.
 """
 
 FINE_TUNED = """
@@ -310,10 +312,9 @@ corruption is ever trained on. Noise and contrast have the `cifar` parameters; m
 of 128 images.
 
 - `batchnorm`: the fair baseline, fine-tuned as it is.
-- `localnorm-k2`, `-k8`, `-k32`: LocalNorm with K groups, so 64, 16 or 4 images a group, as in the paper.
-- `single-k2`: an extension: every group is cut into groups of one image for its statistics, weights
-  still shared by half the batch.
-- `mixed-k2`: an extension: groups of one image and of 64 in turn, from step to step.
+- `localnorm-k2`, `localnorm-k8`: LocalNorm with K groups, so 64 or 16 images a group, as in the paper.
+- `mixed-k2`: an extension: two groups, cut into groups of one image and of 64 in turn, from step to step;
+  the weights are still those of the two groups.
 """
 
 FROM_SCRATCH = """
