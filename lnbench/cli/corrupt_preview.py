@@ -49,18 +49,18 @@ def corrupt_preview(
         configs.load_preset(preset),
         {
             "model": "none",
+            "resize": sides("--resize", resize),
             "data": "none",
             "corruptions": corruption or None,
             "severities": severity or None,
             "backend": None if backend == "native" else "reference",
         },
     )
-    size = sides("--resize", resize)
     from lnbench import sheet
 
     made = [
         sheet.of_picture(picture, chosen, seed=seed, backend=backend, histograms=histograms)
-        for picture in sheet.load_pictures(images, size, chosen.table)
+        for picture in sheet.load_pictures(images, chosen.resize, chosen.table)
     ]
     sheet.save(sheet.stack(made), output, _FORMATS[output.suffix.lower()])
     stdout().print(str(output), markup=False)
