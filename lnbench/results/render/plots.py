@@ -151,15 +151,7 @@ def _inline(document: str, prefix: str) -> str:
 
 
 def _distinct_ids(text: str, prefix: str) -> str:
-    """Keep the ids that something refers to, once each, and make them the picture's own."""
+    """Keep the ids that something refers to, and make them the picture's own."""
     wanted = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
-
-    def keep(match: re.Match[str]) -> str:
-        name = match.group(1)
-        if name not in wanted:
-            return ""
-        wanted.discard(name)
-        return f' id="{prefix}-{name}"'
-
-    text = re.sub(r'\sid="([^"]*)"', keep, text)
+    text = re.sub(r'\sid="([^"]*)"', lambda m: f' id="{prefix}-{m[1]}"' if m[1] in wanted else "", text)
     return re.sub(r'(href="|url\()#', rf"\1#{prefix}-", text)
