@@ -24,7 +24,9 @@ def batches(count: int, normalization: Normalization = RAW) -> Batches:
     return Batches(images, labels, normalization, torch.device("cpu"), torch.contiguous_format)
 
 
-def run(count: int, size: int, seed: int = 0, epoch: int = 0, **options: object) -> list[tuple[Tensor, Tensor]]:
+def run(
+    count: int, size: int, seed: int = 0, epoch: int = 0, **options: object
+) -> list[tuple[Tensor, Tensor]]:
     keywords = {"flip": True, "pad": 2, **options}
     return list(batches(count).epoch(size, seed, epoch, **keywords))  # type: ignore[arg-type]
 

@@ -274,7 +274,10 @@ def write(
         if path.suffix == ".safetensors":
             texts = {k: v for k, v in extras.items() if isinstance(v, str | int | float | None)}
             header = {**metadata, **({EXTRAS_ENTRY: json.dumps(texts)} if texts else {})}
+            partial.touch()
+            usual = partial.stat().st_mode
             safetensors.torch.save_file(own, partial, header)
+            partial.chmod(usual)  # the library's own is for the owner alone
         else:
             body: dict[str, object] = dict(own)
             for name in reversed(container.split("/") if container else []):

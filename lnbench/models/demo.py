@@ -35,7 +35,7 @@ class Block(nn.Module):
 
 
 class DemoNetwork(nn.Module):
-    """Stem of 7×7, three residual blocks, global average, linear; (B, 3, 64, 64) float → logits (B, classes)."""
+    """Stem, three residual blocks, average, linear: float (B, 3, 64, 64) → logits (B, classes)."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()

@@ -139,6 +139,6 @@ def test_what_is_exported_evaluates_to_the_same_numbers(
     assert memory.keys() == disk.keys()
     for key, cell in memory.items():
         assert (cell["top1"], cell["images"]) == (disk[key]["top1"], disk[key]["images"]), key
-        # A folder lists its classes one after the other, so the 8 images of adapt may be others; not in fixed.
+        # A folder lists its classes one by one: chunks hold other images and may round otherwise.
         if key[0] == "fixed":
             assert cell["nll"] == pytest.approx(disk[key]["nll"], abs=1e-6), key

@@ -452,3 +452,11 @@ def test_written_files_do_not_depend_on_where_or_when(tmp_path: Path, source: nn
     for path in (tmp_path / "x.pth", tmp_path / "a" / "y.pth"):
         write(path, source.state_dict(), extras={"epoch": 1}, metadata={"a": "b"})
     assert (tmp_path / "x.pth").read_bytes() == (tmp_path / "a" / "y.pth").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_written_files_have_the_usual_mode(tmp_path: Path, source: nn.Module, suffix: str) -> None:
+    plain, path = tmp_path / "plain", tmp_path / f"net{suffix}"
+    plain.touch()
+    checkpoint.write(path, source.state_dict(), extras={}, metadata={})
+    assert path.stat().st_mode == plain.stat().st_mode
