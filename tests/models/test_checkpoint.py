@@ -458,5 +458,5 @@ def test_written_files_do_not_depend_on_where_or_when(tmp_path: Path, source: nn
 def test_written_files_have_the_usual_mode(tmp_path: Path, source: nn.Module, suffix: str) -> None:
     plain, path = tmp_path / "plain", tmp_path / f"net{suffix}"
     plain.touch()
-    checkpoint.write(path, source.state_dict(), extras={}, metadata={})
+    write(path, source.state_dict(), extras={}, metadata={})
     assert path.stat().st_mode == plain.stat().st_mode
