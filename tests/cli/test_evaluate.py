@@ -19,7 +19,9 @@ from lnbench.errors import UsageError
 from tests.cli.conftest import Lnbench
 from tests.networks import write_task
 
-FILES = {"run.json", "cells.jsonl", "results.json", "results.csv", "report.md", "report.html", "correct.npz"}
+FILES = {
+    "run.json", "cells.jsonl", "results.json", "results.csv", "report.md", "report.html", "correct.npz", "sheet.png",
+}  # fmt: skip
 
 
 def cells(folder: Path) -> dict[tuple[str, str, float], dict[str, Any]]:
