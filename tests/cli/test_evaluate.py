@@ -19,9 +19,8 @@ from lnbench.errors import UsageError
 from tests.cli.conftest import Lnbench
 from tests.networks import write_task
 
-FILES = {
-    "run.json", "cells.jsonl", "results.json", "results.csv", "report.md", "report.html", "correct.npz", "sheet.png",
-}  # fmt: skip
+FILES = {"run.json", "cells.jsonl", "correct.npz", "sheet.png", "results.json", "results.csv"}
+FILES |= {"report.md", "report.html"}
 
 
 def cells(folder: Path) -> dict[tuple[str, str, float], dict[str, Any]]:
