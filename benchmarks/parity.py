@@ -23,12 +23,8 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import io
 import json
-import os
-import shutil
 import sys
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,22 +32,18 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from PIL import Image
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # for tests.oracle, where this file is run as a script
 
 from benchmarks import parity_distributions, parity_fields, parity_report  # noqa: E402
+from benchmarks.parity_data import WORK, load, load_network, pictures  # noqa: E402
 from lnbench.corruptions import native, reference, tables  # noqa: E402
 from lnbench.corruptions.rng import Key  # noqa: E402
-from lnbench.data import sources  # noqa: E402
-from lnbench.models import checkpoint, registry  # noqa: E402
 from lnbench.models.classifier import Classifier  # noqa: E402
-from lnbench.types import Geometry  # noqa: E402
-from tests.oracle.pictures import difference, from_batch, photographs, to_batch  # noqa: E402
+from tests.oracle.pictures import difference, from_batch, to_batch  # noqa: E402
 
 RESULTS = HERE / "results"
-WORK = HERE.parent / "build" / "parity"
 SIDES = {"imagenet": 224, "tiny-imagenet": 64, "cifar": 32}
 COUNTS = {"imagenet": 4, "tiny-imagenet": 16, "cifar": 64}
 SEVERITIES = range(1, 6)
@@ -296,7 +288,7 @@ def agreement(result: np.ndarray, wanted: np.ndarray) -> Cell:
     }
 
 
-# -- images and networks ------------------------------------------------------------------------------------
+# -- running ------------------------------------------------------------------------------------
 
 
 def corrupt(
@@ -328,61 +320,6 @@ def predictions(classifier: Classifier, images: np.ndarray) -> np.ndarray:
             logits = classifier.logits(to_batch(images[start : start + CHUNK]))
             found.append(logits.argmax(1).numpy())
     return np.concatenate(found)
-
-
-def load_network(text: str) -> tuple[str, Classifier]:
-    """NAME=CHECKPOINT to a classifier."""
-    name, _, path = text.partition("=")
-    built = registry.build(registry.parse(f"cifar:{name}"), classes=10, pretrained=False)
-    checkpoint.fit(built.network, checkpoint.read(Path(path)))
-    return name, Classifier(built.network, built.normalization)
-
-
-def load(text: str, limit: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images uint8 (N, H, W, 3), labels and ids of a data spec or of a zip of class folders."""
-    if text.endswith(".zip"):
-        text = f"folder:{unpacked(Path(text))}"
-    store = sources.open_store(sources.parse(text), Geometry(), limit=limit, seed=0)
-    return np.ascontiguousarray(store.images.transpose(0, 2, 3, 1)), store.labels, store.ids
-
-
-def unpacked(archive: Path) -> Path:
-    """The class folders of a zip, unpacked once beside the lock files."""
-    folder = WORK / archive.stem
-    if not folder.exists():
-        partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-        with zipfile.ZipFile(archive) as opened:
-            opened.extractall(partial)
-        try:
-            partial.rename(folder)
-        except OSError:  # another process was faster
-            shutil.rmtree(partial)
-    inner = [path for path in folder.iterdir() if path.is_dir()]
-    return inner[0] if len(inner) == 1 else folder
-
-
-def pictures(side: int, count: int, archive: Path | None) -> np.ndarray:
-    """Up to `count` square photographs: shorter side to 8/7 of `side`, middle cut out; uint8 (B, H, W, 3).
-
-    Those of scikit-image are few: more of them are had by cutting larger crops into tiles.
-    """
-    if archive is None:
-        tiles = int(np.ceil(np.sqrt(count / 4)))
-        large = photographs(side * tiles, side * tiles).reshape(-1, tiles, side, tiles, side, 3)
-        return large.transpose(0, 1, 3, 2, 4, 5).reshape(-1, side, side, 3)[:count]
-    with zipfile.ZipFile(archive) as opened:
-        names = sorted(name for name in opened.namelist() if name.lower().endswith((".jpeg", ".jpg", ".png")))
-        every = len(names) / min(count, len(names))
-        chosen = [names[int(i * every)] for i in range(min(count, len(names)))]
-        return np.stack([_cropped(Image.open(io.BytesIO(opened.read(name))), side) for name in chosen])
-
-
-def _cropped(picture: Image.Image, side: int) -> np.ndarray:
-    scale = side * 8 / 7 / min(picture.size)
-    sides = (round(picture.width * scale), round(picture.height * scale))
-    small = np.asarray(picture.convert("RGB").resize(sides, Image.Resampling.BILINEAR))
-    top, left = (small.shape[0] - side) // 2, (small.shape[1] - side) // 2
-    return small[top : top + side, left : left + side]
 
 
 if __name__ == "__main__":
