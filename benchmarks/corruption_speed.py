@@ -204,7 +204,8 @@ def report(results: dict[str, Any]) -> str:
     if about["load"] > about["cores"]:
         introduction += (
             " The machine was busy with other work (load average "
-            f"{about['load']:.0f} at the start), which wears on the caches of both: read the ratios."
+            f"{about['load']:.0f} at the start), which wears on the caches of both: read the ratios. With all"
+            " threads native had to share the cores with that work, so its figures there are a lower bound."
         )
     lines = ["# Speed of the corruptions", "", introduction, ""]
     for side, count in BATCHES.items():
