@@ -147,7 +147,11 @@ def _check(
     warnings: list[str] = []
     for subject in subjects:
         with _forgiving(failed, strict):
-            settled = replace(subject, config=prepare.settle(subject.config, images.clean))
+            settled = replace(
+                subject,
+                config=prepare.settle(subject.config, images.clean),
+                classes=subject.classifier.classes(*images.clean.images.shape[2:]),
+            )
             found = [
                 *subject.warnings,
                 *prepare.check_fit(settled, images.clean),

@@ -44,6 +44,7 @@ class Subject:
     source: str
     sha256: str | None
     warnings: list[str] = field(default_factory=list)
+    classes: int = 0  # outputs of the network, known once it has seen an image
 
     @property
     def name(self) -> str:
@@ -160,7 +161,7 @@ def check_fit(subject: Subject, store: Store) -> Iterator[str]:
 
     Yields warnings. Raises DataError, ModelError, UsageError.
     """
-    outputs = subject.classifier.classes(*store.images.shape[2:])
+    outputs = subject.classes
     highest = int(store.labels.max())
     if highest >= outputs:
         raise DataError(

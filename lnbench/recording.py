@@ -62,7 +62,7 @@ def run(subject: Subject, images: Images, command: str, processes: int) -> schem
             source=subject.source,
             weights=config.weights,
             sha256=subject.sha256,
-            classes=subject.classifier.classes(*store.images.shape[2:]),
+            classes=subject.classes,
             norm_layers=len(subject.layers),
             groups=subject.layers.groups,
             parameters=sum(p.numel() for p in subject.classifier.network.parameters()),
