@@ -32,6 +32,7 @@ from PIL import Image
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # for tests.oracle, where this file is run as a script
 
+from lnbench import memory  # noqa: E402
 from lnbench.corruptions import native, reference, registry, tables  # noqa: E402
 from lnbench.corruptions.rng import Key  # noqa: E402
 from tests.oracle.pictures import from_batch, photographs, to_batch  # noqa: E402
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="measure torch.compile on each kernel")
     parser.add_argument("--report", action="store_true", help="write the table from the results at hand")
     options = parser.parse_args()
+    memory.keep_freed()  # as the commands do
     names = options.only or tables.NAMES
     if options.compile:
         torch.set_num_threads(1)

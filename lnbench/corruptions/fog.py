@@ -34,8 +34,9 @@ def fog_from_field(pixels: torch.Tensor, parameters: tuple[float, ...], field: t
     brightest = pixels.flatten(1).amax(1).to(torch.float32)
     fade = brightest / (brightest + 255 * amount).clamp_min(1e-9)  # (B,)
     scale = 255 * amount * fade / (high - low)
-    cloud = torch.addcmul((-low * scale)[:, None, None], cloud[:, :height, :width], scale[:, None, None])
-    image = torch.addcmul(cloud[:, None], pixels.to(torch.float32), fade[:, None, None, None])
+    # One operation after another: with two or three operands of which one is broadcast, CPUs go one by one.
+    cloud = cloud[:, :height, :width].mul(scale[:, None, None]).sub_((low * scale)[:, None, None])
+    image = pixels.to(torch.float32).mul_(fade[:, None, None, None]).add_(cloud[:, None])
     return image.clamp_(0, 255).to(torch.int16).to(torch.uint8)
 
 

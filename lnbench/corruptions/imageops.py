@@ -23,7 +23,7 @@ that and far smaller than a level makes the result independent of device and ord
 
 def truncate(levels: torch.Tensor) -> torch.Tensor:
     """Clip to 0–255 and drop the fraction, as `np.uint8` does. Works in place: `levels` is spent."""
-    return levels.clamp_(0, 255).to(torch.int32).to(torch.uint8)  # faster on a CPU than in one step
+    return levels.clamp_(0, 255).to(torch.int16).to(torch.uint8)  # faster on a CPU than in one step
 
 
 def to_nearest(levels: torch.Tensor) -> torch.Tensor:

@@ -51,7 +51,8 @@ def corrupt(
     pixels = pixels.contiguous()
     kernel = find(corruption)
     key = key.stream(corruption).stream(f"{severity:g}")
-    size = _group_size(pixels, GROUP[corruption])
+    group = GROUP[corruption]
+    size = _group_size(pixels, group if isinstance(group, int) else group(parameters))
     if size >= len(pixels):
         return kernel(pixels, parameters, key)
     out = torch.empty_like(pixels, memory_format=torch.contiguous_format)

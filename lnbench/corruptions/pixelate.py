@@ -29,9 +29,9 @@ def pixelate(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> t
     image = pixels.to(torch.float32).view(-1, width)  # (B·3·H, W)
     image = torch.add(bands.along_rows(image, shrink), round_columns).floor_().flatten(1)
     image = image.view(batch * 3, height, -1)
-    small = round_rows.expand(batch * 3, -1, image.shape[2])
+    small = round_rows.repeat(batch * 3, 1, image.shape[2])
     for rows, weights in taps:
-        small = torch.addcmul(small, image.index_select(1, rows), weights)
+        small += image.index_select(1, rows).mul_(weights)
     large = bands.along_rows(small.flatten(0, 1), enlarge)  # (B·3·h, W / 16, 16)
     large = large.to(torch.int16).to(torch.uint8).flatten(1)[:, :width]
     return large.view(batch * 3, -1, width).index_select(1, repeat).view(pixels.shape)

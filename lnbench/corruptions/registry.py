@@ -15,15 +15,16 @@ Kernel: TypeAlias = Callable[[torch.Tensor, tuple[float, ...], Key], torch.Tenso
 
 KERNELS: dict[str, Kernel] = {}
 
-GROUP: dict[str, int] = {}
-"""Elements (B·3·H·W) that each kernel works on at a time on a CPU."""
+Group: TypeAlias = int | Callable[[tuple[float, ...]], int]
+"""Elements (B·3·H·W) a kernel works on at a time on one CPU core, or what tells them from its parameters."""
+
+GROUP: dict[str, Group] = {}
 
 
-def register(name: str, group: int = 160_000) -> Callable[[Kernel], Kernel]:
+def register(name: str, group: Group = 160_000) -> Callable[[Kernel], Kernel]:
     """Enter the decorated kernel under `name`. Raises ValueError if the name is taken.
 
-    `group` is the number of elements (B·3·H·W) it should be given at a time on one CPU core: the
-    default keeps a few float planes of them in a second-level cache of 1 MiB.
+    The default group keeps a few float planes of its images in a second-level cache of 1 MiB.
     """
 
     def enter(kernel: Kernel) -> Kernel:

@@ -8,6 +8,7 @@ from functools import lru_cache
 import torch
 from torch.nn import functional
 
+from lnbench.corruptions import imageops
 from lnbench.corruptions.registry import register
 from lnbench.corruptions.rng import Key, normal, uniform
 
@@ -37,7 +38,7 @@ def snow_from_field(
     height, width = pixels.shape[2:]
     layer = _zoom(field, height, width, zoom).mul_(scale).add_(mean)
     layer = functional.threshold(layer, threshold, 0.0).clamp_(0, 1).mul_(255).floor_()
-    layer = motion_blur(layer, int(radius), sigma, degrees).add_(0.5).floor_()  # 8 bits, (B, H, W)
+    layer = imageops.motion_blur(layer[:, None], radius, sigma, degrees)[:, 0].add_(0.5).floor_()  # 8 bits
     layer = layer.add(layer.flip(1, 2))
 
     image = pixels.to(torch.float32)
@@ -57,36 +58,6 @@ def _zoom(field: torch.Tensor, height: int, width: int, zoom: float) -> torch.Te
     spread = _spread(field.shape[2], width, zoom, field.device)
     rows = torch.bmm(field, spread.expand(len(field), -1, -1))  # (B, h, W)
     return torch.lerp(rows.index_select(1, first), rows.index_select(1, second), share)
-
-
-def motion_blur(layer: torch.Tensor, radius: int, sigma: float, degrees: torch.Tensor) -> torch.Tensor:
-    """Blur in one direction as ImageMagick's MotionBlurImage: half a Gaussian, whole-pixel steps.
-
-    Float32 (B, H, W), `degrees` (B,). Beyond the border the nearest pixel counts.
-    """
-    batch, height, width = layer.shape
-    weights = _half_gaussian(2 * radius + 1, sigma)
-    reach = len(weights) - 1
-    steps = torch.arange(len(weights), device=layer.device, dtype=torch.float32)
-    turn = torch.deg2rad(degrees)[:, None]
-    down = torch.ceil(steps * turn.sin() - 0.5).to(torch.int64)[:, :, None]  # (B, taps, 1)
-    right = torch.ceil(steps * turn.cos() - 0.5).to(torch.int64)[:, :, None]
-    padded = torch.cat(
-        (layer[:, :, :1].expand(-1, -1, reach), layer, layer[:, :, -1:].expand(-1, -1, reach)), 2
-    )  # (B, H, W + 2·reach)
-    rows = (torch.arange(height, device=layer.device) + down).clamp_(0, height - 1)  # (B, taps, H)
-    rows += torch.arange(batch, device=layer.device)[:, None, None] * height
-    starts = (rows * padded.shape[2]).add_(right + reach).transpose(0, 1).reshape(len(weights), -1)
-    windows = padded.as_strided((padded.numel() - width + 1, width), (1, 1))
-    blurred = torch.zeros((batch * height, width), device=layer.device)
-    for place, weight in zip(starts, weights, strict=True):
-        blurred.add_(windows[place], alpha=weight)
-    return blurred.view_as(layer)
-
-
-def _half_gaussian(taps: int, sigma: float) -> list[float]:
-    weights = [math.exp(-(i**2) / (2 * sigma**2)) for i in range(taps)]
-    return [weight / sum(weights) for weight in weights]
 
 
 def _coordinates(size: int, target: int, zoom: float) -> torch.Tensor:

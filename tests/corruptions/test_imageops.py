@@ -58,7 +58,7 @@ def test_correlate(batch: int, transpose: bool) -> None:
     assert np.allclose(result.numpy(), expected, atol=1e-3)  # float32 sums of 6 values up to 255
 
 
-@pytest.mark.parametrize("degrees", [(0, 45), (-45, 10), (-135, -90), (180, 97)])
+@pytest.mark.parametrize("degrees", [(0, 45), (-45, 10), (-135, -90), (-67.5, 30), (180, 97)])
 @pytest.mark.parametrize(("radius", "sigma"), [(10, 3), (20, 15), (6, 1)])
 def test_motion_blur_is_the_definition(radius: float, sigma: float, degrees: tuple[float, float]) -> None:
     x = planes(2, 2, 33, 40)
@@ -66,6 +66,12 @@ def test_motion_blur_is_the_definition(radius: float, sigma: float, degrees: tup
     for image, blurred, angle in zip(x, result, degrees, strict=True):
         expected = oracle.motion_filter(image.permute(1, 2, 0).double().numpy(), radius, sigma, angle)
         assert np.allclose(blurred.permute(1, 2, 0).numpy(), expected, atol=1e-3)  # float32 sums up to 255
+
+
+def test_motion_blur_keeps_a_flat_layer() -> None:
+    flat = torch.full((3, 1, 32, 40), 77.0)
+    blurred = imageops.motion_blur(flat, 14, 12.0, torch.tensor([-135.0, -90.0, -45.0]))
+    assert torch.allclose(blurred, flat, atol=1e-4)  # 29 float32 weights that sum to 1
 
 
 @pytest.mark.parametrize("zoom", [1.0, 1.01, 1.11, 1.3, 2.0, 3.7])
