@@ -42,13 +42,18 @@ _TIED_TO_WEIGHTS = ("optim", "ema", "swa", "scaler", "average")
 
 @dataclass(frozen=True)
 class Request:
-    """What to convert, and how. `groups`: K. `samples`: images whose statistics `calibrate` takes."""
+    """What to convert, and how.
+
+    `groups`: K. `layers`: names of the layers to convert or of modules around them, empty for all.
+    `samples`: images whose statistics `calibrate` takes.
+    """
 
     source: Path
     model: str
     to: Target
     output: Path
     groups: int = 8
+    layers: tuple[str, ...] = ()
     train_on: str | None = None
     recipe: finetune.Recipe = field(default_factory=finetune.Recipe)
     calibrate: str | None = None
@@ -131,6 +136,8 @@ def _check(request: Request) -> None:
         raise UsageError("--to adapted changes statistics only; --finetune goes with localnorm or batchnorm")
     if request.to == "localnorm" and request.calibrate is not None:
         raise UsageError("--calibrate goes with batchnorm or adapted; LocalNorm finds its own statistics")
+    if request.layers and request.to != "localnorm":
+        raise UsageError("--layers goes with --to localnorm: the other targets change every layer")
     if request.groups < 1 or request.samples < 1:
         raise UsageError("--groups and -n take numbers from 1 on")
     batch = request.recipe.batch_size
@@ -159,7 +166,7 @@ def _load(request: Request) -> Loaded:
     if groups is None and request.to == "batchnorm":
         raise CheckpointError(f"{saved.path} has no LocalNorm layers: it is BatchNorm already")
     if groups is not None:
-        network = convert.convert_localnorm(network, groups=groups)
+        convert.convert_like(network, saved.tensors)
     elif not any(True for _ in norm_layers(network)):
         raise ModelError(f"{request.model} has no BatchNorm layers: there is nothing to convert")
     checkpoints.fit(network, saved)
@@ -175,12 +182,12 @@ def _to_localnorm(
     request: Request, loaded: Loaded, network: nn.Module, say: Callable[[str], None]
 ) -> nn.Module:
     groups = request.groups
+    network = convert.convert_localnorm(network, groups=groups, layers=request.layers)
     kept = convert.kept_layers(network)
-    network = convert.convert_localnorm(network, groups=groups)
     layers = sum(isinstance(layer, LocalNorm2d) for layer in network.modules())
     say(f"{layers} BatchNorm layers became LocalNorm with {groups} groups: weights and biases ({groups}, C)")
     if kept:
-        say(f"{len(kept)} BatchNorm1d layers stay as they are: {', '.join(kept[:3])}")
+        say(f"{len(kept)} stay as they are: {', '.join(kept[:3])}{', …' if len(kept) > 3 else ''}")
     difference = _ghost_difference(loaded, network, groups)
     _passed(difference <= _TOLERANCE, f"groups of one batch equal ghost batches, to {difference:.1e}", say)
     restored = convert.to_batchnorm(copy.deepcopy(network)).state_dict()
@@ -265,7 +272,7 @@ def _finetune(
         held_out=kept_out,
         device=request.device,
         state=training_state(request.output),
-        origin=f"{request.to} {loaded.saved.sha256} {store.fingerprint}",
+        origin=" ".join((request.to, *request.layers, loaded.saved.sha256, store.fingerprint)),
         report=observer.training,
         processes=processes,
     )
@@ -350,6 +357,7 @@ def _origin(request: Request, loaded: Loaded) -> dict[str, str]:
     }
     if request.to == "localnorm":
         metadata["groups"] = str(request.groups)
+        metadata |= {"layers": ",".join(request.layers)} if request.layers else {}
     return {**loaded.saved.metadata, **metadata}
 
 

@@ -160,7 +160,8 @@ def measure(
     network.eval()
     layers = swap.attach(network)
     batches = Batches(images, labels, normalization, device, torch.contiguous_format)
-    modes = [parse(name) for name in (("local", "batch") if layers.local_names else ("fixed",))]
+    single = "local" if layers.names == layers.local_names else "local:layers=localnorm"
+    modes = [parse(name) for name in ((single, "batch") if layers.local_names else ("fixed",))]
     accuracy = {str(mode): _right(network, layers, mode, batches) / len(images) for mode in modes}
     layers.detach()
     network.train(training)

@@ -93,9 +93,7 @@ def load_subject(config: RunConfig, device: torch.device, allow_pickle: bool = F
         classes = checkpoints.classes_in(stored, built.network)
         if classes is not None and classes != built.classes:
             built = registry.build(spec, classes=classes, pretrained=False)
-        groups = convert.is_localnorm(stored.tensors)
-        if groups is not None:
-            convert.convert_localnorm(built.network, groups=groups)
+        convert.convert_like(built.network, stored.tensors)
         checkpoints.fit(built.network, stored)
         sha256, source = stored.sha256, str(path.name)
     normalization = Normalization(

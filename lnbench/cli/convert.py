@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _TO = "localnorm (from BatchNorm), batchnorm (from LocalNorm), or adapted (BatchNorm, new statistics)."
 _FINETUNE = "Train the result on these images: folder:PATH, cifar10:PATH:train, npz:PATH, demo:train."
+_LAYERS = "Convert these layers only, or those within: bn1,layer1. All otherwise."
 _GROUP_IMAGES = "Images in a group, taken in turn from step to step, such as 1,16; batch/groups otherwise."
 
 
@@ -23,6 +24,7 @@ def convert(
         Path, typer.Option("--output", "-o", help="Where the result goes: .safetensors, .pth, …")
     ],
     groups: Annotated[int, typer.Option(help="K, the number of groups of a training batch.")] = 8,
+    layers: Annotated[str | None, typer.Option(help=_LAYERS, show_default=False)] = None,
     finetune: Annotated[str | None, typer.Option(help=_FINETUNE, show_default=False)] = None,
     epochs: Annotated[int, typer.Option(help="Passes over the images.")] = 10,
     lr: Annotated[float, typer.Option(help="Peak learning rate of the cosine schedule.")] = 0.02,
@@ -70,6 +72,7 @@ def convert(
         to=to,  # type: ignore[arg-type]
         output=output,
         groups=groups,
+        layers=tuple(name.strip() for name in layers.split(",")) if layers is not None else (),
         train_on=finetune,
         recipe=Recipe(epochs=epochs, lr=lr, batch_size=batch_size, group_images=images, seed=seed),
         calibrate=calibrate,

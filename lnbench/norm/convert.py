@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
@@ -16,8 +16,11 @@ from lnbench.norm.stats import mean_over_groups
 from lnbench.norm.swap import attach
 
 
-def convert_localnorm(module: nn.Module, groups: int) -> nn.Module:
+def convert_localnorm(module: nn.Module, groups: int, layers: Sequence[str] = ()) -> nn.Module:
     """Replace the BatchNorm layers of a network by LocalNorm layers with K = `groups`.
+
+    `layers` names those to convert, or modules that hold them ("layer1"), as `named_modules` does; empty
+    for all.
 
     Each BatchNorm's weight and bias are copied into every group (1 and 0 where it has none); statistics,
     eps and momentum are kept, and in timm's BatchNormAct2d the dropout and activation. Converts
@@ -28,22 +31,45 @@ def convert_localnorm(module: nn.Module, groups: int) -> nn.Module:
 
     Raises:
         ValueError: `groups` is less than 1.
-        ModelError: there is nothing to convert, the network has LocalNorm layers already, or a norm layer
-            is of a kind that is not understood.
+        ModelError: there is nothing to convert, a name holds nothing to convert, the network has
+            LocalNorm layers already, or a norm layer is of a kind that is not understood.
     """
     if groups < 1:
         raise ValueError(f"convert_localnorm needs groups >= 1, got {groups}")
-    layers = dict(norm_layers(module))
-    if any(isinstance(layer, LocalNorm2d) for layer in layers.values()):
+    present = dict(norm_layers(module))
+    if any(isinstance(layer, LocalNorm2d) for layer in present.values()):
         raise ModelError("the network has LocalNorm layers already; convert it back to BatchNorm first")
-    convertible = {name: layer for name, layer in layers.items() if not isinstance(layer, nn.BatchNorm1d)}
+    convertible = {name: layer for name, layer in present.items() if not isinstance(layer, nn.BatchNorm1d)}
     if not convertible:
         raise ModelError(
             "the network has no BatchNorm layer over feature maps: there is nothing to convert to LocalNorm"
         )
+    for wanted in layers:
+        if not any(_within(name, wanted) for name in convertible):
+            raise ModelError(
+                f"the network has no BatchNorm layer over feature maps called or within '{wanted}';"
+                f" it has {', '.join(list(convertible)[:4])}, …"
+            )
     # One replacement for each layer, even where the network uses that layer in several places.
-    made = {id(layer): _to_local(name, layer, groups) for name, layer in convertible.items()}
+    made = {
+        id(layer): _to_local(name, layer, groups)
+        for name, layer in convertible.items()
+        if not layers or any(_within(name, wanted) for wanted in layers)
+    }
     return replace(module, made)
+
+
+def convert_like(network: nn.Module, tensors: Mapping[str, Tensor]) -> int | None:
+    """Convert those layers of a network that are LocalNorm in a checkpoint's tensors; return K, or None.
+
+    Where the network's names are others than the checkpoint's, all of its layers.
+    """
+    groups = is_localnorm(tensors)
+    if groups is not None:
+        names = [name.removesuffix(".weight") for name in _local_weights(tensors)]
+        present = {name for name, _ in norm_layers(network)}
+        convert_localnorm(network, groups, names if present.issuperset(names) else ())
+    return groups
 
 
 def to_batchnorm(module: nn.Module) -> nn.Module:
@@ -61,9 +87,9 @@ def to_batchnorm(module: nn.Module) -> nn.Module:
     return replace(module, {id(layer): _to_batch(layer) for layer in local.values()})
 
 
-def kept_layers(module: nn.Module) -> tuple[str, ...]:
-    """Name the BatchNorm layers that `convert_localnorm` leaves as they are (BatchNorm1d)."""
-    return tuple(name for name, layer in norm_layers(module) if isinstance(layer, nn.BatchNorm1d))
+def kept_layers(converted: nn.Module) -> tuple[str, ...]:
+    """Name the layers of a converted network that are not LocalNorm."""
+    return tuple(name for name, layer in norm_layers(converted) if not isinstance(layer, LocalNorm2d))
 
 
 def is_localnorm(tensors: Mapping[str, Tensor]) -> int | None:
@@ -119,6 +145,11 @@ def verify_conversion(original: nn.Module, converted: nn.Module, inputs: Tensor)
         after.detach()
         for module, was in training:
             module.training = was
+
+
+def _within(name: str, module: str) -> bool:
+    """Whether a layer is the module of that name or inside it."""
+    return name == module or name.startswith(f"{module}.")
 
 
 def _local_weights(tensors: Mapping[str, Tensor]) -> list[str]:

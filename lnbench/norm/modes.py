@@ -13,6 +13,7 @@ from lnbench.errors import UsageError, unknown
 Kind = Literal["fixed", "batch", "local", "blend", "adapt"]
 Vote = Literal["majority", "mean"]
 Scope = Literal["image", "batch"]
+Layers = Literal["all", "localnorm"]
 
 DEFAULT_PRIOR = 16.0  # N of single-image blends in Schneider et al. and MEMO
 DEFAULT_SAMPLES = 32  # the adaptation batch of Benz et al.
@@ -20,7 +21,7 @@ DEFAULT_SAMPLES = 32  # the adaptation batch of Benz et al.
 DESCRIPTIONS: dict[str, str] = {
     "fixed": "the stored statistics of the checkpoint; the untouched model",
     "batch": "statistics of the current batch (--batch-size images)",
-    "local": "statistics of each single image; vote=majority|mean or group=k on LocalNorm networks",
+    "local": "statistics of each single image; vote=majority|mean, group=k, layers=all|localnorm",
     "blend": "stored statistics, weight N, mixed with the image's (or scope=batch the batch's): blend:N=16",
     "adapt": "statistics of n images of each condition, then fixed: adapt:n=32",
 }
@@ -30,13 +31,15 @@ DESCRIPTIONS: dict[str, str] = {
 class Mode:
     """How norm layers find their statistics. `str(mode)` is canonical and parses back to the same mode.
 
-    `vote`, `group`: of `local` on LocalNorm networks. `N`, `scope`: of `blend`. `n`: of `adapt`.
+    `vote`, `group`, `layers`: of `local` on LocalNorm networks; with `layers=localnorm` the other layers
+    keep their stored statistics. `N`, `scope`: of `blend`. `n`: of `adapt`.
     Options of other kinds keep their defaults.
     """
 
     kind: Kind
     vote: Vote = "majority"
     group: int | None = None
+    layers: Layers = "all"
     N: float = DEFAULT_PRIOR
     scope: Scope = "image"
     n: int = DEFAULT_SAMPLES
@@ -52,6 +55,8 @@ class Mode:
             options.append(f"vote={self.vote}")
         if self.kind == "local" and self.group is not None:
             options.append(f"group={self.group}")
+        if self.kind == "local" and self.layers != "all":
+            options.append(f"layers={self.layers}")
         if self.kind == "blend":
             options.append(f"N={_number(self.N)}")
         if self.kind == "blend" and self.scope != "image":
@@ -111,6 +116,10 @@ def _scope(text: str, name: str, value: str) -> str:
     return _choice(text, name, value, get_args(Scope))
 
 
+def _layers(text: str, name: str, value: str) -> str:
+    return _choice(text, name, value, get_args(Layers))
+
+
 def _whole(text: str, name: str, value: str, least: int) -> int:
     # isdecimal alone would take other scripts' digits, which int() reads but str(mode) does not give back
     if not (value.isascii() and value.isdecimal() and len(value) <= 9 and int(value) >= least):
@@ -144,7 +153,7 @@ def _number(value: float) -> str:
 OPTIONS: dict[str, dict[str, Callable[[str, str, str], object]]] = {
     "fixed": {},
     "batch": {},
-    "local": {"vote": _vote, "group": _group},
+    "local": {"vote": _vote, "group": _group, "layers": _layers},
     "blend": {"N": _prior, "scope": _scope},
     "adapt": {"n": _samples},
 }

@@ -94,7 +94,8 @@ class NormLayer(nn.Module):
         if self.switch.watching:
             mean, var = batch_statistics(x)
             self.observed = mean[0], var[0]
-        original = mode.kind == "fixed" and not self.switch.recording and not self.stored.is_local
+        untouched = mode.kind == "fixed" or mode.layers == "localnorm"
+        original = untouched and not self.switch.recording and not self.stored.is_local
         if self.training or original:
             return self.layer(x)  # type: ignore[no-any-return]
         y = self._normalize(x, mode)
@@ -164,8 +165,13 @@ class NormLayers:
         """Switch every layer to `mode`; `group` picks one weight and bias of LocalNorm layers.
 
         Raises:
-            UsageError: the mode or the argument names a group that the network does not have.
+            UsageError: the mode or the argument names a group that the network does not have, or
+                LocalNorm layers where it has none.
         """
+        if mode.layers == "localnorm" and not self.local_names:
+            raise UsageError(
+                f"mode '{mode}': the network has no LocalNorm layers; make some with lnbench convert"
+            )
         group = mode.group if group is None else group
         if group is not None and group >= self.groups:
             raise UsageError(

@@ -169,13 +169,47 @@ def test_a_network_of_an_old_checkpoint_converts(lnbench: Lnbench, tmp_path: Pat
     assert "kept beside the weights: best_prec1" in said
 
 
+def test_some_layers_convert_train_and_are_evaluated(lnbench: Lnbench, tmp_path: Path) -> None:
+    network = cifar_network("resnet20", 10)
+    checkpoint.write(tmp_path / "net.pth", network.state_dict(), extras={}, metadata={})
+    pixels, _ = pictures(40)
+    np.savez(tmp_path / "data.npz", images=pixels, labels=np.arange(40) % 10)
+    said = converted(
+        lnbench,
+        ("cifar:resnet20", tmp_path / "net.pth", ""),
+        tmp_path / "part.pth",
+        *("--to", "localnorm", "--groups", 2, "--layers", "bn1,layer1"),
+        *("--finetune", f"npz:{tmp_path / 'data.npz'}", "--epochs", 1, "--batch-size", 8),
+    )
+    assert "7 BatchNorm layers became LocalNorm with 2 groups" in said
+    assert "12 stay as they are: layer2.0.bn1, layer2.0.bn2, layer2.1.bn1, …" in said
+    assert "local:layers=localnorm: " in said
+    saved = checkpoint.read(tmp_path / "part.pth")
+    assert saved.metadata["layers"] == "bn1,layer1"
+    ran = lnbench(
+        *("evaluate", "--preset", "core", "--model", "cifar:resnet20", "--weights", tmp_path / "part.pth"),
+        *("--data", f"npz:{tmp_path / 'data.npz'}", "--norm", "fixed", "--norm", "local:layers=localnorm"),
+        *("--corruption", "contrast", "--severity", 5, "--out", tmp_path / "run"),
+    )
+    assert ran.code == 0, ran.err
+    assert "local:layers=localnorm" in ran.out
+    back = converted(
+        lnbench,
+        ("cifar:resnet20", tmp_path / "part.pth", ""),
+        tmp_path / "back.pth",
+        *("--to", "batchnorm"),
+    )
+    assert "7 LocalNorm layers became BatchNorm" in back
+    cifar_network("resnet20", 10).load_state_dict(checkpoint.read(tmp_path / "back.pth").tensors)
+
+
 def test_a_conversion_that_fails_its_own_check_writes_nothing(
     lnbench: Lnbench, task: tuple[str, Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = convert.convert_localnorm
 
-    def wrong(module: nn.Module, groups: int) -> nn.Module:
-        made = right(module, groups)
+    def wrong(module: nn.Module, groups: int, layers: tuple[str, ...] = ()) -> nn.Module:
+        made = right(module, groups, layers)
         with torch.no_grad():
             made.get_parameter("1.weight")[1] += 1
         return made
@@ -215,6 +249,8 @@ BAD = {
     "other network": (3, "does not fit the network", f"plain.pth {LOCAL}"),
     "K over batch": (2, "--groups 64 is more than the 32", f"net.pth {TRAIN} --groups 64 --batch-size 32"),
     "K no divisor": (2, "cut into 3 equal groups", f"net.pth {TRAIN} --groups 3 --batch-size 32"),
+    "no such layer": (3, "called or within 'layer9'", f"net.pth {LOCAL} --layers layer9"),
+    "layers of batchnorm": (2, "--layers goes with", "local.pth -o x.pth --to batchnorm --layers 1"),
     "no groups": (2, "from 1 on", f"net.pth {LOCAL} --groups 0"),
     "too few images": (3, "fewer than one batch", f"net.pth {TRAIN}"),
     "classes": (

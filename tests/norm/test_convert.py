@@ -10,6 +10,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from lnbench.errors import CheckpointError, ModelError
 from lnbench.norm.convert import (
     average_groups,
+    convert_like,
     convert_localnorm,
     is_localnorm,
     kept_layers,
@@ -43,8 +44,8 @@ def test_there_and_back_is_the_identity(name: str) -> None:
 def test_every_group_starts_with_the_original_weight_and_bias(name: str) -> None:
     network = build(name)
     original = dict(copy.deepcopy(network).named_modules())
-    kept = kept_layers(network)
     convert_localnorm(network, groups=3)
+    kept = kept_layers(network)
     converted = {name: layer for name, layer in network.named_modules() if isinstance(layer, LocalNorm2d)}
     norms = {name for name, layer in original.items() if is_understood(layer)}
     assert converted.keys() == norms - set(kept)
@@ -103,7 +104,6 @@ def test_verification_leaves_training_flags() -> None:
 
 def test_batchnorm1d_stays_and_is_named() -> None:
     network = build("hand-made")
-    assert kept_layers(network) == ("bn1", "bn0")
     convert_localnorm(network, 2)
     assert type(network.bn1) is type(network.bn0) is nn.BatchNorm1d
     assert type(network.bn3) is type(network.bn2) is LocalNorm2d
@@ -155,6 +155,40 @@ def test_averaging_is_over_groups_in_networks_and_in_tensors() -> None:
     assert averaged.keys() == restored.keys()
     assert all(torch.equal(averaged[name], restored[name]) for name in averaged)
     HandMade().load_state_dict(averaged)  # any framework's BatchNorm takes them
+
+
+PART = ("bn1", "layer1.0", "layer2.0.bn2")
+
+
+def test_named_layers_and_those_within_are_converted_and_no_others() -> None:
+    network = convert_localnorm(build("resnet18"), 2, PART)
+    local = [name for name, layer in network.named_modules() if isinstance(layer, LocalNorm2d)]
+    assert local == ["bn1", "layer1.0.bn1", "layer1.0.bn2", "layer2.0.bn2"]
+    assert set(kept_layers(network)) == {
+        name for name, layer in build("resnet18").named_modules() if is_understood(layer)
+    } - set(local)
+    assert verify_conversion(build("resnet18"), network, images(8)) < 1e-3  # logits of order 1, 20 layers
+
+
+def test_a_partly_converted_checkpoint_is_fitted_layer_by_layer() -> None:
+    tensors = convert_localnorm(build("resnet18"), 2, PART).state_dict()
+    network = build("resnet18")
+    assert convert_like(network, tensors) == 2
+    network.load_state_dict(tensors)
+    assert convert_like(build("resnet18"), build("resnet18").state_dict()) is None
+
+
+def test_names_of_another_network_convert_every_layer() -> None:
+    tensors = {"a.weight": torch.zeros(2, 4), "a.running_mean": torch.zeros(4)}
+    network = build("resnet18")
+    assert convert_like(network, tensors) == 2
+    assert kept_layers(network) == ()
+
+
+@pytest.mark.parametrize("name", ["layer9", "layer", "conv1", ""])
+def test_a_name_without_batchnorm_is_refused(name: str) -> None:
+    with pytest.raises(ModelError, match=f"called or within '{name}'; it has bn1, layer1.0.bn1"):
+        convert_localnorm(build("resnet18"), 2, ("bn1", name))
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -262,6 +262,29 @@ def test_local_on_localnorm_is_one_pass_for_each_group() -> None:
     assert torch.equal(named, run(network, layers, "local", x, 2))
 
 
+def test_local_of_localnorm_layers_alone_is_what_the_plain_network_computes() -> None:
+    network, x = convert_localnorm(build("resnet18"), 1, ("bn1", "layer1")), images(5)
+    wanted = network(x)  # evaluation: LocalNorm layers by the image, BatchNorm layers by what they stored
+    layers = attach(network)
+    result = run(network, layers, "local:layers=localnorm", x, 0)
+    torch.testing.assert_close(result, wanted, **ROUNDING)
+    assert not torch.allclose(run(network, layers, "local", x, 0), wanted, atol=0.1)
+
+
+def test_local_of_localnorm_layers_is_local_where_there_are_no_others() -> None:
+    network, x = scattered("plain"), images(4)
+    layers = attach(network)
+    for group in (0, 1):
+        local = run(network, layers, "local", x, group)
+        assert torch.equal(run(network, layers, "local:layers=localnorm", x, group), local)
+
+
+def test_local_of_localnorm_layers_needs_some() -> None:
+    layers = attach(build("plain"))
+    with pytest.raises(UsageError, match="the network has no LocalNorm layers"):
+        layers.use(parse("local:layers=localnorm"))
+
+
 def test_fixed_on_localnorm_is_the_averaged_batchnorm() -> None:
     for groups in (1, 3):
         network, x = scattered("resnet18", groups), images(4)
