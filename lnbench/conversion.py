@@ -309,12 +309,12 @@ def _calibrate(request: Request, loaded: Loaded, network: nn.Module, observer: O
     pixels = torch.from_numpy(store.images[chosen])
     layers = swap.attach(network)
     with torch.inference_mode():
-        layers.adapt(lambda: classifier.logits(pixels))
+        adapted = layers.adapt(lambda: classifier.logits(pixels))
         layers.use(Mode("adapt", n=request.samples))
         wanted = classifier.logits(pixels)
-    adapted = [(layer.layer, layer.adapted) for layer in layers.layers]
+    originals = [layer.layer for layer in layers.layers]
     layers.detach()
-    for layer, statistics in adapted:
+    for layer, statistics in zip(originals, adapted, strict=True):
         if statistics is not None:
             layer.get_buffer("running_mean").copy_(statistics[0])
             layer.get_buffer("running_var").copy_(statistics[1])

@@ -20,7 +20,6 @@ from lnbench.norm.modes import Mode
 from lnbench.prepare import Subject
 from lnbench.types import Condition
 
-Adapted = tuple[tuple[Tensor, Tensor] | None, ...]
 Whole = TypeVar("Whole", Tensor, np.ndarray)
 Made = TypeVar("Made")
 
@@ -98,7 +97,7 @@ class Task:
     counts: Tensor
     correct: Tensor
     watch: Stopwatch
-    statistics: Adapted | None = None
+    statistics: swap.Adapted | None = None
 
     @classmethod
     def start(cls, subject: Subject, mode: Mode, room: Room, rows: int, images: int) -> Task:
@@ -118,8 +117,7 @@ class Task:
         layers = self.subject.layers
         with self.watch:
             try:
-                layers.adapt(lambda: self.subject.classifier.logits(pixels))
-                self.statistics = tuple(layer.adapted for layer in layers.layers)
+                self.statistics = layers.adapt(lambda: self.subject.classifier.logits(pixels))
                 return
             except torch.OutOfMemoryError:
                 pass
@@ -181,13 +179,12 @@ class Task:
 
 
 def predict(
-    subject: Subject, mode: Mode, pixels: Tensor, statistics: Adapted | None = None
+    subject: Subject, mode: Mode, pixels: Tensor, statistics: swap.Adapted | None = None
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities float32 (B, classes) and predictions int64 (B,) of uint8 pixels (B, 3, H, W)."""
     outputs = []
     if statistics is not None:
-        for layer, adapted in zip(subject.layers.layers, statistics, strict=True):
-            layer.adapted = adapted
+        subject.layers.keep(statistics)
     for group in swap.passes(subject.layers, mode):
         subject.layers.use(mode, group)
         outputs.append(subject.classifier.logits(pixels))

@@ -27,6 +27,9 @@ from lnbench.norm.stats import (
     precise,
 )
 
+Adapted = tuple[Statistics | None, ...]
+"""What each layer of a network keeps for mode `adapt`; None where the forward pass did not come by."""
+
 
 class Observation(NamedTuple):
     """What a layer stored, and what it saw in one forward pass: means and biased variances (C,), float32."""
@@ -184,12 +187,12 @@ class NormLayers:
             for layer in self.layers:
                 layer.pick()
 
-    def adapt(self, forward: Callable[[], object]) -> None:
-        """Run `forward` (one batch) and keep each layer's batch statistics for mode `adapt`.
+    def adapt(self, forward: Callable[[], object]) -> Adapted:
+        """Run `forward` (one batch), keep each layer's batch statistics for mode `adapt` and return them.
 
         Each layer normalizes with them already while they are taken (Benz et al., arXiv 2010.03630), so
         the layers behind it see what they will see later. A layer that the network uses several times
-        keeps the average. They stay until the next call.
+        keeps the average. They stay until the next call of this or of `keep`.
         """
         self.switch.recording = True
         try:
@@ -202,6 +205,12 @@ class NormLayers:
             self.switch.recording = False
             for layer in self.layers:
                 layer.recorded.clear()
+        return tuple(layer.adapted for layer in self.layers)
+
+    def keep(self, statistics: Adapted) -> None:
+        """Take up what an earlier `adapt` returned."""
+        for layer, adapted in zip(self.layers, statistics, strict=True):
+            layer.adapted = adapted
 
     def observe(self, forward: Callable[[], object]) -> list[Observation]:
         """Run `forward` in mode `fixed` and return what each layer saw beside what it stored.
