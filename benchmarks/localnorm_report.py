@@ -68,10 +68,9 @@ def write(results: dict[str, Any]) -> None:
     parts = [
         INTRODUCTION,
         SUMMARY,
-        SUMMARY,
         fine_tuned(study),
-        from_scratch(results),
-        small_and_large(study, results),
+        from_scratch(study),
+        small_and_large(study),
         costs(results),
         LIMITS,
     ]
@@ -102,9 +101,9 @@ def table(rows: Iterable[tuple[str, ...]], head: tuple[str, ...]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def cells_table(study: Study, data: str) -> str:
+def cells_table(study: Study, data: str, networks: Iterable[str]) -> str:
     rows = []
-    for network in ORDER:
+    for network in networks:
         if network not in study.networks:
             continue
         for mode in study.modes(network, data):
@@ -120,17 +119,15 @@ def cells_table(study: Study, data: str) -> str:
 
 def fine_tuned(study: Study) -> str:
     text = [FINE_TUNED]
-    for data, name in (("jpeg", "1,000 JPEG test images"), ("lossless", "846 lossless test images")):
-        text.append(f"Top-1 in percent on {name}:\n\n{cells_table(study, data)}")
+    for data, name in (("jpeg", "2,000 JPEG test images"), ("lossless", "846 lossless test images, seed 0")):
+        text.append(f"Top-1 in percent on {name}:\n\n{cells_table(study, data, SMALL)}")
     text.append("![Accuracy against severity](img/localnorm-cifar.png)")
     for network, mode in (
-        ("localnorm-k2", "batch"),
-        ("localnorm-k8", "batch"),
-        ("mixed-k2", "batch"),
-        ("mixed-k2", "local"),
-        ("single-k2", "local"),
+        *((network, "batch") for network in ("localnorm-k2", "localnorm-k8", "localnorm-k32", "mixed-k2")),
+        *((network, "local") for network in ("mixed-k2", "single-k2")),
+        *((network, EARLY) for network in ("stem-k2", "early-k2")),
     ):
-        if network in study.networks and "batchnorm" in study.networks:
+        if network in study.networks:
             text.append(f"`{network}` in `{mode}`: {verdict(claim_one(study, network, mode))}")
     return "\n\n".join(text)
 
@@ -158,7 +155,7 @@ def claim_one(study: Study, network: str, mode: str) -> list[Check]:
         checks.append(compared(condition, own, "clearly above batchnorm's `fixed`", rival, margin))
     for how in dict.fromkeys((mode, "fixed")):
         # BatchNorm has no `local` worth the name: what it has for a single image is `fixed`.
-        against = "fixed" if how == "local" else how
+        against = "fixed" if how.startswith("local") else how
         own, rival = at(network, how, "clean"), at("batchnorm", against, "clean")
         claim = f"within a point of batchnorm's `{against}`"
         checks.append(compared(f"clean, `{how}`", own, claim, rival, -0.01))
@@ -170,54 +167,49 @@ def claim_one(study: Study, network: str, mode: str) -> list[Check]:
     return checks
 
 
-def crops(results: dict[str, Any], name: str, mode: str) -> Cells:
-    """The cells of a network trained from scratch; empty where it has not been studied."""
-    entry = results.get(f"scratch-{name}", {"cells": {"demo": {}}})
-    return entry["cells"]["demo"].get(mode, {})
-
-
-def from_scratch(results: dict[str, Any]) -> str:
-    rows = []
-    for name in ("batchnorm", "localnorm-k4", "mixed-k4"):
-        for mode in ("fixed", "batch", "local", "adapt:n=32"):
-            cells = crops(results, name, mode)
-            if cells:
-                shown = [
-                    f"{percent(cells[c])} ± {percent(half_width(cells[c], cells['images']))}"
-                    for c in CONDITIONS
-                ]
-                rows.append((name, f"`{mode}`", *shown))
-    text = [FROM_SCRATCH, table(rows, ("network", "mode", *HEADS))]
-    rival = crops(results, "batchnorm", "fixed")
-    for name in ("localnorm-k4", "mixed-k4"):
-        own = crops(results, name, "batch")
-        if own and rival:
-            clean = compared(
-                "clean", own["clean"], "within a point of batchnorm's `fixed`", rival["clean"], -0.01
-            )
-            heavy = [compared(c, own[c], "a point above batchnorm's `fixed`", rival[c], 0.01) for c in HEAVY]
-            text.append(f"`{name}` in `batch`: {verdict([clean, *heavy])}")
+def from_scratch(study: Study) -> str:
+    text = [FROM_SCRATCH, cells_table(study, "demo", SCRATCH)]
+    for network in ("scratch-localnorm-k4", "scratch-mixed-k4"):
+        checks = []
+        for condition in ("clean", *HEAVY):
+            own = study.mean(network, "demo", "batch", condition) or 0.0
+            rival = study.mean("scratch-batchnorm", "demo", "fixed", condition) or 0.0
+            claim, least = ("within a point of", -0.01) if condition == "clean" else ("a point above", 0.01)
+            checks.append(compared(condition, own, f"{claim} batchnorm's `fixed`", rival, least))
+        text.append(f"`{network}` in `batch`: {verdict(checks)}")
     return "\n\n".join(text)
 
 
-def small_and_large(study: Study, results: dict[str, Any]) -> str:
+def small_and_large(study: Study) -> str:
     text = [SMALL_AND_LARGE]
-    own, fixed = crops(results, "mixed-k4", "local"), crops(results, "batchnorm", "fixed")
-    batch = crops(results, "batchnorm", "batch")
-    if own and fixed and batch:
-        clean = compared("clean", own["clean"], "within two points of `batch`", batch["clean"], -0.02)
-        above = "ten points above batchnorm's `fixed`"
-        heavy = [compared(c, own[c], above, fixed[c], 0.1) for c in HEAVY]
-        text.append(f"64 px, `mixed-k4` in `local`: {verdict([clean, *heavy])}")
-    for network in ("single-k2", "mixed-k2"):
-        single = study.mean(network, "jpeg", "local", "clean")
-        whole = study.mean("batchnorm", "jpeg", "batch", "clean")
-        if single is not None and whole is not None:
-            text.append(
-                f"32 px, clean: `{network}` has {percent(single)} in `local`, "
-                f"{percent(whole - single)} points below batchnorm's `batch` ({percent(whole)})."
-            )
+    for title, data, base, networks in (
+        ("Crops of 64 px, from scratch (table in section 2)", "demo", "scratch-batchnorm", SCRATCH),
+        ("CIFAR-10 enlarged to 64 px", "jpeg", "batchnorm-64px", LARGE),
+        ("CIFAR-10 at its own 32 px", "jpeg", "batchnorm", SMALL),
+        ("The same, trained four times as long", "jpeg", "batchnorm-long", LONG),
+    ):
+        text.append(f"### {title}")
+        if networks in (LARGE, LONG):
+            text.append(cells_table(study, data, networks))
+        for network in networks:
+            mode = EARLY if network.startswith(("stem", "early")) else "local"
+            if network != base and study.seeds(network, data, mode):
+                text.append(f"`{network}` in `{mode}`: {verdict(claim_three(study, data, network, mode, base))}")
+    text.append(WHY)
     return "\n\n".join(text)
+
+
+def claim_three(study: Study, data: str, network: str, mode: str, base: str) -> list[Check]:
+    """A single image against the BatchNorm network's batches when clean, and its `fixed` when corrupted."""
+
+    def at(name: str, how: str, condition: str) -> float:
+        return study.mean(name, data, how, condition) or 0.0
+
+    clean = compared(
+        "clean", at(network, mode, "clean"), "within two points of `batch`", at(base, "batch", "clean"), -0.02
+    )
+    above = "ten points above batchnorm's `fixed`"
+    return [clean] + [compared(c, at(network, mode, c), above, at(base, "fixed", c), 0.1) for c in HEAVY]
 
 
 def costs(results: dict[str, Any]) -> str:
@@ -260,10 +252,17 @@ def plot(study: Study, path: Path) -> None:
     plt.close(figure)
 
 
-ORDER = ("original", "batchnorm", "localnorm-k2", "localnorm-k8", "localnorm-k32", "single-k2", "mixed-k2")
+EARLY = "local:layers=localnorm"
+SMALL = (
+    "original", "batchnorm", "localnorm-k2", "localnorm-k8", "localnorm-k32", "single-k2", "mixed-k2",
+    "stem-k2", "early-k2",
+)  # fmt: skip
+LONG = ("batchnorm-long", "single-k2-long", "early-k2-long")
+LARGE = ("batchnorm-64px", "single-k2-64px", "stem-k2-64px", "early-k2-64px")
+SCRATCH = ("scratch-batchnorm", "scratch-localnorm-k4", "scratch-single-k4", "scratch-mixed-k4")
 LINES = (
     ("original", "fixed"), ("batchnorm", "fixed"), ("batchnorm", "batch"), ("localnorm-k8", "batch"),
-    ("single-k2", "local"), ("mixed-k2", "batch"), ("mixed-k2", "local"),
+    ("single-k2", "local"), ("mixed-k2", "local"), ("early-k2", EARLY),
 )  # fmt: skip
 
 INTRODUCTION = """

@@ -19,7 +19,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch.nn import functional as F
 
 from benchmarks import train_demo
 from lnbench import evaluation
@@ -37,8 +39,8 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "localnorm_study.json"
 WORK = HERE.parent / "build" / "localnorm_study"
 
-TRAIN_IMAGES = 20_000
-TEST_IMAGES = 1_000
+TRAIN_IMAGES = {32: 20_000, 64: 10_000}  # by side in pixels
+TEST_IMAGES = {32: 2_000, 64: 1_000}
 BATCH = 128  # of training, and of mode `batch`
 RECIPE = Recipe(epochs=3, lr=0.03, batch_size=BATCH, amp=True)
 CORRUPTIONS = ("gaussian_noise", "contrast")
@@ -48,25 +50,45 @@ MODES = ("fixed", "batch", "local", "blend:N=16", "adapt:n=32")  # whose cost is
 
 @dataclass(frozen=True)
 class Network:
-    """One way to fine-tune: K of its LocalNorm layers (None: BatchNorm), images in a group, its modes."""
+    """One way to fine-tune: K of its LocalNorm layers (None: BatchNorm), images in a group, its modes.
+
+    `layers`: those converted, or modules around them; empty for all.
+    """
 
     name: str
     groups: int | None
     group_images: tuple[int, ...]
     modes: tuple[str, ...]
     trained: bool = True
+    side: int = 32  # of the images in pixels; above 32 they are enlarged
+    layers: tuple[str, ...] = ()
+    epochs: int = 3
 
 
+EARLY = ("fixed", "batch", "local:layers=localnorm")
 NETWORKS = (
     Network("original", None, (), ("fixed", "batch"), trained=False),
     Network("batchnorm", None, (), ("fixed", "batch", "local")),
     Network("localnorm-k2", 2, (), ("fixed", "batch", "local")),
-    Network("localnorm-k8", 8, (), ("fixed", "batch", "local:group=0")),
-    Network("localnorm-k32", 32, (), ("batch", "local:group=0")),
+    Network("localnorm-k8", 8, (), ("fixed", "batch", "local", "local:group=0")),
+    Network("localnorm-k32", 32, (), ("fixed", "batch", "local:group=0")),
     # Extensions: a group of one image always; groups of one image and of 64 in turn.
     Network("single-k2", 2, (1,), ("fixed", "batch", "local")),
     Network("mixed-k2", 2, (1, 64), ("fixed", "batch", "local")),
+    # Single images' statistics in the first layers alone, stored ones behind them.
+    Network("stem-k2", 2, (1,), EARLY, layers=("bn1",)),
+    Network("early-k2", 2, (1,), EARLY, layers=("bn1", "layer1")),
+    # Longer training.
+    Network("batchnorm-long", None, (), ("fixed", "batch"), epochs=12),
+    Network("single-k2-long", 2, (1,), ("batch", "local"), epochs=12),
+    Network("early-k2-long", 2, (1,), EARLY, layers=("bn1", "layer1"), epochs=12),
+    # The same on the same images enlarged to 64 px: four times the positions for the statistics of one.
+    Network("batchnorm-64px", None, (), ("fixed", "batch"), side=64),
+    Network("single-k2-64px", 2, (1,), ("fixed", "batch", "local"), side=64),
+    Network("stem-k2-64px", 2, (1,), EARLY, side=64, layers=("bn1",)),
+    Network("early-k2-64px", 2, (1,), EARLY, side=64, layers=("bn1", "layer1")),
 )
+SCRATCH = {"batchnorm": None, "localnorm-k4": (), "single-k4": (1,), "mixed-k4": train_demo.GROUP_IMAGES}
 
 
 def main() -> None:
@@ -95,7 +117,8 @@ def main() -> None:
             if network.name in (options.only or names):
                 study(network, seed if network.trained else 0, options)
     if "scratch" in (options.only or names):
-        scratch()
+        for seed in options.seed or [0]:
+            scratch(seed)
     if "cost" in (options.only or names):
         keep("cost", cost())
 
@@ -103,22 +126,21 @@ def main() -> None:
 def study(network: Network, seed: int, options: argparse.Namespace) -> None:
     """Train one network with one seed and evaluate it, unless the results have it."""
     key = f"{network.name}/{seed}"
-    if key in done():
+    before = done().get(key, {})
+    if before.get("test_images") == TEST_IMAGES[network.side]:
         return
     weights, seconds = options.checkpoint, None
     if network.trained:
         weights = WORK / f"{network.name}-{seed}.pth"
-        seconds = fine_tune(network, seed, options, weights)
-    found = {
-        name: evaluate(network, weights, data, limit)
-        for name, data, limit in (
-            ("jpeg", f"folder:{unpacked(options.test)}", TEST_IMAGES),
-            ("lossless", f"npz:{options.lossless}", None),
-        )
-        if data.startswith("folder") or seed == 0  # the lossless images once: they say the same
-    }
+        seconds = fine_tune(network, seed, options, weights) or before.get("train_cpu_seconds")
+    tests = {"jpeg": pictures(options.test, network.side, TEST_IMAGES[network.side])}
+    if seed == 0 and network.side == 32:  # the lossless images once: they say the same
+        tests["lossless"] = f"npz:{options.lossless}"
+    found = {name: evaluate(network, weights, data) for name, data in tests.items()}
     entry = {"groups": network.groups, "group_images": network.group_images, "train_cpu_seconds": seconds}
-    keep(key, {**entry, "recipe": asdict(RECIPE), "train_images": TRAIN_IMAGES, "cells": found})
+    counts = {"train_images": TRAIN_IMAGES[network.side], "test_images": TEST_IMAGES[network.side]}
+    recipe = {**asdict(RECIPE), "epochs": network.epochs}
+    keep(key, {**entry, "layers": network.layers, "recipe": recipe, **counts, "cells": found})
 
 
 def done() -> dict[str, Any]:
@@ -142,10 +164,11 @@ def fine_tune(network: Network, seed: int, options: argparse.Namespace, out: Pat
     built = registry.build(registry.parse("cifar:resnet20"), classes=10, pretrained=False).network
     checkpoint.fit(built, checkpoint.read(options.checkpoint))
     if network.groups is not None:
-        convert_localnorm(built, groups=network.groups)
-    spec = sources.parse(f"folder:{unpacked(options.train)}")
-    store = sources.open_store(spec, Geometry(), limit=TRAIN_IMAGES, seed=0, cache=WORK)
-    recipe = Recipe(**{**asdict(RECIPE), "seed": seed, "group_images": network.group_images})
+        convert_localnorm(built, groups=network.groups, layers=network.layers)
+    spec = sources.parse(pictures(options.train, network.side, TRAIN_IMAGES[network.side]))
+    store = sources.open_store(spec, Geometry(), cache=WORK)
+    changes = {"seed": seed, "group_images": network.group_images, "epochs": network.epochs}
+    recipe = Recipe(**{**asdict(RECIPE), **changes})
     started = time.process_time()
     train(
         built,
@@ -160,7 +183,23 @@ def fine_tune(network: Network, seed: int, options: argparse.Namespace, out: Pat
     return time.process_time() - started
 
 
-def evaluate(network: Network, weights: Path, data: str, limit: int | None) -> dict[str, dict[str, float]]:
+def pictures(archive: Path, side: int, count: int) -> str:
+    """An npz spec of `count` of the archive's images, enlarged to a side of `side` pixels; made once."""
+    path = WORK / f"{archive.stem}-{side}px-{count}.npz"
+    if not path.exists():
+        spec = sources.parse(f"folder:{unpacked(archive)}")
+        store = sources.open_store(spec, Geometry(), limit=count, seed=0, cache=WORK)
+        images = torch.from_numpy(np.array(store.images))  # (N, 3, 32, 32)
+        if side != images.shape[-1]:
+            enlarged = F.interpolate(images.float(), size=(side, side), mode="bicubic", align_corners=False)
+            images = enlarged.round().clamp(0, 255).to(torch.uint8)
+        partial = path.with_suffix(".partial.npz")
+        np.savez(partial, images=images.permute(0, 2, 3, 1).numpy(), labels=np.array(store.labels))
+        partial.rename(path)
+    return f"npz:{path}"
+
+
+def evaluate(network: Network, weights: Path, data: str) -> dict[str, dict[str, float]]:
     """Top-1 by mode and condition, through the same code as `lnbench evaluate`."""
     options = {
         "model": "cifar:resnet20",
@@ -169,11 +208,10 @@ def evaluate(network: Network, weights: Path, data: str, limit: int | None) -> d
         "modes": network.modes,
         "corruptions": CORRUPTIONS,
         "severities": SEVERITIES,
-        "table": "cifar",
+        "table": "cifar" if network.side == 32 else "tiny-imagenet",
         "batch_size": BATCH,
-        "limit": limit,
     }
-    return cells_of(options, f"{weights.stem}-{data.partition(':')[0]}")
+    return cells_of(options, f"{weights.stem}-{Path(data.partition(':')[2]).stem}")
 
 
 def cells_of(options: dict[str, object], name: str) -> dict[str, dict[str, float]]:
@@ -188,17 +226,22 @@ def cells_of(options: dict[str, object], name: str) -> dict[str, dict[str, float
     return cells
 
 
-def scratch() -> None:
-    """Claims 2 and 3: the demo's networks, trained from scratch on 64 px crops, and a plain LocalNorm one."""
-    plain = WORK / "scratch-localnorm.safetensors"
-    if not plain.exists():
-        train_demo.train_one("localnorm", plain, group_images=())
-    packaged = train_demo.WEIGHTS
-    for name, weights in (
-        ("batchnorm", packaged / "demo-batchnorm.safetensors"),
-        ("localnorm-k4", plain),
-        ("mixed-k4", packaged / "demo-localnorm.safetensors"),
-    ):
+def scratch(seed: int) -> None:
+    """Claims 2 and 3: the demo's networks, trained from scratch on 64 px crops, and others beside them."""
+    packaged = {
+        "batchnorm": train_demo.WEIGHTS / "demo-batchnorm.safetensors",
+        "mixed-k4": train_demo.WEIGHTS / "demo-localnorm.safetensors",
+    }
+    for name, group_images in SCRATCH.items():
+        key = f"scratch-{name}/{seed}"
+        if key in done():
+            continue
+        weights = WORK / f"scratch-{name}-{seed}.safetensors"
+        if seed == train_demo.RECIPE.seed and name in packaged:
+            weights = packaged[name]
+        elif not weights.exists():
+            norm = "batchnorm" if group_images is None else "localnorm"
+            train_demo.train_one(norm, weights, group_images=group_images or (), seed=seed)
         options = {
             "model": "demo",
             "weights": str(weights),
@@ -209,9 +252,7 @@ def scratch() -> None:
             "table": "tiny-imagenet",
             "batch_size": 64,
         }
-        key = f"scratch-{name}"
-        if key not in done():
-            keep(key, {"cells": {"demo": cells_of(options, key)}})
+        keep(key, {"cells": {"demo": cells_of(options, key.replace("/", "-"))}})
 
 
 def cost() -> dict[str, object]:

@@ -46,17 +46,22 @@ def main() -> None:
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
     for norm in ("batchnorm", "localnorm"):
-        train_one(norm, options.out / f"demo-{norm}.safetensors", options.epochs)
+        train_one(norm, options.out / f"demo-{norm}.safetensors", epochs=options.epochs)
 
 
 def train_one(
-    norm: str, out: Path, epochs: int = RECIPE.epochs, group_images: tuple[int, ...] = GROUP_IMAGES
+    norm: str,
+    out: Path,
+    *,
+    epochs: int = RECIPE.epochs,
+    group_images: tuple[int, ...] = GROUP_IMAGES,
+    seed: int = RECIPE.seed,
 ) -> None:
     """Train one network from scratch and write it."""
     images, labels, classes = open_demo("train")
-    torch.manual_seed(RECIPE.seed)
+    torch.manual_seed(seed)
     network = demo_network(len(classes))  # the same first weights for both
-    recipe = Recipe(**{**asdict(RECIPE), "epochs": epochs})
+    recipe = Recipe(**{**asdict(RECIPE), "epochs": epochs, "seed": seed})
     if norm == "localnorm":
         convert_localnorm(network, groups=GROUPS)
         recipe = Recipe(**{**asdict(recipe), "group_images": group_images})

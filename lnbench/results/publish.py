@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +31,17 @@ def load(paths: Sequence[Path]) -> Loaded:
         raise UsageError("give at least one run")
     records = tuple(read(path) for path in paths)
     correct = tuple(read_correct(path, record) for path, record in zip(paths, records, strict=True))
-    labels = distinct([str(path) for path in paths]) if len(paths) > 1 else ()
+    labels = distinct(_unshared(paths)) if len(paths) > 1 else ()
     return Loaded(records, labels, correct, _sheet(paths))
+
+
+def _unshared(paths: Sequence[Path]) -> list[str]:
+    """The paths without the folders that all of them begin with."""
+    try:
+        shared = os.path.commonpath([path.parent for path in paths])
+    except ValueError:  # some are absolute, some are not
+        return [str(path) for path in paths]
+    return [os.path.relpath(path, shared) for path in paths]
 
 
 def _sheet(paths: Sequence[Path]) -> bytes | None:
