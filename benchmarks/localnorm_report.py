@@ -194,7 +194,9 @@ def small_and_large(study: Study) -> str:
         for network in networks:
             mode = EARLY if network.startswith(("stem", "early")) else "local"
             if network != base and study.seeds(network, data, mode):
-                text.append(f"`{network}` in `{mode}`: {verdict(claim_three(study, data, network, mode, base))}")
+                text.append(
+                    f"`{network}` in `{mode}`: {verdict(claim_three(study, data, network, mode, base))}"
+                )
     text.append(WHY)
     return "\n\n".join(text)
 

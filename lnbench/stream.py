@@ -6,7 +6,6 @@ the same pixels, in whatever company.
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,7 +16,7 @@ from lnbench.config import RunConfig
 from lnbench.corruptions import native, reference
 from lnbench.corruptions.rng import Key
 from lnbench.data.batches import shuffled
-from lnbench.data.store import Store
+from lnbench.data.store import Store, release
 from lnbench.types import Condition
 
 # Pixels of a chunk: enough to fill a GPU. On a CPU, enough that what a layer costs beside its arithmetic
@@ -92,9 +91,7 @@ class Stream:
 
     def release(self) -> None:
         """Give back the memory of the images read so far, where they lie in a mapped file."""
-        mapped = getattr(self.store.images, "_mmap", None)
-        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
-            mapped.madvise(mmap.MADV_DONTNEED)
+        release(self.store.images)
 
     def _cut(self, order: np.ndarray) -> Iterator[np.ndarray]:
         for start in range(0, len(order), self.chunk):

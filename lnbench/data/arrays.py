@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,12 +16,13 @@ from PIL import Image
 
 from lnbench.data.batches import Indices
 from lnbench.data.decode import MAX_PIXELS
-from lnbench.data.store import Listing, Pixels, file_stamp, numerals
+from lnbench.data.store import Listing, Pixels, file_stamp, numerals, release
 from lnbench.data.text import one_line, printable
 from lnbench.errors import DataError
 
 MAX_CLASSES = 1_000_000  # a label beyond this is a mistake, not a class
-_SMALL = 1 << 28  # bytes below which nobody asks how well an array was compressed
+LARGE = 1 << 28  # bytes from which an array is worth mapping, and asking how well it was compressed
+_KEPT = 512  # images of a mapped file read between two times of giving its memory back
 _MAX_RATIO = 200  # photographs shrink by 2 at best, flat drawings by 50; zip bombs by 1000
 
 
@@ -63,7 +65,9 @@ def list_arrays(
     rows = cast(Pixels, images)
 
     def read(index: int) -> tuple[Image.Image, bytes]:
-        row = np.ascontiguousarray(rows[index])
+        row = np.array(rows[index])
+        if index % _KEPT == 0:
+            release(rows)
         return Image.fromarray(row), row_digest(row)
 
     return Listing(
@@ -158,9 +162,9 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) 
     with archive.open(member) as stream:
         version = np.lib.format.read_magic(stream)
         if version == (1, 0):
-            shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+            shape, columns_first, dtype = np.lib.format.read_array_header_1_0(stream)
         elif version == (2, 0):
-            shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
+            shape, columns_first, dtype = np.lib.format.read_array_header_2_0(stream)
         else:
             raise DataError(
                 f"{path}: array '{printable(member.filename)}' has an unknown npy version {version}"
@@ -177,13 +181,24 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) 
         raise DataError(
             f"{path}: array '{printable(member.filename)}' claims shape {shape}, but is not of that length"
         )
-    if size > _SMALL and size > _MAX_RATIO * member.compress_size:
+    if size > LARGE and size > _MAX_RATIO * member.compress_size:
         raise DataError(
             f"{path}: array '{printable(member.filename)}' looks like a zip bomb ({size / 2**30:.1f} GiB)"
         )
-    check_memory(size, str(path), "take a part of it")
+    if size > LARGE and member.compress_type == zipfile.ZIP_STORED:
+        offset = _start(path, member) + header
+        return np.memmap(path, dtype, "r", offset, shape, "F" if columns_first else "C")
+    check_memory(size, str(path), "write it with numpy.savez, which is read in place, or take a part of it")
     with archive.open(member) as stream:
         return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def _start(path: Path, member: zipfile.ZipInfo) -> int:
+    """Where a member's bytes begin: behind its local header of 30 bytes, a name and an extra field."""
+    with path.open("rb") as file:
+        file.seek(member.header_offset + 26)
+        name, extra = struct.unpack("<HH", file.read(4))
+    return member.header_offset + 30 + int(name) + int(extra)
 
 
 def _describe(array: npt.NDArray[Any]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from lnbench.data import cache as caching
-from lnbench.data.arrays import check_memory, row_digest
+from lnbench.data.arrays import LARGE, check_memory, row_digest
 from lnbench.data.batches import Indices, spans, subset
 from lnbench.data.decode import Unreadable, ready
 from lnbench.data.geometry import UNCHANGED, fit
@@ -45,8 +45,10 @@ def open_listing(
         raise UsageError(f"--limit {limit}: at least one image is needed")
     total = len(listing.labels)
     ids = np.arange(total, dtype=np.int64) if limit is None else subset(listing.labels, limit, seed)
-    if listing.rows is not None and geometry == UNCHANGED:
-        return _copied(listing, listing.rows, ids, on_progress)  # nothing to decode, nothing to cache
+    rows = listing.rows if geometry == UNCHANGED else None
+    unbounded = cache is None or not cache_above
+    if rows is not None and (unbounded or len(ids) * rows[0].size <= max(cache_above, LARGE)):
+        return _copied(listing, rows, ids, on_progress)  # nothing to decode, nothing worth a file
     if cache is None or (cache_above and _size(listing, ids, geometry) <= cache_above):
         store = _in_memory(listing, ids, geometry, on_progress)
     else:

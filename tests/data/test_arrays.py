@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lnbench.data import arrays
 from lnbench.data.arrays import check_memory, list_npz, map_npy
 from lnbench.errors import DataError
 from tests.data.conftest import pixels
@@ -52,6 +53,17 @@ def test_round_trip(tmp_path: Path, compressed: bool, dtype: Any) -> None:
 def test_fortran_order(tmp_path: Path) -> None:
     path = written(tmp_path / "x.npz", images=np.asfortranarray(IMAGES), labels=LABELS)
     np.testing.assert_array_equal(list_npz(path).rows, IMAGES)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_large_arrays_are_read_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: Any) -> None:
+    monkeypatch.setattr(arrays, "LARGE", 1000)
+    images = np.asarray(IMAGES, order=order)
+    listing = list_npz(written(tmp_path / "x.npz", compressed=False, labels=LABELS, images=images))
+    assert isinstance(listing.rows, np.memmap)
+    np.testing.assert_array_equal(listing.rows, IMAGES)
+    small = list_npz(written(tmp_path / "y.npz", images=IMAGES, labels=LABELS))
+    assert not isinstance(small.rows, np.memmap)  # it would have to be unpacked
 
 
 def test_names_of_classes(tmp_path: Path) -> None:

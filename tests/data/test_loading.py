@@ -71,6 +71,19 @@ def test_arrays_stay_untouched_without_geometry(cifar_npz: Path) -> None:
     assert store.images.flags.c_contiguous
 
 
+def test_large_arrays_beyond_the_bound_lie_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listing = array_listing()
+    assert not isinstance(
+        opened(listing, cache=tmp_path, cache_above=1).images, np.memmap
+    )  # too small to ask
+    monkeypatch.setattr(loading, "LARGE", 1)
+    mapped = opened(listing, cache=tmp_path, cache_above=1, limit=12)
+    assert isinstance(mapped.images, np.memmap)
+    assert same(mapped, opened(listing, limit=12))
+    assert not isinstance(opened(listing, cache=tmp_path, cache_above=10**6).images, np.memmap)
+    assert not isinstance(opened(listing, cache=tmp_path).images, np.memmap)
+
+
 def test_arrays_are_resized_through_pil_with_geometry() -> None:
     listing = array_listing()
     geometry = Geometry(48, 40, "bicubic")
