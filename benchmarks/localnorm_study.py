@@ -210,6 +210,7 @@ def evaluate(network: Network, weights: Path, data: str) -> dict[str, dict[str, 
         "severities": SEVERITIES,
         "table": "cifar" if network.side == 32 else "tiny-imagenet",
         "batch_size": BATCH,
+        "resize": None if network.side == 32 else network.side,  # the network's own is 32
     }
     return cells_of(options, f"{weights.stem}-{Path(data.partition(':')[2]).stem}")
 
