@@ -27,12 +27,15 @@ from benchmarks import train_demo
 from lnbench import evaluation
 from lnbench.config import load_preset, resolve
 from lnbench.data import sources
+from lnbench.data.demo import open_demo
 from lnbench.finetune import Progress, Recipe, train
 from lnbench.models import checkpoint, registry
 from lnbench.models.classifier import Classifier
 from lnbench.norm import swap
 from lnbench.norm.convert import convert_localnorm
 from lnbench.norm.modes import parse
+from lnbench.results.correct import read_correct
+from lnbench.results.reading import read
 from lnbench.types import Geometry, Normalization
 
 HERE = Path(__file__).parent
@@ -253,7 +256,26 @@ def scratch(seed: int) -> None:
             "table": "tiny-imagenet",
             "batch_size": 64,
         }
-        keep(key, {"cells": {"demo": cells_of(options, key.replace("/", "-"))}})
+        run = key.replace("/", "-")
+        keep(
+            key, {"cells": {"demo": cells_of(options, run)}, "by_contrast": by_contrast(WORK / "runs" / run)}
+        )
+
+
+def by_contrast(run: Path) -> dict[str, list[float]]:
+    """Top-1 on the thirds of the demo's test crops with the least, middle and largest spread of levels."""
+    correct = read_correct(run, read(run))
+    assert correct is not None
+    images, _, _ = open_demo("test")
+    spread = images.reshape(len(images), 3, -1).std(2).mean(1)[correct.ids]
+    thirds = np.array_split(np.argsort(spread, kind="stable"), 3)
+    return {
+        f"{mode}/{condition.corruption}/{condition.severity:g}": [
+            round(float(flags[third].mean()), 4) for third in thirds
+        ]
+        for (mode, condition), flags in correct.flags.items()
+        if mode in ("fixed", "local")
+    }
 
 
 def cost() -> dict[str, object]:
