@@ -65,7 +65,9 @@ def convert(
 
     from lnbench import conversion
     from lnbench.finetune import Recipe
+    from lnbench.memory import keep_freed
 
+    keep_freed()
     request = conversion.Request(
         source=checkpoint,
         model=model,

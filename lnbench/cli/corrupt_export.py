@@ -69,7 +69,9 @@ def corrupt_export(
     geometry = Geometry(run.resize, run.crop, run.interpolation or "bilinear")
     with console.Watch() as watch:
         from lnbench.export import export
+        from lnbench.memory import keep_freed
 
+        keep_freed()
         written = export(
             run,
             out,
