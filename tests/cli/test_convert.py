@@ -188,11 +188,12 @@ def test_some_layers_convert_train_and_are_evaluated(lnbench: Lnbench, tmp_path:
     assert saved.metadata["layers"] == "bn1,layer1"
     ran = lnbench(
         *("evaluate", "--preset", "core", "--model", "cifar:resnet20", "--weights", tmp_path / "part.pth"),
-        *("--data", f"npz:{tmp_path / 'data.npz'}", "--norm", "fixed", "--norm", "local:layers=localnorm"),
+        *("--data", f"npz:{tmp_path / 'data.npz'}", "--norm", "local", "--norm", "local:layers=localnorm"),
         *("--corruption", "contrast", "--severity", 5, "--out", tmp_path / "run"),
     )
     assert ran.code == 0, ran.err
     assert "local:layers=localnorm" in ran.out
+    assert "12 of 19 normalization layers are not LocalNorm" in " ".join(ran.err.split())
     back = converted(
         lnbench,
         ("cifar:resnet20", tmp_path / "part.pth", ""),
