@@ -224,7 +224,7 @@ def _pixels(store: Store, indices: Sequence[int], device: torch.device) -> Tenso
 def _mode_notes(layers: swap.NormLayers, modes: tuple[Mode, ...]) -> list[str]:
     local, kept = len(layers.local_names), len(layers) - len(layers.local_names)
     if local and kept and any(mode.kind == "local" and mode.layers == "all" for mode in modes):
-        note = f"{kept} of {len(layers)} normalization layers are not LocalNorm; mode local gives these single"
+        note = f"{kept} of {len(layers)} layers are not LocalNorm; mode local gives these single"
         return [f"{note} images' statistics too, local:layers=localnorm leaves them the stored ones"]
     if len(layers) or all(mode.kind == "fixed" for mode in modes):
         return []

@@ -193,7 +193,7 @@ def test_some_layers_convert_train_and_are_evaluated(lnbench: Lnbench, tmp_path:
     )
     assert ran.code == 0, ran.err
     assert "local:layers=localnorm" in ran.out
-    assert "12 of 19 normalization layers are not LocalNorm" in " ".join(ran.err.split())
+    assert "12 of 19 layers are not LocalNorm" in " ".join(ran.err.split())
     back = converted(
         lnbench,
         ("cifar:resnet20", tmp_path / "part.pth", ""),
