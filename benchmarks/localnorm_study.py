@@ -29,6 +29,7 @@ from lnbench.config import load_preset, resolve
 from lnbench.data import sources
 from lnbench.data.demo import open_demo
 from lnbench.finetune import Progress, Recipe, train
+from lnbench.memory import keep_freed
 from lnbench.models import checkpoint, registry
 from lnbench.models.classifier import Classifier
 from lnbench.norm import swap
@@ -114,6 +115,7 @@ def main() -> None:
         write(json.loads(RESULTS.read_text()))
         return
     torch.set_num_threads(options.threads)
+    keep_freed()
     WORK.mkdir(parents=True, exist_ok=True)
     for seed in options.seed or [0]:
         for network in NETWORKS:

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from lnbench import config, evaluation
+from lnbench.memory import keep_freed
 
 
 def main() -> None:
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/many_checkpoints.json"))
     given = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         files = [root / f"{number}.pth" for number in range(given.count)]
