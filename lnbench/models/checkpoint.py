@@ -12,6 +12,7 @@ import json
 import mmap
 import os
 import pickle
+import struct
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -277,6 +278,7 @@ def write(
             partial.touch()
             usual = partial.stat().st_mode
             safetensors.torch.save_file(own, partial, header)
+            _order_header(partial)
             partial.chmod(usual)  # the library's own is for the owner alone
         else:
             body: dict[str, object] = dict(own)
@@ -290,6 +292,19 @@ def write(
         raise CheckpointError(f"{path} cannot be written: {reason(error)}") from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _order_header(path: Path) -> None:
+    """Sort a safetensors file's metadata, which the library writes in random order: one content, one hash."""
+    with path.open("r+b") as file:
+        (size,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(size))
+        if "__metadata__" in header:
+            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(ordered) <= size:  # the format pads with spaces
+            file.seek(8)
+            file.write(ordered.ljust(size))
 
 
 def is_plain(value: object) -> bool:

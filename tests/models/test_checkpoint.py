@@ -447,11 +447,16 @@ def test_a_failed_write_leaves_the_old_file(
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
-def test_written_files_do_not_depend_on_where_or_when(tmp_path: Path, source: nn.Module) -> None:
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_written_files_do_not_depend_on_where_or_when(tmp_path: Path, source: nn.Module, suffix: str) -> None:
     (tmp_path / "a").mkdir()
-    for path in (tmp_path / "x.pth", tmp_path / "a" / "y.pth"):
-        write(path, source.state_dict(), extras={"epoch": 1}, metadata={"a": "b"})
-    assert (tmp_path / "x.pth").read_bytes() == (tmp_path / "a" / "y.pth").read_bytes()
+    first, second = tmp_path / f"x{suffix}", tmp_path / "a" / f"y{suffix}"
+    metadata = {f"key {number}": f'ü "{number}" \\ \n' for number in range(20)}
+    for path in (first, second):
+        write(path, source.state_dict(), extras={"epoch": 1}, metadata=metadata)
+    assert first.read_bytes() == second.read_bytes()
+    assert metadata.items() <= read(first).metadata.items()
+    assert all(torch.equal(read(first).tensors[name], value) for name, value in source.state_dict().items())
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
