@@ -123,7 +123,7 @@ def fine_tuned(study: Study) -> str:
         text.append(f"Top-1 in percent on {name}:\n\n{cells_table(study, data, SMALL)}")
     text.append("![Accuracy against severity](img/localnorm-cifar.png)")
     for network, mode in (
-        *((network, "batch") for network in ("localnorm-k2", "localnorm-k8", "localnorm-k32", "mixed-k2")),
+        *((network, "batch") for network in (*PLAIN, "mixed-k2", "stem-k2")),
         *((network, "local") for network in ("mixed-k2", "single-k2")),
         *((network, EARLY) for network in ("stem-k2", "early-k2")),
     ):
@@ -291,10 +291,8 @@ def plot(study: Study, path: Path) -> None:
 
 
 EARLY = "local:layers=localnorm"
-SMALL = (
-    "original", "batchnorm", "localnorm-k2", "localnorm-k8", "localnorm-k32", "single-k2", "mixed-k2",
-    "stem-k2", "early-k2",
-)  # fmt: skip
+PLAIN = ("localnorm-k2", "localnorm-k8", "localnorm-k32")
+SMALL = ("original", "batchnorm", *PLAIN, "single-k2", "mixed-k2", "stem-k2", "early-k2")
 LONG = ("batchnorm-long", "single-k2-long", "early-k2-long")
 LARGE = ("batchnorm-64px", "single-k2-64px", "stem-k2-64px", "early-k2-64px")
 SCRATCH = ("scratch-batchnorm", "scratch-localnorm-k4", "scratch-single-k4", "scratch-mixed-k4")
