@@ -187,7 +187,7 @@ def _to_localnorm(
     layers = sum(isinstance(layer, LocalNorm2d) for layer in network.modules())
     say(f"{layers} BatchNorm layers became LocalNorm with {groups} groups: weights and biases ({groups}, C)")
     if kept:
-        say(f"{len(kept)} stay as they are: {', '.join(kept[:3])}{', …' if len(kept) > 3 else ''}")
+        say(f"{len(kept)} others stay as they are: {', '.join(kept[:3])}{', …' if len(kept) > 3 else ''}")
     difference = _ghost_difference(loaded, network, groups)
     _passed(difference <= _TOLERANCE, f"groups of one batch equal ghost batches, to {difference:.1e}", say)
     restored = convert.to_batchnorm(copy.deepcopy(network)).state_dict()

@@ -15,7 +15,7 @@ from lnbench.data.arrays import LARGE, check_memory, row_digest
 from lnbench.data.batches import Indices, spans, subset
 from lnbench.data.decode import Unreadable, ready
 from lnbench.data.geometry import UNCHANGED, fit
-from lnbench.data.store import Listing, Pixels, Store, Tally, check_side, fingerprint
+from lnbench.data.store import Listing, Pixels, Store, Tally, check_side, fingerprint, release
 from lnbench.errors import DataError, UsageError
 from lnbench.types import Geometry
 
@@ -88,6 +88,7 @@ def _copied(listing: Listing, rows: Pixels, ids: Indices, on_progress: Progress 
         block = np.ascontiguousarray(rows[ids[start:stop]])
         images[start:stop] = block.transpose(0, 3, 1, 2)
         digests.extend(row_digest(row) for row in block)
+        release(rows)
         if on_progress:
             on_progress(stop, len(ids))
     return _store(listing, geometry=UNCHANGED, images=images, tally=Tally(ids.tolist(), digests))

@@ -21,7 +21,7 @@ DEFAULT_SAMPLES = 32  # the adaptation batch of Benz et al.
 DESCRIPTIONS: dict[str, str] = {
     "fixed": "the stored statistics of the checkpoint; the untouched model",
     "batch": "statistics of the current batch (--batch-size images)",
-    "local": "statistics of each single image; vote=majority|mean, group=k, layers=all|localnorm",
+    "local": "statistics of each single image; with LocalNorm vote=majority|mean, group=k, layers=localnorm",
     "blend": "stored statistics, weight N, mixed with the image's (or scope=batch the batch's): blend:N=16",
     "adapt": "statistics of n images of each condition, then fixed: adapt:n=32",
 }

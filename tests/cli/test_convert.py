@@ -182,7 +182,7 @@ def test_some_layers_convert_train_and_are_evaluated(lnbench: Lnbench, tmp_path:
         *("--finetune", f"npz:{tmp_path / 'data.npz'}", "--epochs", 1, "--batch-size", 8),
     )
     assert "7 BatchNorm layers became LocalNorm with 2 groups" in said
-    assert "12 stay as they are: layer2.0.bn1, layer2.0.bn2, layer2.1.bn1, …" in said
+    assert "12 others stay as they are: layer2.0.bn1, layer2.0.bn2, layer2.1.bn1, …" in said
     assert "local:layers=localnorm: " in said
     saved = checkpoint.read(tmp_path / "part.pth")
     assert saved.metadata["layers"] == "bn1,layer1"
