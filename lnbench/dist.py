@@ -7,6 +7,7 @@ GPU go over NCCL where each process has a GPU of its own. With one process every
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import warnings
@@ -168,6 +169,7 @@ def joined() -> Iterator[Processes]:
     try:
         yield processes
         processes.agree(lambda: None)  # nobody leaves while another still works
+        gc.collect()  # a DistributedDataParallel is a cycle that would hold the group's threads to the exit
         group.destroy_process_group()
     except KeyboardInterrupt:
         if not processes.first:
