@@ -33,15 +33,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from lnbench import config, counting, engine, evaluation, metrics, prepare, recording
+from lnbench import config, files, metrics
 from lnbench.corruptions import native, reference
 from lnbench.data import sources
 from lnbench.data.geometry import fit
+from lnbench.evaluate import count, evaluation, loop, prepare, record
+from lnbench.evaluate.stream import Stream
 from lnbench.memory import keep_freed
 from lnbench.models.classifier import Classifier
-from lnbench.results import files
 from lnbench.results.store import RunFolder
-from lnbench.stream import Stream
 from lnbench.types import Condition
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -109,11 +109,11 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     _bare(subject, resident, bare)  # warm
     bare.clear()
     with tempfile.TemporaryDirectory() as folder, _instrumented(subject) as parts:
-        record = recording.run(subject, ready.images, "", 1)
-        with RunFolder.create_or_resume(Path(folder) / "run", record) as out:
+        head = record.run(subject, ready.images, "", 1)
+        with RunFolder.create_or_resume(Path(folder) / "run", head) as out:
             begin = now()
-            for condition, results in engine.run(ready.subjects, ready.images, lambda s, m, c: False):
-                out.append([recording.cell(subject, cell) for _, cells in results for cell in cells])
+            for condition, results in loop.run(ready.subjects, ready.images, lambda s, m, c: False):
+                out.append([record.cell(subject, cell) for _, cells in results for cell in cells])
                 grid += now() - begin
                 with _paused(parts):
                     _bare(subject, resident, bare)
@@ -234,7 +234,7 @@ def _instrumented(subject: prepare.Subject) -> Iterator[dict[str, float]]:
             (subject.classifier.network, "forward", "forward"),
             (Classifier, "logits", "logits"),
             (metrics, "count", "metrics"),
-            (counting.swap, "combine", "metrics"),
+            (count.swap, "combine", "metrics"),
             (files, "append_whole", "writing"),
             (RunFolder, "append", "appending"),
             (RunFolder, "finish", "finishing"),

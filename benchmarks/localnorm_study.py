@@ -24,19 +24,19 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks import train_demo
-from lnbench import evaluation
 from lnbench.config import load_preset, resolve
 from lnbench.data import sources
 from lnbench.data.demo import open_demo
-from lnbench.finetune import Progress, Recipe, train
+from lnbench.evaluate import evaluation
 from lnbench.memory import keep_freed
 from lnbench.models import checkpoint, registry
 from lnbench.models.classifier import Classifier
-from lnbench.norm import swap
+from lnbench.norm import wrap
 from lnbench.norm.convert import convert_localnorm
 from lnbench.norm.modes import parse
 from lnbench.results.correct import read_correct
 from lnbench.results.reading import read
+from lnbench.training.finetune import Progress, Recipe, train
 from lnbench.types import Geometry, Normalization
 
 HERE = Path(__file__).parent
@@ -289,7 +289,7 @@ def cost() -> dict[str, object]:
         if groups is not None:
             convert_localnorm(network, groups=groups)
         classifier = Classifier(network, Normalization())
-        layers = swap.attach(classifier.network)
+        layers = wrap.attach(classifier.network)
         for text in MODES:
             mode = parse(text)
             taken = []
@@ -298,7 +298,7 @@ def cost() -> dict[str, object]:
                     layers.adapt(lambda: classifier.logits(images[:32]))  # noqa: B023 – called at once
                 for _ in range(6):
                     started = time.process_time()
-                    for group in swap.passes(layers, mode):
+                    for group in wrap.passes(layers, mode):
                         layers.use(mode, group=group)
                         classifier.logits(images)
                     taken.append(time.process_time() - started)

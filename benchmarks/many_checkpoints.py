@@ -18,7 +18,8 @@ from pathlib import Path
 
 import torch
 
-from lnbench import config, evaluation
+from lnbench import config
+from lnbench.evaluate import evaluation
 from lnbench.memory import keep_freed
 
 

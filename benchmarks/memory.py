@@ -106,7 +106,10 @@ def _run(root: Path, data: str, name: str, options: list[str]) -> int:
 
 def _floor() -> int:
     """Resident memory of a process that has only imported everything, in KiB."""
-    code = "import resource, lnbench.evaluation; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    code = (
+        "import resource, lnbench.evaluate.evaluation;"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
     return int(
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     )

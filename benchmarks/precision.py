@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lnbench import config, engine, evaluation
+from lnbench import config
+from lnbench.evaluate import evaluation, loop
 
 NETWORKS = {
     "cifar:resnet20": ("cifar10_resnet20-12fca82f.th", ("fixed", "batch", "local")),
@@ -75,7 +76,7 @@ def _flags(
     )
     ready = evaluation.prepare_all([run])
     cells: dict[tuple[str, str], np.ndarray] = {}
-    for condition, results in engine.run(ready.subjects, ready.images, lambda s, m, c: False):
+    for condition, results in loop.run(ready.subjects, ready.images, lambda s, m, c: False):
         for _, found in results:
             cells |= {(str(cell.mode), str(condition)): cell.correct for cell in found}
         print(model, precision, condition, flush=True)

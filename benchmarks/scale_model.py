@@ -3,7 +3,7 @@
     python -m benchmarks.scale_model --simulate      # ImageNet-C on up to 4,000 devices, no computation
     python -m benchmarks.scale_model --measure       # a small run on 1 and 2 processes of one thread each
 
-The simulation deals with `lnbench.dealing`, as a run does, and lets every unit cost what its corruption
+The simulation deals with `evaluate.shard`, as a run does, and lets every unit cost what its corruption
 costs; nothing is averaged. A condition's unit is a chunk of 256 images in the modes without a batch, and a
 batch of 200 in the others.
 """
@@ -18,8 +18,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from lnbench import dealing
 from lnbench.corruptions import tables
+from lnbench.evaluate import shard
 from lnbench.models import checkpoint, registry
 from tests.networks import write_task
 from tests.processes import run_world
@@ -53,10 +53,10 @@ def simulate(grid: Grid, world: int) -> dict[str, float]:
     elapsed = 0.0
     windows, done = [], 0
     while done < len(costs):
-        count = dealing.window(chunks, batches, world, len(costs) - done)
+        count = shard.window(chunks, batches, world, len(costs) - done)
         spent = []
         for rank in range(world):
-            parts = dealing.shares(chunks, batches, count, rank, world)
+            parts = shard.shares(chunks, batches, count, rank, world)
             spent.append(
                 sum(_cost(grid, part, cost) for part, cost in zip(parts, costs[done:], strict=False))
             )
@@ -74,7 +74,7 @@ def simulate(grid: Grid, world: int) -> dict[str, float]:
     }
 
 
-def _cost(grid: Grid, share: dealing.Share, corruption: float) -> float:
+def _cost(grid: Grid, share: shard.Share, corruption: float) -> float:
     """In forward passes of one image. An image is corrupted once where its chunk and batch are both here."""
     chunked = _span(share.chunks, grid.chunk, grid.images)
     batched = _span(share.batches, grid.batch, grid.images)

@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lnbench import __version__
 from lnbench.data.demo import open_demo
-from lnbench.finetune import Progress, Recipe, train
 from lnbench.models import checkpoint
 from lnbench.models.demo import demo_network
 from lnbench.norm.convert import convert_localnorm
+from lnbench.training.finetune import Progress, Recipe, train
 from lnbench.types import Normalization
-from lnbench.version import __version__
 
 WEIGHTS = Path(__file__).parents[1] / "lnbench" / "models" / "weights"
 GROUPS = 4

@@ -7,6 +7,7 @@ depends on the network or the images (the table `by-size`) is settled by `prepar
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -14,7 +15,6 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from lnbench import dealing
 from lnbench.corruptions import tables
 from lnbench.errors import UsageError, unknown
 from lnbench.norm import modes
@@ -159,7 +159,7 @@ class RunConfig(Suite):
     @classmethod
     def _shard_parses(cls, text: str | None) -> str | None:
         if text is not None:
-            dealing.parse_shard(text)
+            parse_shard(text)
         return text
 
     @field_validator("std")
@@ -176,6 +176,14 @@ class RunConfig(Suite):
         if any(not tables.MIN_SIDE <= value <= 65_536 for value in sides):
             raise UsageError(f"--resize and --crop take {tables.MIN_SIDE} to 65536 pixels, got {side}")
         return side
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """`2/5` → (2, 5). Raises UsageError."""
+    match = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", text)
+    if not match or int(match[1]) > int(match[2]):
+        raise UsageError(f"--shard takes i/n with i from 1 to n, such as 2/5; got '{text}'")
+    return int(match[1]), int(match[2])
 
 
 def presets_folder() -> Path:

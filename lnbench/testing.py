@@ -46,7 +46,7 @@ def assert_no_regression(
     `mean=(0.5, 0.5, 0.5)`. Returns the comparison, or None where the baseline was written instead.
     LnbenchError where model, data or baseline cannot be used.
     """
-    from lnbench import evaluation
+    from lnbench.evaluate import evaluation
 
     rules = [parse(text) for text in fail_if]
     overrides = {"model": model, "weights": weights, "data": data, **options}

@@ -78,7 +78,7 @@ def run_world(
 @functools.cache
 def _server() -> Any:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.processes", "lnbench.cli", "lnbench.evaluation"])
+    context.set_forkserver_preload(["tests.processes", "lnbench.cli", "lnbench.evaluate.evaluation"])
     return context
 
 
@@ -98,9 +98,10 @@ def _process(words: list[str], environment: dict[str, object], said: Path, fault
 
 
 def _arm(fault: Fault) -> None:
-    from lnbench.counting import Task
+    from lnbench import files
     from lnbench.dist import Processes
-    from lnbench.results import files, store
+    from lnbench.evaluate.count import Task
+    from lnbench.results import store
 
     calls = 0
 

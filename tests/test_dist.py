@@ -90,13 +90,11 @@ def test_an_error_that_all_share_is_said_once(task: list[str], tmp_path: Path) -
 
 
 def test_a_folder_in_use_ends_all_of_them(task: list[str], whole: Path, tmp_path: Path) -> None:
-    from lnbench.results.files import release_lock, take_lock
+    from lnbench.files import lock
+    from lnbench.results.store import LOCK
 
-    lock = take_lock(whole)
-    try:
+    with lock(whole / LOCK):
         ended = run_world(2, ["evaluate", *task, *OPTIONS, "--out", whole], tmp_path)
-    finally:
-        release_lock(lock)
     assert [process.code for process in ended] == [3, 3]
     assert "is in use by another lnbench run" in ended[0].err and ended[1].err == ""
 

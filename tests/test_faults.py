@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lnbench.results.files import release_lock, take_lock
+from lnbench.files import lock
+from lnbench.results.store import LOCK
 from tests.cli import conftest as cli
 from tests.cli.conftest import Lnbench
 from tests.networks import pictures, write_task
@@ -173,11 +174,8 @@ def test_two_runs_into_one_folder(
     tmp_path: Path,
 ) -> None:
     shutil.copytree(whole, tmp_path / "run")
-    lock = take_lock(tmp_path / "run")
-    try:
+    with lock(tmp_path / "run" / LOCK):
         ran = lnbench("evaluate", *task, *OPTIONS, "--out", tmp_path / "run")
-    finally:
-        release_lock(lock)
     assert ran.code == 3
     assert "is in use by another lnbench run" in ran.err
     assert lnbench("evaluate", *task, *OPTIONS, "--out", tmp_path / "run").code == 0

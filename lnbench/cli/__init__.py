@@ -88,7 +88,7 @@ for _name, _command in COMMANDS.items():
 
 def _version(value: bool) -> None:
     if value:
-        from lnbench.version import __version__
+        from lnbench import __version__
 
         print(f"lnbench {__version__}")  # noqa: T201
         raise typer.Exit(0)

@@ -103,7 +103,7 @@ def _publish(found: Comparison, markdown: Path | None, junit: Path | None, json:
     import os
 
     from lnbench.cli.console import stdout
-    from lnbench.results.files import write_atomic
+    from lnbench.files import write_atomic
     from lnbench.results.render import github, terminal
     from lnbench.results.render.markdown import comparison_to_markdown
 
@@ -127,7 +127,7 @@ def _publish(found: Comparison, markdown: Path | None, junit: Path | None, json:
 
 def _rank(records: list[Record], runs: list[Path], markdown: Path | None) -> None:
     from lnbench.cli.console import stdout
-    from lnbench.results.files import write_atomic
+    from lnbench.files import write_atomic
     from lnbench.results.ranking import disagreements, distinct
     from lnbench.results.render import terminal
     from lnbench.results.render.markdown import ranking_to_markdown

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-    from lnbench import engine
-    from lnbench.evaluation import Observer, Plan
+    from lnbench.evaluate import loop
+    from lnbench.evaluate.evaluation import Observer, Plan
     from lnbench.types import Condition
 
 
@@ -84,7 +84,7 @@ class Watch:
 
     def observer(self) -> Observer:
         """What `evaluation` tells this display."""
-        from lnbench.evaluation import Observer
+        from lnbench.evaluate.evaluation import Observer
 
         return Observer(
             decoding=self.decoding,
@@ -114,7 +114,7 @@ class Watch:
         if conditions:
             self._task = self._bar.add_task("", total=conditions * images, rate="")
 
-    def progressed(self, progress: engine.Progress) -> None:
+    def progressed(self, progress: loop.Progress) -> None:
         """Images of the condition in flight."""
         if self._task is not None:
             images = self._done * self._images + progress.images

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from lnbench.finetune import Progress
+    from lnbench.training.finetune import Progress
 
 _TO = "localnorm (from BatchNorm), batchnorm (from LocalNorm), or adapted (BatchNorm, new statistics)."
 _FINETUNE = "Train the result on these images: folder:PATH, cifar10:PATH:train, npz:PATH, demo:train."
@@ -63,9 +63,9 @@ def convert(
     if allow_pickle:
         console.warn("--allow-pickle runs whatever code the checkpoint file contains")
 
-    from lnbench import conversion
-    from lnbench.finetune import Recipe
     from lnbench.memory import keep_freed
+    from lnbench.training import convert as conversion
+    from lnbench.training.finetune import Recipe
 
     keep_freed()
     request = conversion.Request(

@@ -68,8 +68,8 @@ def corrupt_export(
     )
     geometry = Geometry(run.resize, run.crop, run.interpolation or "bilinear")
     with console.Watch() as watch:
-        from lnbench.export import export
         from lnbench.memory import keep_freed
+        from lnbench.pictures.export import export
 
         keep_freed()
         written = export(

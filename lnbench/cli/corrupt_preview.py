@@ -56,7 +56,7 @@ def corrupt_preview(
             "backend": None if backend == "native" else "reference",
         },
     )
-    from lnbench import sheet
+    from lnbench.pictures import sheet
 
     made = [
         sheet.of_picture(picture, chosen, seed=seed, backend=backend, histograms=histograms)

@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from lnbench.config import Preset, RunConfig
     from lnbench.dist import Processes
-    from lnbench.evaluation import Outcome, Plan, Prepared
+    from lnbench.evaluate.evaluation import Outcome, Plan, Prepared
 
 _MODEL = "Network: torchvision:resnet50, timm:NAME, hf-hub:ORG/NAME, cifar:resnet20, FILE.py:FACTORY, demo."
 _DATA = "Images: folder:PATH, cifar10:PATH, cifar100:PATH, npz:PATH, cifar10-c:PATH, imagenet-c:PATH, demo."
@@ -145,10 +145,10 @@ class _Job:
 def _run(job: _Job, processes: Processes) -> None:
     import shutil
 
-    from lnbench import evaluation
     from lnbench.cli import console
     from lnbench.cli.values import command
     from lnbench.errors import LnbenchError
+    from lnbench.evaluate import evaluation
     from lnbench.memory import keep_freed
 
     keep_freed()

@@ -16,7 +16,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -26,6 +26,7 @@ import numpy as np
 from lnbench.data.batches import spans
 from lnbench.data.store import Listing, Pixels, Store, Tally, fingerprint
 from lnbench.errors import DataError
+from lnbench.files import lock
 from lnbench.types import Geometry
 
 _MAGIC = b"lnstore1"
@@ -97,17 +98,12 @@ def _intact(path: Path, size: int, checksums: list[int], workers: int) -> bool:
 @contextmanager
 def building(path: Path) -> Iterator[None]:
     """Hold the right to build `path`: another process that wants the same cache waits until it is there."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_suffix(".lock").open("w")
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    with lock:
-        # Without locks (Windows, some network drives) two processes merely do the same work twice.
-        with suppress(ImportError, OSError):
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with ExitStack() as held:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(lock(path.with_suffix(".lock"), wait=True))
+        except OSError as error:
+            raise _unwritable(path, error) from error
         yield
 
 

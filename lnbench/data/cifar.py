@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lnbench.data.arrays import list_arrays
-from lnbench.data.pickles import read_pickle
+from lnbench.data.cifar_pickle import read_pickle
 from lnbench.data.store import Listing, file_stamp
 from lnbench.data.text import one_line, printable
 from lnbench.errors import DataError

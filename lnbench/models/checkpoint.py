@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from lnbench.errors import CheckpointError
-from lnbench.models import keys, pickles
+from lnbench.models import keys, unpickle
 from lnbench.models.sniff import SUFFIXES, Format, identify, printable
 from lnbench.models.unwrap import cleaned, entries, unwrap
 
@@ -147,14 +147,14 @@ def blocked_in(path: Path, kind: Format) -> list[str]:
                 member.CRC = member.CRC or None  # type: ignore[assignment]
                 with archive.open(member) as file:
                     if member.filename.endswith("/data.pkl"):
-                        found += pickles.blocked_globals(file)
+                        found += unpickle.blocked_globals(file)
                     while file.read(1 << 20):
                         pass
         return found
     # Old format: magic number, protocol, system, the object, the storages' keys, then raw storages. Mapped,
     # so that a length the file lies about cannot ask for more memory than the file has bytes.
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-        return [name for _ in range(5) for name in pickles.blocked_globals(view)]
+        return [name for _ in range(5) for name in unpickle.blocked_globals(view)]
 
 
 def torch_load(path: Path, *, weights_only: bool) -> object:

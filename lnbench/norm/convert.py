@@ -13,7 +13,7 @@ from lnbench.norm.layer import Stored, describe, norm_layers, replace
 from lnbench.norm.localnorm import LocalNorm2d
 from lnbench.norm.modes import Mode
 from lnbench.norm.stats import mean_over_groups
-from lnbench.norm.swap import attach
+from lnbench.norm.wrap import attach
 
 
 def convert_localnorm(module: nn.Module, groups: int, layers: Sequence[str] = ()) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lnbench.norm.swap import Observation
+from lnbench.norm.wrap import Observation
 
 
 def distance(seen: Observation) -> float:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from lnbench.errors import RecordError
+from lnbench.files import write_atomic
 from lnbench.results.bits import pack
 from lnbench.results.correct import Correct
-from lnbench.results.files import write_atomic
 from lnbench.results.reading import document, dump, sealed
 from lnbench.results.schema import Record
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lnbench.errors import RecordError
+from lnbench.files import reason
 from lnbench.results.bits import unpack
-from lnbench.results.files import reason
 from lnbench.results.reading import CORRECT, locate
 from lnbench.results.schema import Cell, Record
 from lnbench.types import Condition

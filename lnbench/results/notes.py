@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lnbench.results.files import write_atomic
+from lnbench.files import write_atomic
 from lnbench.results.reading import RUN, document, dump
 from lnbench.results.store import RunFolder
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lnbench.errors import RecordError, UsageError, unknown
+from lnbench.files import reason, write_atomic
 from lnbench.results.correct import Correct, read_correct
-from lnbench.results.files import reason, write_atomic
 from lnbench.results.ranking import distinct
 from lnbench.results.reading import SHEET, read
 from lnbench.results.schema import Record

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from lnbench.errors import RecordError
-from lnbench.results.files import reason
+from lnbench.files import reason
 from lnbench.results.schema import SCHEMA, Record
 
 RUN, CELLS, RESULTS, CORRECT, SHEET = "run.json", "cells.jsonl", "results.json", "correct.npz", "sheet.png"

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainSerializer
 
+from lnbench import __version__
 from lnbench.errors import LnbenchError
 from lnbench.types import Condition
-from lnbench.version import __version__
 
 if TYPE_CHECKING:
     import pandas

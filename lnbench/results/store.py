@@ -9,13 +9,14 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lnbench.errors import RecordError
+from lnbench.files import append_whole, lock, reason, temporary, write_atomic
 from lnbench.results.bits import unpack
 from lnbench.results.correct import check_count, from_cells
-from lnbench.results.files import append_whole, reason, release_lock, take_lock, temporary, write_atomic
 from lnbench.results.reading import (
     CELLS,
     CORRECT,
@@ -47,17 +48,19 @@ WRITTEN = (CELLS, RESULTS, "results.csv", "report.md", "report.html", CORRECT, S
 # images are identified by their hashes, so a moved file is still the same run.
 INERT = frozenset({"out", "cache", "weights", "data", "workers", "threads", "chunk", "resume", "fresh"})
 
+LOCK = ".lnbench.lock"
+
 Key = tuple[str, Condition]
 
 
 class RunFolder:
     """One run's folder, locked while open. Use as a context manager, or call `close`."""
 
-    def __init__(self, path: Path, run: Run, cells: dict[Key, Cell], lock: int | None) -> None:
+    def __init__(self, path: Path, run: Run, cells: dict[Key, Cell], held: ExitStack) -> None:
         self.path = path
         self.run = run
         self._cells = cells
-        self._lock = lock
+        self._held = held
 
     @classmethod
     def create_or_resume(cls, path: str | Path, run: Run, *, fresh: bool = False) -> RunFolder:
@@ -71,7 +74,7 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RecordError(f"cannot make the run folder {path}: {reason(error)}") from None
-        lock = take_lock(path)
+        held = _hold(path)
         try:
             _refuse_strangers(path)
             if fresh:
@@ -83,9 +86,9 @@ class RunFolder:
             else:
                 write_atomic(path / RUN, document(dump(run)))
         except BaseException:
-            release_lock(lock)
+            held.close()
             raise
-        return cls(path, run, cells, lock)
+        return cls(path, run, cells, held)
 
     def finished(self) -> frozenset[Key]:
         """The (mode, condition) pairs already done."""
@@ -141,8 +144,7 @@ class RunFolder:
 
     def close(self) -> None:
         """Release the folder."""
-        release_lock(self._lock)
-        self._lock = None
+        self._held.close()
 
     def __enter__(self) -> RunFolder:
         return self
@@ -170,6 +172,20 @@ def identity(run: Run) -> dict[str, Any]:
         "suite": content["suite"],
         "config": {key: value for key, value in content["config"].items() if key not in INERT},
     }
+
+
+def _hold(path: Path) -> ExitStack:
+    """The folder's lock, until closed."""
+    held = ExitStack()
+    try:
+        held.enter_context(lock(path / LOCK))
+    except BlockingIOError:
+        raise RecordError(
+            f"{path} is in use by another lnbench run: wait for it, or choose another --out"
+        ) from None
+    except OSError as error:
+        raise RecordError(f"cannot write in {path}: {reason(error)}") from None
+    return held
 
 
 def _refuse_strangers(path: Path) -> None:

@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import nn
 
-from lnbench import conversion
-from lnbench.finetune import Progress, Recipe
 from lnbench.models import checkpoint
 from lnbench.models.cifar import cifar_network
-from lnbench.norm import convert, swap
+from lnbench.norm import convert, wrap
 from lnbench.norm.convert import is_localnorm
 from lnbench.norm.modes import parse
+from lnbench.training import convert as conversion
+from lnbench.training.finetune import Progress, Recipe
 from tests.cli.conftest import Lnbench
 from tests.networks import normalized, pictures, tiny, write_task
 
@@ -106,7 +106,7 @@ def test_adapted_stores_what_mode_adapt_uses(
     from lnbench.data.batches import shuffled
 
     chosen = torch.from_numpy(pixels[shuffled(90, 0)[:16]].transpose(0, 3, 1, 2).copy())
-    layers = swap.attach(original.eval())
+    layers = wrap.attach(original.eval())
     with torch.inference_mode():
         layers.adapt(lambda: original(normalized(chosen)))
         layers.use(parse("adapt:n=16"))

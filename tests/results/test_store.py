@@ -282,7 +282,7 @@ def test_a_read_only_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def refuse(*_: object, **__: object) -> int:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("lnbench.results.files.os.open", refuse)
+    monkeypatch.setattr("lnbench.files.os.open", refuse)
     with pytest.raises(RecordError, match=r"cannot write in .*: Read-only file system"):
         RunFolder.create_or_resume(tmp_path, make_run())
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lnbench.data.export import LAYOUTS, Writer, open_export
 from lnbench.data.folder import list_folder
 from lnbench.data.manifest import MANIFEST
 from lnbench.data.precomputed import conditions, open_condition
 from lnbench.data.sources import parse
 from lnbench.data.store import Store
 from lnbench.errors import DataError, UsageError
+from lnbench.pictures.layouts import LAYOUTS, Writer, open_export
 from lnbench.types import CLEAN, Condition, Geometry
 from tests.data.conftest import pixels
 from tests.data.test_loading import opened

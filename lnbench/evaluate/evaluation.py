@@ -9,15 +9,15 @@ from pathlib import Path
 
 import torch
 
-from lnbench import counting, dealing, diagnosis, engine, prepare, recording
-from lnbench.config import RunConfig
+from lnbench.config import RunConfig, parse_shard
 from lnbench.data.store import Store
 from lnbench.dist import ALONE, Processes
 from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, RecordError
+from lnbench.evaluate import count, diagnose, loop, prepare, record, shard
+from lnbench.evaluate.prepare import Images, Subject
 from lnbench.memory import room_for_images
-from lnbench.norm import swap
+from lnbench.norm import wrap
 from lnbench.norm.modes import Mode
-from lnbench.prepare import Images, Subject
 from lnbench.results import schema
 from lnbench.results.notes import add_note
 from lnbench.results.store import RunFolder
@@ -30,7 +30,7 @@ class Observer:
 
     decoding: Callable[[int, int], None] = lambda done, total: None
     started: Callable[[Plan], None] = lambda plan: None
-    progress: Callable[[engine.Progress], None] = lambda progress: None
+    progress: Callable[[loop.Progress], None] = lambda progress: None
     finished: Callable[[Condition], None] = lambda condition: None
     warning: Callable[[str], None] = lambda text: None
 
@@ -98,7 +98,7 @@ def prepare_all(
             configs[0], subjects[0].geometry, place, observer.decoding, cache_above=above
         )
         if configs[0].shard is not None:
-            kept = dealing.shard(len(images.conditions), *dealing.parse_shard(configs[0].shard))
+            kept = shard.shard(len(images.conditions), *parse_shard(configs[0].shard))
             images = replace(images, conditions=tuple(images.conditions[k] for k in kept))
         ready, warnings = _check(subjects, failed, strict, images)
         for text in (*(f"left out: {error}" for error in failed), *warnings):
@@ -187,7 +187,7 @@ def plan(prepared: Prepared, finished: Sequence[Collection[tuple[str, Condition]
         if (str(mode), condition) not in done
     ]
     passes = sum(
-        images * len(swap.passes(subject.layers, mode)) + (mode.n if mode.kind == "adapt" else 0)
+        images * len(wrap.passes(subject.layers, mode)) + (mode.n if mode.kind == "adapt" else 0)
         for _, subject, mode in left
     )
     return Plan(
@@ -224,7 +224,7 @@ def evaluate(
             return [
                 stack.enter_context(
                     RunFolder.create_or_resume(
-                        path, recording.run(subject, prepared.images, command, processes.world), fresh=fresh
+                        path, record.run(subject, prepared.images, command, processes.world), fresh=fresh
                     )
                 )
                 for subject, path in zip(subjects, folders, strict=True)
@@ -239,11 +239,9 @@ def evaluate(
             return (str(mode), condition) in done[place[id(subject)]]
 
         observer.started(plan(prepared, done))
-        room = counting.Room()
-        settings = engine.Settings(processes, room, prepared.bounded)
-        for condition, results in engine.run(
-            subjects, prepared.images, finished, observer.progress, settings
-        ):
+        room = count.Room()
+        settings = loop.Settings(processes, room, prepared.bounded)
+        for condition, results in loop.run(subjects, prepared.images, finished, observer.progress, settings):
 
             def keep() -> None:
                 # B023: called at once, so the loop's variables are the right ones.
@@ -253,8 +251,8 @@ def evaluate(
                         add_note(folder, f"device memory ran short: chunks computed in {room.parts} parts")
                     shifts = None
                     if subject.config.diagnose:
-                        shifts = diagnosis.shifts(subject, prepared.images, condition)  # noqa: B023
-                    folder.append([recording.cell(subject, result, shifts) for result in cells])
+                        shifts = diagnose.shifts(subject, prepared.images, condition)  # noqa: B023
+                    folder.append([record.cell(subject, result, shifts) for result in cells])
 
             processes.agree(keep)
             for text in _chance_warnings(condition, results, clean):
@@ -262,7 +260,7 @@ def evaluate(
             observer.finished(condition)
 
         def finish() -> list[Outcome]:
-            sheet = recording.sheet(subjects[0].config, prepared.images) if opened else None
+            sheet = record.sheet(subjects[0].config, prepared.images) if opened else None
             return [
                 Outcome(folder.finish(labels=clean.labels, ids=clean.ids, sheet=sheet), folder.path)
                 for folder in opened
@@ -272,7 +270,7 @@ def evaluate(
 
 
 def _chance_warnings(
-    condition: Condition, results: Sequence[tuple[Subject, list[counting.Result]]], store: Store
+    condition: Condition, results: Sequence[tuple[Subject, list[count.Result]]], store: Store
 ) -> Iterator[str]:
     """A network that guesses on clean images deserves a word before the other conditions are spent on it."""
     if not condition.is_clean:

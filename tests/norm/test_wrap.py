@@ -16,7 +16,7 @@ from lnbench.norm.convert import convert_localnorm, to_batchnorm
 from lnbench.norm.layer import is_understood
 from lnbench.norm.localnorm import LocalNorm2d
 from lnbench.norm.modes import Mode, parse
-from lnbench.norm.swap import NormLayers, attach, combine, passes
+from lnbench.norm.wrap import NormLayers, attach, combine, passes
 from tests.norm.networks import BUILDERS, HandMade, Plain, build, fingerprint, images
 
 NETWORKS = sorted(BUILDERS)

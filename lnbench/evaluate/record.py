@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from pydantic import JsonValue
 
-from lnbench import counting
 from lnbench.config import RunConfig
-from lnbench.prepare import Images, Subject
+from lnbench.evaluate import count
+from lnbench.evaluate.prepare import Images, Subject
+from lnbench.pictures.sheet import of_picture, to_png
 from lnbench.results import schema
 from lnbench.results.bits import pack
 from lnbench.results.merge import shard_note
-from lnbench.sheet import of_picture, to_png
 
 _SHEET_TILE = 96  # pixels; nineteen corruptions stay well under a megabyte
 
@@ -125,7 +125,7 @@ def _deviations(subject: Subject, images: Images) -> Iterator[str]:
         yield f"own parameters for {', '.join(sorted(config.parameters))}"
 
 
-def cell(subject: Subject, result: counting.Result, shifts: dict[str, float] | None = None) -> schema.Cell:
+def cell(subject: Subject, result: count.Result, shifts: dict[str, float] | None = None) -> schema.Cell:
     """One finished cell; `shifts` are the layers' of its condition, from --diagnose."""
     scores = result.scores
     return schema.Cell(

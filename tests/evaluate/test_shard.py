@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lnbench import dealing
+from lnbench.config import parse_shard
 from lnbench.errors import UsageError
+from lnbench.evaluate import shard
 
 COUNTS = st.integers(0, 300)
 FEW = st.integers(1, 80)
@@ -15,7 +16,7 @@ FEW = st.integers(1, 80)
 
 @given(units=COUNTS, conditions=FEW, world=st.integers(1, 50))
 def test_every_unit_of_a_window_is_dealt_once_and_evenly(units: int, conditions: int, world: int) -> None:
-    dealt = [dealing.deal(units, conditions, rank, world) for rank in range(world)]
+    dealt = [shard.deal(units, conditions, rank, world) for rank in range(world)]
     for condition in range(conditions):
         owned = [unit for ranges in dealt for unit in ranges[condition]]
         assert owned == list(range(units))
@@ -27,10 +28,10 @@ def test_every_unit_of_a_window_is_dealt_once_and_evenly(units: int, conditions:
 def test_a_window_is_the_shortest_that_keeps_everybody_busy(
     chunks: int, batches: int, world: int, left: int
 ) -> None:
-    count = dealing.window(chunks, batches, world, left)
+    count = shard.window(chunks, batches, world, left)
 
     def waste(conditions: int) -> float:
-        return max(dealing.idle(chunks * conditions, world), dealing.idle(batches * conditions, world))
+        return max(shard.idle(chunks * conditions, world), shard.idle(batches * conditions, world))
 
     assert 1 <= count <= left
     assert all(waste(shorter) > 0.05 for shorter in range(1, count))
@@ -38,19 +39,19 @@ def test_a_window_is_the_shortest_that_keeps_everybody_busy(
 
 
 def test_one_process_takes_one_condition_at_a_time() -> None:
-    assert dealing.window(1000, 250, world=1, left=76) == 1
-    assert dealing.shares(7, 3, 1, rank=0, world=1) == [dealing.Share(range(7), range(3))]
+    assert shard.window(1000, 250, world=1, left=76) == 1
+    assert shard.shares(7, 3, 1, rank=0, world=1) == [shard.Share(range(7), range(3))]
 
 
 def test_a_process_without_a_part_has_an_empty_share() -> None:
-    assert not dealing.Share(range(3, 3), range(0))
-    assert dealing.Share(range(0), range(1, 2))
+    assert not shard.Share(range(3, 3), range(0))
+    assert shard.Share(range(0), range(1, 2))
 
 
 @given(conditions=FEW, of=st.integers(1, 80))
 def test_shards_cover_the_conditions_once(conditions: int, of: int) -> None:
     of = min(of, conditions)
-    dealt = [dealing.shard(conditions, number, of) for number in range(1, of + 1)]
+    dealt = [shard.shard(conditions, number, of) for number in range(1, of + 1)]
     assert sorted(place for places in dealt for place in places) == list(range(conditions))
     # The order comes back by taking one from each shard in turn, as `merge` does.
     assert [dealt[place % of][place // of] for place in range(conditions)] == list(range(conditions))
@@ -59,9 +60,9 @@ def test_shards_cover_the_conditions_once(conditions: int, of: int) -> None:
 @pytest.mark.parametrize("text", ["", "2", "0/3", "4/3", "1/0", "-1/2", "1/2/3", "a/b", "1.5/2", " 1/2"])
 def test_a_shard_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--shard takes i/n"):
-        dealing.parse_shard(text)
+        parse_shard(text)
 
 
 def test_more_shards_than_conditions_are_refused_with_the_number_that_works() -> None:
     with pytest.raises(UsageError, match="only 76 conditions"):
-        dealing.shard(76, 80, 100)
+        shard.shard(76, 80, 100)

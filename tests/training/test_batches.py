@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lnbench.augment import Batches, epoch_seed
+from lnbench.training.batches import Batches, epoch_seed
 from lnbench.types import Normalization
 
 RAW = Normalization((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))  # pixels come out as they went in

@@ -20,13 +20,13 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from lnbench.augment import Batches, epoch_seed
 from lnbench.dist import ALONE, Processes
 from lnbench.errors import CheckpointError, DataError, LnbenchError, UsageError
 from lnbench.models import checkpoint
-from lnbench.norm import swap
+from lnbench.norm import wrap
 from lnbench.norm.localnorm import LocalNorm2d
 from lnbench.norm.modes import Mode, parse
+from lnbench.training.batches import Batches, epoch_seed
 from lnbench.types import Normalization
 
 _REPORT_EVERY = 50  # steps
@@ -158,7 +158,7 @@ def measure(
     """
     device, training = torch.device(device), network.training
     network.eval()
-    layers = swap.attach(network)
+    layers = wrap.attach(network)
     batches = Batches(images, labels, normalization, device, torch.contiguous_format)
     single = "local" if layers.names == layers.local_names else "local:layers=localnorm"
     modes = [parse(name) for name in ((single, "batch") if layers.local_names else ("fixed",))]
@@ -168,7 +168,7 @@ def measure(
     return accuracy
 
 
-def _right(network: nn.Module, layers: swap.NormLayers, mode: Mode, batches: Batches) -> int:
+def _right(network: nn.Module, layers: wrap.NormLayers, mode: Mode, batches: Batches) -> int:
     """How many images the network gets right in a mode."""
     correct = 0
     for pixels, targets in batches.in_order(_CHUNK - _CHUNK % layers.groups or layers.groups):
@@ -176,10 +176,10 @@ def _right(network: nn.Module, layers: swap.NormLayers, mode: Mode, batches: Bat
         # A short last chunk is completed from its own start to a multiple of K.
         whole = pixels[torch.arange(count + -count % layers.groups) % count]
         outputs = []
-        for group in swap.passes(layers, mode):
+        for group in wrap.passes(layers, mode):
             layers.use(mode, group=group)
             outputs.append(network(whole).float())
-        _, predicted = swap.combine(torch.stack(outputs), mode)
+        _, predicted = wrap.combine(torch.stack(outputs), mode)
         correct += int((predicted[:count] == targets).sum())
     return correct
 

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lnbench.models.pickles import MAX_DEPTH, MAX_ITEMS, blocked_globals
+from lnbench.models.unpickle import MAX_DEPTH, MAX_ITEMS, blocked_globals
 
 NONE, TUPLE1, TUPLE2, STOP = b"N", b"\x85", b"\x86", b"."
 REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
@@ -153,7 +153,7 @@ def tuple_extent(value: object) -> tuple[int, int]:
 def test_the_walk_measures_as_a_recursion_would(value: object) -> None:
     depth, size = tuple_extent(value)
     with pytest.MonkeyPatch.context() as patch:
-        module = sys.modules["lnbench.models.pickles"]
+        module = sys.modules["lnbench.models.unpickle"]
         content = pickle.dumps(value, protocol=2)
         patch.setattr(module, "MAX_DEPTH", depth)
         patch.setattr(module, "MAX_ITEMS", size)

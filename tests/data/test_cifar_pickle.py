@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lnbench.data.pickles import read_pickle
+from lnbench.data.cifar_pickle import read_pickle
 
 
 def python2_batch(rows: np.ndarray, labels: list[int], label_key: str = "labels") -> bytes:

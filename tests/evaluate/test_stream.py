@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lnbench import config
 from lnbench.data.store import Store
-from lnbench.stream import Stream, Waiting, chunk_size
+from lnbench.evaluate.stream import Stream, Waiting, chunk_size
 from lnbench.types import CLEAN, Condition
 
 CPU = torch.device("cpu")

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from lnbench import config, engine, evaluation
+from lnbench import config
+from lnbench.evaluate import evaluation, loop
+from lnbench.evaluate.prepare import Subject
 from lnbench.norm.modes import Mode
-from lnbench.prepare import Subject
 from lnbench.types import CLEAN, Condition
 from tests.networks import normalized, pictures, trained, write_task
 
@@ -30,10 +31,10 @@ def prepared(task: tuple[str, str, str], **options: object) -> evaluation.Prepar
     return evaluation.prepare_all([config.resolve(config.load_preset("core"), chosen)])
 
 
-def results(ready: evaluation.Prepared) -> dict[tuple[int, str, Condition], engine.Result]:
+def results(ready: evaluation.Prepared) -> dict[tuple[int, str, Condition], loop.Result]:
     return {
         (number, str(result.mode), condition): result
-        for condition, found in engine.run(ready.subjects, ready.images, lambda s, m, c: False)
+        for condition, found in loop.run(ready.subjects, ready.images, lambda s, m, c: False)
         for number, (_, cells) in enumerate(found)
         for result in cells
     }
@@ -61,7 +62,7 @@ def test_batch_takes_whole_batches_along_the_order_and_counts_each_image_once(
     assert got.scores.images == 90
     pixels, labels = pictures()
     ready = prepared(task)
-    order = engine.Stream(
+    order = loop.Stream(
         ready.images.clean, CLEAN, ready.subjects[0].config, torch.device("cpu"), corrupted=False
     ).order
     network = trained()
@@ -127,7 +128,7 @@ def test_finished_cells_are_skipped_and_the_others_are_the_same(task: tuple[str,
 
     rest = {
         (str(result.mode), condition): result
-        for condition, found in engine.run(ready.subjects, ready.images, finished)
+        for condition, found in loop.run(ready.subjects, ready.images, finished)
         for _, cells in found
         for result in cells
     }
@@ -146,7 +147,7 @@ def test_adapt_uses_the_statistics_of_its_n_images(task: tuple[str, str, str]) -
 
 def test_progress_counts_images(task: tuple[str, str, str]) -> None:
     ready = prepared(task, modes=["fixed"])
-    heard: list[engine.Progress] = []
-    list(engine.run(ready.subjects, ready.images, lambda s, m, c: False, heard.append))
+    heard: list[loop.Progress] = []
+    list(loop.run(ready.subjects, ready.images, lambda s, m, c: False, heard.append))
     assert [p.images for p in heard if p.condition == CLEAN] == [64, 90]
     assert all(p.total == 90 for p in heard)

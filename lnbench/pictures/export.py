@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-from lnbench import prepare
 from lnbench.config import RunConfig
-from lnbench.data.export import open_export
-from lnbench.engine import Progress
 from lnbench.errors import UsageError
-from lnbench.stream import Stream
+from lnbench.evaluate import prepare
+from lnbench.evaluate.loop import Progress
+from lnbench.evaluate.stream import Stream
+from lnbench.pictures.layouts import open_export
 from lnbench.types import Condition, Geometry
 
 

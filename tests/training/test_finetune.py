@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lnbench import finetune
 from lnbench.errors import CheckpointError, DataError, LnbenchError, UsageError
-from lnbench.finetune import Progress, Recipe, train
 from lnbench.norm.convert import convert_localnorm
 from lnbench.norm.localnorm import LocalNorm2d
+from lnbench.training import finetune
+from lnbench.training.finetune import Progress, Recipe, train
 from lnbench.types import Normalization
 
 NORMALIZATION = Normalization()

@@ -20,7 +20,7 @@ from lnbench.errors import DataError, UsageError
 from lnbench.models import checkpoint as checkpoints
 from lnbench.models import registry
 from lnbench.models.classifier import Classifier
-from lnbench.norm import convert, swap
+from lnbench.norm import convert, wrap
 from lnbench.norm.distance import distance
 from lnbench.norm.modes import Mode, parse
 from lnbench.types import CLEAN, Condition, Geometry, Normalization
@@ -37,7 +37,7 @@ class Subject:
 
     config: RunConfig
     classifier: Classifier
-    layers: swap.NormLayers
+    layers: wrap.NormLayers
     modes: tuple[Mode, ...]
     geometry: Geometry
     normalization: Normalization
@@ -105,7 +105,7 @@ def load_subject(config: RunConfig, device: torch.device, allow_pickle: bool = F
         interpolation=config.interpolation or built.geometry.interpolation,
     )
     classifier = Classifier(built.network, normalization, device=device, precision=config.precision)
-    layers = swap.attach(classifier.network)
+    layers = wrap.attach(classifier.network)
     modes = tuple(parse(text) for text in config.modes)
     return Subject(
         config, classifier, layers, modes, geometry, normalization, source, sha256, _mode_notes(layers, modes)
@@ -221,7 +221,7 @@ def _pixels(store: Store, indices: Sequence[int], device: torch.device) -> Tenso
     return torch.from_numpy(store.images[list(indices)]).to(device)
 
 
-def _mode_notes(layers: swap.NormLayers, modes: tuple[Mode, ...]) -> list[str]:
+def _mode_notes(layers: wrap.NormLayers, modes: tuple[Mode, ...]) -> list[str]:
     local, kept = len(layers.local_names), len(layers) - len(layers.local_names)
     if local and kept and any(mode.kind == "local" and mode.layers == "all" for mode in modes):
         note = f"{kept} of {len(layers)} layers are not LocalNorm; mode local gives these single"

@@ -11,8 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from lnbench import config, evaluation, memory
+from lnbench import config, memory
 from lnbench.errors import CheckpointError, DataError, ModelError, UsageError
+from lnbench.evaluate import evaluation
 from lnbench.models.classifier import Classifier
 from tests.networks import pictures, write_task
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from lnbench.evaluate.prepare import Images, Subject
+from lnbench.evaluate.stream import Stream
 from lnbench.norm.distance import distance
-from lnbench.prepare import Images, Subject
-from lnbench.stream import Stream
 from lnbench.types import Condition
 
 _IMAGES = 128

@@ -7,7 +7,6 @@ images of its chunks and of its batches are nearly the same, and it corrupts few
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from lnbench.errors import UsageError
@@ -71,14 +70,6 @@ def window(chunks: int, batches: int, world: int, left: int) -> int:
         if waste(count) <= _IDLE:
             return count
     return min(range(1, left + 1), key=waste)
-
-
-def parse_shard(text: str) -> tuple[int, int]:
-    """`2/5` → (2, 5). Raises UsageError."""
-    match = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", text)
-    if not match or int(match[1]) > int(match[2]):
-        raise UsageError(f"--shard takes i/n with i from 1 to n, such as 2/5; got '{text}'")
-    return int(match[1]), int(match[2])
 
 
 def shard(conditions: int, number: int, of: int) -> range:

@@ -15,9 +15,9 @@ from torch import Tensor
 from lnbench import metrics
 from lnbench.dist import Processes
 from lnbench.errors import DataError, UsageError
-from lnbench.norm import swap
+from lnbench.evaluate.prepare import Subject
+from lnbench.norm import wrap
 from lnbench.norm.modes import Mode
-from lnbench.prepare import Subject
 from lnbench.types import Condition
 
 Whole = TypeVar("Whole", Tensor, np.ndarray)
@@ -97,7 +97,7 @@ class Task:
     counts: Tensor
     correct: Tensor
     watch: Stopwatch
-    statistics: swap.Adapted | None = None
+    statistics: wrap.Adapted | None = None
 
     @classmethod
     def start(cls, subject: Subject, mode: Mode, room: Room, rows: int, images: int) -> Task:
@@ -179,16 +179,16 @@ class Task:
 
 
 def predict(
-    subject: Subject, mode: Mode, pixels: Tensor, statistics: swap.Adapted | None = None
+    subject: Subject, mode: Mode, pixels: Tensor, statistics: wrap.Adapted | None = None
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities float32 (B, classes) and predictions int64 (B,) of uint8 pixels (B, 3, H, W)."""
     outputs = []
     if statistics is not None:
         subject.layers.keep(statistics)
-    for group in swap.passes(subject.layers, mode):
+    for group in wrap.passes(subject.layers, mode):
         subject.layers.use(mode, group)
         outputs.append(subject.classifier.logits(pixels))
-    return swap.combine(torch.stack(outputs), mode)
+    return wrap.combine(torch.stack(outputs), mode)
 
 
 def in_pieces(work: Callable[[Whole], Made], whole: Whole, room: Room) -> list[Made]:

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lnbench.counting import Result, Room, Task, in_pieces
-from lnbench.dealing import Share, shares, window
 from lnbench.dist import ALONE, Processes
+from lnbench.evaluate.count import Result, Room, Task, in_pieces
+from lnbench.evaluate.prepare import Images, Subject
+from lnbench.evaluate.shard import Share, shares, window
+from lnbench.evaluate.stream import Stream, Waiting
 from lnbench.norm.modes import Mode
-from lnbench.prepare import Images, Subject
-from lnbench.stream import Stream, Waiting
 from lnbench.types import Condition
 
 Work = tuple[tuple[Subject, Mode], ...]

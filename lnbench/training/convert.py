@@ -14,20 +14,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lnbench import dist, finetune, prepare
+from lnbench import __version__, dist
 from lnbench.data import batches, sources
 from lnbench.data.store import Store
 from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, UsageError
+from lnbench.evaluate import prepare
 from lnbench.models import checkpoint as checkpoints
 from lnbench.models import registry
 from lnbench.models.classifier import Classifier
 from lnbench.models.sniff import SUFFIXES
-from lnbench.norm import convert, swap
+from lnbench.norm import convert, wrap
 from lnbench.norm.layer import norm_layers
 from lnbench.norm.localnorm import LocalNorm2d
 from lnbench.norm.modes import Mode
+from lnbench.training import finetune
 from lnbench.types import Geometry, Normalization
-from lnbench.version import __version__
 
 Target = Literal["localnorm", "batchnorm", "adapted"]
 TARGETS: tuple[Target, ...] = ("localnorm", "batchnorm", "adapted")
@@ -230,7 +231,7 @@ def _ghost_difference(loaded: Loaded, network: nn.Module, groups: int) -> float:
 
 def _batch_logits(network: nn.Module, inputs: Tensor) -> float:
     """The largest logit in mode `batch`, against which a difference is large or small."""
-    layers = swap.attach(network)
+    layers = wrap.attach(network)
     layers.use(Mode("batch"))
     try:
         with torch.inference_mode():
@@ -307,7 +308,7 @@ def _calibrate(request: Request, loaded: Loaded, network: nn.Module, observer: O
     chosen = batches.shuffled(len(store.labels), request.seed)[: request.samples]
     classifier = Classifier(network, loaded.normalization, device=request.device)
     pixels = torch.from_numpy(store.images[chosen])
-    layers = swap.attach(network)
+    layers = wrap.attach(network)
     with torch.inference_mode():
         adapted = layers.adapt(lambda: classifier.logits(pixels))
         layers.use(Mode("adapt", n=request.samples))

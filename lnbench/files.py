@@ -1,0 +1,102 @@
+"""Writing that holds: whole files or none, appends that never leave half a line, one writer at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from lnbench.errors import LnbenchError, RecordError
+
+
+@contextlib.contextmanager
+def atomic(path: Path, error: type[LnbenchError] = RecordError) -> Iterator[IO[bytes]]:
+    """A file to write to that becomes `path` when the block ends, in one step; else `path` stays as it was.
+
+    Raises `error`, in one line, where the system refuses.
+    """
+    draft = temporary(path)
+    try:
+        # What lies under the draft's name is a leftover, or somebody's link: never written through.
+        draft.unlink(missing_ok=True)
+        with draft.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException as problem:  # Ctrl-C too: no half-written file stays behind
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        if isinstance(problem, OSError):
+            raise error(f"cannot write {one_line(path)}: {reason(problem)}") from None
+        raise
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Replace `path` by `content` in one step. RecordError, and nothing half-written, when it fails."""
+    with atomic(path) as file:
+        file.write(content)
+
+
+def temporary(path: Path) -> Path:
+    """Where `atomic` prepares `path`; the same name each time, so leftovers never pile up."""
+    return path.with_name(f".{path.name}.tmp")
+
+
+def append_whole(path: Path, content: bytes) -> None:
+    """Add `content` to the end of `path` and flush it to disk; after a failure the file is as it was."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError as error:
+        raise RecordError(f"cannot write {path}: {reason(error)}") from None
+    before = os.fstat(handle).st_size
+    try:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(handle, rest) :]
+        os.fsync(handle)
+    except BaseException as error:  # Ctrl-C too: half a condition must not stay behind
+        with contextlib.suppress(OSError):
+            os.ftruncate(handle, before)
+        if isinstance(error, OSError):
+            raise RecordError(f"cannot write {path}: {reason(error)}; finished cells are kept") from None
+        raise
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def lock(path: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold the lock file `path`; the system releases it when the process ends, however it ends.
+
+    Raises BlockingIOError where another process holds it, unless told to `wait`; OSError where the file
+    cannot be made. On systems without such locks (Windows) it only makes the file.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+    try:
+        with contextlib.suppress(ImportError):
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(handle)
+
+
+def one_line(text: object, limit: int = 1000) -> str:
+    """What came from elsewhere (a path, a name, a library's message) as one line that any terminal can take.
+
+    Runs of white space become one space; other characters that cannot be printed, undecodable bytes among
+    them, become escapes; what is longer than `limit` ends in an ellipsis.
+    """
+    line = " ".join(str(text).split())
+    if not line.isprintable():
+        line = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def reason(error: OSError) -> str:
+    """The system's words for an error, without its number and path."""
+    return error.strerror or type(error).__name__
