@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from lnbench.corruptions import tables
 from lnbench.errors import UsageError, unknown
-from lnbench.norm import modes
+from lnbench.norm.modes import registry as modes
 from lnbench.types import CLEAN, CLEAN_NAME, Condition, Interpolation
 
 BY_SIZE = "by-size"

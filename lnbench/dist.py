@@ -59,7 +59,7 @@ class Processes:
             return name
         return f"cuda:{self.local_rank % count}"
 
-    def agree(self, work: Callable[[], T]) -> T:
+    def barrier(self, work: Callable[[], T]) -> T:
         """Run `work` in every process; where it fails in one, it fails in all with that one's error.
 
         The first process raises the error (of the lowest rank that has one), the others leave with its
@@ -102,7 +102,7 @@ class Processes:
             group.all_gather_object(found, value)
         return found
 
-    def share(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """The first process's value, in all of them."""
         if self.world == 1:
             return value
@@ -111,7 +111,7 @@ class Processes:
             group.broadcast_object_list(box, src=0, device=torch.device("cpu"))
         return box[0]
 
-    def add(self, tensor: Tensor) -> None:
+    def all_reduce(self, tensor: Tensor) -> None:
         """Replace `tensor` by its sum over all processes."""
         if self.world == 1:
             return
@@ -168,7 +168,7 @@ def joined() -> Iterator[Processes]:
     handler = signal.signal(signal.SIGTERM, _ended_by(processes))
     try:
         yield processes
-        processes.agree(lambda: None)  # nobody leaves while another still works
+        processes.barrier(lambda: None)  # nobody leaves while another still works
         gc.collect()  # a DistributedDataParallel is a cycle that would hold the group's threads to the exit
         group.destroy_process_group()
     except KeyboardInterrupt:

@@ -118,8 +118,8 @@ def _arm(fault: Fault) -> None:
 
     Task.count = counted(Task.count)  # type: ignore[method-assign]
     Task.adapt = counted(Task.adapt)  # type: ignore[method-assign]
-    Processes.add = counted(Processes.add)  # type: ignore[method-assign]
-    Processes.agree = counted(Processes.agree)  # type: ignore[method-assign]
+    Processes.all_reduce = counted(Processes.all_reduce)  # type: ignore[method-assign]
+    Processes.barrier = counted(Processes.barrier)  # type: ignore[method-assign]
     store.append_whole = counted(files.append_whole)
     store.write_atomic = counted(files.write_atomic)
     files.os.fsync = counted(os.fsync)  # type: ignore[attr-defined]

@@ -119,13 +119,13 @@ def test_torchrun_itself(task: list[str], whole: Path, tmp_path: Path) -> None:
 
 def test_alone_everything_is_a_no_op() -> None:
     tensor = torch.ones(3)
-    dist.ALONE.add(tensor)
+    dist.ALONE.all_reduce(tensor)
     assert torch.equal(tensor, torch.ones(3))
-    assert dist.ALONE.agree(lambda: 5) == dist.ALONE.share(5) == 5
+    assert dist.ALONE.barrier(lambda: 5) == dist.ALONE.broadcast(5) == 5
     assert dist.ALONE.gather(5) == [5]
     assert dist.ALONE.device("auto") == "auto"
     with pytest.raises(DataError):
-        dist.ALONE.agree(lambda: (_ for _ in ()).throw(DataError("x")))
+        dist.ALONE.barrier(lambda: (_ for _ in ()).throw(DataError("x")))
 
 
 def test_half_an_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,9 +46,9 @@ def _corruptions() -> list[tuple[str, str]]:
 
 
 def _modes() -> list[tuple[str, str]]:
-    from lnbench.norm import modes
+    from lnbench.norm.modes import registry as modes
 
-    return list(modes.DESCRIPTIONS.items())
+    return [(name, modes.describe(name)) for name in modes.names()]
 
 
 def _presets() -> list[tuple[str, str]]:

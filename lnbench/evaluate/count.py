@@ -1,4 +1,4 @@
-"""One mode of one network under one condition: its predictions, its running count, its time, its room."""
+"""One mode of one network under one condition: its state, its predictions, its running count, its time."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from lnbench import metrics
 from lnbench.dist import Processes
 from lnbench.errors import DataError, UsageError
 from lnbench.evaluate.prepare import Subject
-from lnbench.norm import wrap
-from lnbench.norm.modes import Mode
+from lnbench.norm.modes.registry import FirstImages, Forward, Mode, Prediction
+from lnbench.norm.state import State
 from lnbench.types import Condition
 
 Whole = TypeVar("Whole", Tensor, np.ndarray)
@@ -39,10 +39,10 @@ class Result:
 
 
 @dataclass
-class Room:
+class Pieces:
     """How many pieces a chunk is computed in: more than one once the device's memory did not suffice."""
 
-    parts: int = 1
+    count: int = 1
 
 
 def _event() -> torch.cuda.Event:
@@ -85,7 +85,7 @@ class Stopwatch:
 
 @dataclass
 class Task:
-    """The running count of one subject in one mode.
+    """The running count of one subject in one mode, and what the mode keeps of the condition.
 
     `counts`: float64 (chunks or batches, SIZE), a row for each, so that their sum is taken in the order of
     the grid whoever computed them; `correct`: uint8 (N,).
@@ -93,36 +93,29 @@ class Task:
 
     subject: Subject
     mode: Mode
-    room: Room
+    pieces: Pieces
     counts: Tensor
     correct: Tensor
     watch: Stopwatch
-    statistics: wrap.Adapted | None = None
+    state: State = field(default_factory=State)
 
     @classmethod
-    def start(cls, subject: Subject, mode: Mode, room: Room, rows: int, images: int) -> Task:
+    def start(cls, subject: Subject, mode: Mode, pieces: Pieces, rows: int, images: int) -> Task:
         device = subject.classifier.device
         counts = metrics.empty(device).expand(rows, -1).clone()
-        return cls(
-            subject,
-            mode,
-            room,
-            counts,
-            torch.zeros(images, dtype=torch.uint8, device=device),
-            Stopwatch(device),
-        )
+        correct = torch.zeros(images, dtype=torch.uint8, device=device)
+        return cls(subject, mode, pieces, counts, correct, Stopwatch(device))
 
-    def adapt(self, pixels: Tensor) -> None:
-        """Take the statistics of these images as the condition's."""
-        layers = self.subject.layers
+    def begin(self, images: FirstImages) -> None:
+        """Let the mode look at some images of the condition before the first is counted."""
         with self.watch:
             try:
-                self.statistics = layers.adapt(lambda: self.subject.classifier.logits(pixels))
+                self.mode.begin(self._forward(self.state), images, self.state)
                 return
             except torch.OutOfMemoryError:
                 pass
         raise UsageError(
-            f"--norm {self.mode}: {len(pixels)} images at once do not fit into the memory of "
+            f"--norm {self.mode}: {self.mode.images} images at once do not fit into the memory of "
             f"{self.subject.classifier.device}; use a smaller n"
         )
 
@@ -137,37 +130,45 @@ class Task:
             self.counts[row] = metrics.count(log_probs, predicted, labels)
             self.correct[positions] = (predicted == labels).to(torch.uint8)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def result(self, condition: Condition, processes: Processes) -> Result:
         """The cell, with what all processes counted."""
         seconds = torch.tensor([self.watch.seconds()], dtype=torch.float64)
         for sums in (self.counts, self.correct, seconds):
-            processes.add(sums)
+            processes.all_reduce(sums)
         scores = metrics.scores(self.counts.sum(0))
         return Result(self.mode, condition, scores, self.correct.bool().cpu().numpy(), float(seconds))
 
-    def _predict(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        if not self.mode.needs_batch:
-            pieces = in_pieces(
-                lambda part: predict(self.subject, self.mode, part, self.statistics), pixels, self.room
-            )
-            log_probs, predicted = zip(*pieces, strict=True)
-            return torch.cat(log_probs), torch.cat(predicted)
+    def _forward(self, state: State) -> Forward:
+        def forward(pixels: Tensor) -> Tensor:
+            # Each time anew: other modes of the same network come in between.
+            self.subject.layers.use(self.mode, state)
+            return self.subject.classifier.logits(pixels)
+
+        return forward
+
+    def _answer(self, pixels: Tensor, state: State) -> Prediction:
+        return self.mode.predict(self._forward(state), pixels, state, self.subject.layers.groups)
+
+    def _predict(self, pixels: Tensor) -> Prediction:
+        if self.mode.unit == "image":
+            found = in_pieces(lambda part: self._answer(part, self.state), pixels, self.pieces)
+            return Prediction(*(torch.cat(parts) for parts in zip(*found, strict=True)))
         try:
-            return predict(self.subject, self.mode, pixels)
+            return self._answer(pixels, self.state)
         except torch.OutOfMemoryError:
             pass
         raise self._too_large(pixels)
 
     def _too_large(self, pixels: Tensor) -> UsageError:
-        """The batch is part of the answer and cannot be cut: name one that fits."""
+        """The batch is part of the answer and cannot be cut: name one that fits, tried on another state."""
         groups = self.subject.layers.groups
         size = len(pixels) // 2
         while size > groups:
             size -= size % groups
             torch.cuda.empty_cache()
             try:
-                predict(self.subject, self.mode, pixels[:size])
+                self._answer(pixels[:size], State())
                 break
             except torch.OutOfMemoryError:
                 size //= 2
@@ -178,27 +179,14 @@ class Task:
         )
 
 
-def predict(
-    subject: Subject, mode: Mode, pixels: Tensor, statistics: wrap.Adapted | None = None
-) -> tuple[Tensor, Tensor]:
-    """Log-probabilities float32 (B, classes) and predictions int64 (B,) of uint8 pixels (B, 3, H, W)."""
-    outputs = []
-    if statistics is not None:
-        subject.layers.keep(statistics)
-    for group in wrap.passes(subject.layers, mode):
-        subject.layers.use(mode, group)
-        outputs.append(subject.classifier.logits(pixels))
-    return wrap.combine(torch.stack(outputs), mode)
-
-
-def in_pieces(work: Callable[[Whole], Made], whole: Whole, room: Room) -> list[Made]:
+def in_pieces(work: Callable[[Whole], Made], whole: Whole, pieces: Pieces) -> list[Made]:
     """`work` on the pieces of a chunk, more and smaller ones each time the device's memory runs out.
 
     Only for work on an image that does not depend on its company. Raises DataError when a single image
     does not fit.
     """
     while True:
-        step = -(-len(whole) // room.parts)
+        step = -(-len(whole) // pieces.count)
         try:
             return [work(whole[start : start + step]) for start in range(0, len(whole), step)]
         except torch.OutOfMemoryError:
@@ -207,5 +195,5 @@ def in_pieces(work: Callable[[Whole], Made], whole: Whole, room: Room) -> list[M
                     "the device's memory does not hold one image and the network; use a smaller --crop, "
                     "--precision bf16 or another --device"
                 ) from None
-        room.parts *= 2
+        pieces.count *= 2
         torch.cuda.empty_cache()

@@ -16,8 +16,7 @@ from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError,
 from lnbench.evaluate import count, diagnose, loop, prepare, record, shard
 from lnbench.evaluate.prepare import Images, Subject
 from lnbench.memory import room_for_images
-from lnbench.norm import wrap
-from lnbench.norm.modes import Mode
+from lnbench.norm.modes.registry import Mode
 from lnbench.results import schema
 from lnbench.results.notes import add_note
 from lnbench.results.store import RunFolder
@@ -98,14 +97,14 @@ def prepare_all(
             configs[0], subjects[0].geometry, place, observer.decoding, cache_above=above
         )
         if configs[0].shard is not None:
-            kept = shard.shard(len(images.conditions), *parse_shard(configs[0].shard))
+            kept = shard.conditions_of(len(images.conditions), *parse_shard(configs[0].shard))
             images = replace(images, conditions=tuple(images.conditions[k] for k in kept))
         ready, warnings = _check(subjects, failed, strict, images)
         for text in (*(f"left out: {error}" for error in failed), *warnings):
             observer.warning(text)
         return Prepared(ready, images, tuple(failed), memory is not None)
 
-    found = processes.agree(work)
+    found = processes.barrier(work)
     heads = [(found.images.clean.fingerprint, [subject.sha256 for subject in found.subjects])]
     for rank, other in enumerate(processes.gather(heads)):
         if other != heads:
@@ -153,7 +152,6 @@ def _check(
                 classes=subject.classifier.classes(*images.clean.images.shape[2:]),
             )
             found = [
-                *subject.warnings,
                 *prepare.check_fit(settled, images.clean),
                 *prepare.check_input(settled, images.clean),
             ]
@@ -186,10 +184,7 @@ def plan(prepared: Prepared, finished: Sequence[Collection[tuple[str, Condition]
         for mode in subject.modes
         if (str(mode), condition) not in done
     ]
-    passes = sum(
-        images * len(wrap.passes(subject.layers, mode)) + (mode.n if mode.kind == "adapt" else 0)
-        for _, subject, mode in left
-    )
+    passes = sum(images * mode.passes(subject.layers.groups) + mode.images for _, subject, mode in left)
     return Plan(
         subjects=tuple(subject.name for subject in prepared.subjects),
         conditions=len(conditions),
@@ -231,30 +226,30 @@ def evaluate(
                 if processes.first
             ]
 
-        opened = processes.agree(open_folders)
-        done = processes.share([folder.finished() for folder in opened])
+        opened = processes.barrier(open_folders)
+        done = processes.broadcast([folder.finished() for folder in opened])
         place = {id(subject): number for number, subject in enumerate(subjects)}
 
         def finished(subject: Subject, mode: Mode, condition: Condition) -> bool:
             return (str(mode), condition) in done[place[id(subject)]]
 
         observer.started(plan(prepared, done))
-        room = count.Room()
-        settings = loop.Settings(processes, room, prepared.bounded)
+        pieces = count.Pieces()
+        settings = loop.Settings(processes, pieces, prepared.bounded)
         for condition, results in loop.run(subjects, prepared.images, finished, observer.progress, settings):
 
             def keep() -> None:
                 # B023: called at once, so the loop's variables are the right ones.
                 for subject, cells in results if processes.first else ():  # noqa: B023
                     folder = opened[place[id(subject)]]
-                    if room.parts > 1:
-                        add_note(folder, f"device memory ran short: chunks computed in {room.parts} parts")
+                    if pieces.count > 1:
+                        add_note(folder, f"device memory ran short: chunks computed in {pieces.count} parts")
                     shifts = None
                     if subject.config.diagnose:
                         shifts = diagnose.shifts(subject, prepared.images, condition)  # noqa: B023
                     folder.append([record.cell(subject, result, shifts) for result in cells])
 
-            processes.agree(keep)
+            processes.barrier(keep)
             for text in _chance_warnings(condition, results, clean):
                 observer.warning(text)
             observer.finished(condition)
@@ -266,7 +261,7 @@ def evaluate(
                 for folder in opened
             ]
 
-        return processes.agree(finish)
+        return processes.barrier(finish)
 
 
 def _chance_warnings(

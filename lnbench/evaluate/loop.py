@@ -1,12 +1,13 @@
 """The loop: every condition is corrupted once, every mode counts it, nothing waits for the device.
 
 Two grids lie over one stream of corrupted chunks. Modes in which an image's prediction does not depend on
-its batch take the chunks as they come, always cut at the same places, so that their counts do not know
+its company take the chunks as they come, always cut at the same places, so that their counts do not know
 the batch size. Modes in which it does take batches of exactly `batch_size` images, re-cut from the same
 stream. Both follow one seeded order.
 
-Several processes share both grids, each computing a run of either. An image is corrupted once; twice only
-where its chunk and its batch belong to different processes, which at most two chunks of a process do.
+Several processes share both grids, each computing a run of either; a mode that adapts along the stream is
+counted whole by one of them. An image is corrupted once; twice only where its chunk, its batch and its
+stream belong to different processes.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ import torch
 from torch import Tensor
 
 from lnbench.dist import ALONE, Processes
-from lnbench.evaluate.count import Result, Room, Task, in_pieces
+from lnbench.evaluate.count import Pieces, Result, Task, in_pieces
 from lnbench.evaluate.prepare import Images, Subject
-from lnbench.evaluate.shard import Share, shares, window
-from lnbench.evaluate.stream import Stream, Waiting
-from lnbench.norm.modes import Mode
+from lnbench.evaluate.rebatch import Rebatch
+from lnbench.evaluate.shard import Load, Part, parts, window
+from lnbench.evaluate.stream import Stream
+from lnbench.norm.modes.registry import Mode
 from lnbench.types import Condition
 
 Work = tuple[tuple[Subject, Mode], ...]
@@ -42,34 +44,36 @@ class Progress:
 class Settings:
     """How to compute, as far as it changes no figure.
 
-    `room` learns when device memory ran short; `bounded`: give back the memory of mapped images once used.
+    `pieces` learns when device memory ran short; `bounded`: give back the memory of mapped images once used.
     """
 
     processes: Processes = ALONE
-    room: Room = field(default_factory=Room)
+    pieces: Pieces = field(default_factory=Pieces)
     bounded: bool = False
 
 
 @dataclass(frozen=True)
-class _Part:
+class _Job:
     """What one process has to do for one condition."""
 
     condition: Condition
     work: Work
     stream: Stream
-    share: Share
+    part: Part
+
+    @property
+    def batch_size(self) -> int:
+        return self.work[0][0].config.batch_size
 
     @property
     def images(self) -> int:
         """About how many images pass through."""
         total = len(self.stream.order)
-        return max(
+        whole = total if self.part.streams else 0
+        return max(whole, *(
             min(numbers.stop * size, total) - numbers.start * size if numbers else 0
-            for numbers, size in (
-                (self.share.chunks, self.stream.chunk),
-                (self.share.batches, self.work[0][0].config.batch_size),
-            )
-        )
+            for numbers, size in ((self.part.chunks, self.stream.chunk), (self.part.batches, self.batch_size))
+        ))  # fmt: skip
 
 
 def run(
@@ -85,24 +89,24 @@ def run(
     several processes, each of them yields every result.
     """
     settings = settings or Settings()
-    processes, room = settings.processes, settings.room
+    processes, pieces = settings.processes, settings.pieces
     todo = [
         (condition, tuple((s, m) for s in subjects for m in s.modes if not finished(s, m, condition)))
         for condition in images.conditions
     ]
     todo = [(condition, work) for condition, work in todo if work]
     while todo:
-        parts = processes.agree(lambda: _deal(todo, images, processes))  # noqa: B023 – called at once
-        todo = todo[len(parts) :]
-        counted = processes.agree(lambda: _count_window(parts, settings, on_progress))  # noqa: B023
-        room.parts = max(processes.gather(room.parts))
-        for part, tasks in zip(parts, counted, strict=True):
-            results = [(task.subject, task.result(part.condition, processes)) for task in tasks]
-            owners = list({id(subject): subject for subject, _ in part.work}.values())
-            yield part.condition, [(s, [r for owner, r in results if owner is s]) for s in owners]
+        jobs = processes.barrier(lambda: _jobs(todo, images, processes))  # noqa: B023 – called at once
+        todo = todo[len(jobs) :]
+        counted = processes.barrier(lambda: _count_window(jobs, settings, on_progress))  # noqa: B023
+        pieces.count = max(processes.gather(pieces.count))
+        for job, tasks in zip(jobs, counted, strict=True):
+            results = [(task.subject, task.result(job.condition, processes)) for task in tasks]
+            owners = list({id(subject): subject for subject, _ in job.work}.values())
+            yield job.condition, [(s, [r for owner, r in results if owner is s]) for s in owners]
 
 
-def _deal(todo: Sequence[tuple[Condition, Work]], images: Images, processes: Processes) -> list[_Part]:
+def _jobs(todo: Sequence[tuple[Condition, Work]], images: Images, processes: Processes) -> list[_Job]:
     """The next conditions and this process's part of each."""
     subject = todo[0][1][0][0]
     device, config = subject.classifier.device, subject.config
@@ -111,90 +115,109 @@ def _deal(todo: Sequence[tuple[Condition, Work]], images: Images, processes: Pro
         return Stream(images.of(condition), condition, config, device, corrupted=images.precomputed)
 
     first = stream(todo[0][0])
-    modes = [mode for _, work in todo for _, mode in work]
-    chunks = first.chunk_count if not all(mode.needs_batch for mode in modes) else 0
-    batches = -(-len(first.order) // config.batch_size) if any(mode.needs_batch for mode in modes) else 0
+    units = {mode.unit for _, work in todo for _, mode in work}
+    load = Load(
+        chunks=first.chunk_count if "image" in units else 0,
+        batches=-(-len(first.order) // config.batch_size) if "batch" in units else 0,
+        streams=max(sum(mode.unit == "stream" for _, mode in work) for _, work in todo),
+    )
     # Stores of a precomputed set are opened one by one, and may differ in what could be read.
-    count = 1 if images.precomputed else window(chunks, batches, processes.world, len(todo))
-    dealt = shares(chunks, batches, count, processes.rank, processes.world)
+    count = 1 if images.precomputed else window(load, processes.world, len(todo))
     streams = [first, *(stream(condition) for condition, _ in todo[1:count])]
-    return [
-        _Part(*one, *two) for one, two in zip(todo[:count], zip(streams, dealt, strict=True), strict=True)
-    ]
+    own = parts(load, count, processes.rank, processes.world)
+    return [_Job(*one, *two) for one, two in zip(todo[:count], zip(streams, own, strict=True), strict=True)]
 
 
 def _count_window(
-    parts: Sequence[_Part], settings: Settings, on_progress: Callable[[Progress], None]
+    jobs: Sequence[_Job], settings: Settings, on_progress: Callable[[Progress], None]
 ) -> list[list[Task]]:
-    whole = sum(part.images for part in parts)
-    total = len(parts[0].stream.order)
+    whole = sum(job.images for job in jobs)
+    total = len(jobs[0].stream.order)
     passed = 0
 
-    def report(part: _Part, images: int) -> None:
+    def report(job: _Job, images: int) -> None:
         nonlocal passed
         passed += images
-        seen = min(1.0, passed / max(1, whole)) * total * len(parts)
-        on_progress(Progress(part.condition, round(seen), total))
+        seen = min(1.0, passed / max(1, whole)) * total * len(jobs)
+        on_progress(Progress(job.condition, round(seen), total))
 
-    return [_count(part, settings, report) for part in parts]
+    return [_count(job, settings, report) for job in jobs]
 
 
-@torch.inference_mode()
-def _count(part: _Part, settings: Settings, report: Callable[[_Part, int], None]) -> list[Task]:
-    stream, share, room = part.stream, part.share, settings.room
-    total, size = len(stream.order), part.work[0][0].config.batch_size
-    batches = -(-total // size)
-    tasks = [
-        Task.start(subject, mode, room, batches if mode.needs_batch else stream.chunk_count, total)
-        for subject, mode in part.work
-    ]
-    apart = [task for task in tasks if not task.mode.needs_batch and share.chunks]
-    together = [task for task in tasks if task.mode.needs_batch and share.batches]
-    for task in apart:
-        if task.mode.kind == "adapt":
-            task.adapt(_pixels(stream, stream.order[: task.mode.n], room))
-    batched = range(share.batches.start * size, min(share.batches.stop * size, total) if together else 0)
-    waiting, row = Waiting(size), share.batches.start
+@dataclass
+class _Lane:
+    """Tasks that take batches: of the images in `span` of the order, the first being batch number `row`."""
+
+    tasks: Sequence[Task]
+    span: range
+    row: int
+    waiting: Rebatch
+
+    def take(self, *chunk: Tensor) -> None:
+        """Count every batch that is complete with these pixels, labels and positions."""
+        self.waiting.add(*chunk)
+        for batch in self.waiting.batches():
+            self._count(*batch)
+
+    def finish(self, stream: Stream, pieces: Pieces, *, complete: bool) -> None:
+        """Count a short last batch, as it is or completed from the start of the order."""
+        counted = self.waiting.images
+        if not counted:
+            return
+        for positions in stream.fillers(self.waiting.size - counted) if complete else ():
+            self.waiting.add(*_chunk(stream, positions, pieces))
+        self._count(*self.waiting.rest(), counted=counted)
+
+    def _count(self, pixels: Tensor, labels: Tensor, positions: Tensor, counted: int | None = None) -> None:
+        for task in self.tasks:
+            task.count(self.row, pixels, labels, positions, counted)
+        self.row += 1
+
+
+# Not inference_mode: a mode may take gradient steps on what it keeps.
+@torch.no_grad()
+def _count(job: _Job, settings: Settings, report: Callable[[_Job, int], None]) -> list[Task]:
+    stream, part, pieces, size = job.stream, job.part, settings.pieces, job.batch_size
+    total = len(stream.order)
+    rows = {"image": stream.chunk_count, "batch": -(-total // size), "stream": -(-total // size)}
+    tasks = [Task.start(s, mode, pieces, rows[mode.unit], total) for s, mode in job.work]
+    by_unit = {unit: [task for task in tasks if task.mode.unit == unit] for unit in rows}
+    apart = by_unit["image"] if part.chunks else []
+    batched = range(part.batches.start * size, min(part.batches.stop * size, total))
+    batches = _Lane(by_unit["batch"] if part.batches else (), batched, part.batches.start, Rebatch(size))
+    streams = _Lane(
+        by_unit["stream"][slice(part.streams.start, part.streams.stop)], range(total), 0, Rebatch(size)
+    )
+    lanes = [lane for lane in (batches, streams) if lane.tasks]
+    for task in (*apart, *(task for lane in lanes for task in lane.tasks)):
+        task.begin(lambda count: _pixels(stream, stream.order[:count], pieces))
     for number, start in enumerate(range(0, total, stream.chunk)):
         stop = min(start + stream.chunk, total)
-        low, high = max(start, batched.start), min(stop, batched.stop)
-        alone = apart and number in share.chunks
-        if not alone:
-            start, stop = low, high
-        if start >= stop:
+        alone = apart and number in part.chunks
+        spans = [range(max(start, lane.span.start), min(stop, lane.span.stop)) for lane in lanes]
+        wanted = [span for span in (*spans, range(start, stop if alone else start)) if span]
+        if not wanted:
             continue
-        chunk = _chunk(stream, stream.order[start:stop], room)
+        low, high = min(span.start for span in wanted), max(span.stop for span in wanted)
+        chunk = _chunk(stream, stream.order[low:high], pieces)
         if alone:
             for task in apart:
                 task.count(number, *chunk)
-        if low < high:
-            waiting.add(*(tensor[low - start : high - start] for tensor in chunk))
-            row = _count_batches(together, waiting, row)
+        for lane, span in zip(lanes, spans, strict=True):
+            if span:
+                lane.take(*(tensor[span.start - low : span.stop - low] for tensor in chunk))
         if settings.bounded:
             stream.release()
-        report(part, stop - start)
-    if waiting.images:
-        # A short last batch is completed from the start of the order; the fillers are not counted.
-        counted = waiting.images
-        for positions in stream.fillers(size - counted):
-            waiting.add(*_chunk(stream, positions, room))
-        _count_batches(together, waiting, row, counted)
+        report(job, high - low)
+    batches.finish(stream, pieces, complete=True)
+    streams.finish(stream, pieces, complete=False)
     return tasks
 
 
-def _chunk(stream: Stream, positions: np.ndarray, room: Room) -> tuple[Tensor, Tensor, Tensor]:
-    return _pixels(stream, positions, room), stream.labels(positions), stream.indices(positions)
+def _chunk(stream: Stream, positions: np.ndarray, pieces: Pieces) -> tuple[Tensor, Tensor, Tensor]:
+    return _pixels(stream, positions, pieces), stream.labels(positions), stream.indices(positions)
 
 
-def _pixels(stream: Stream, positions: np.ndarray, room: Room) -> Tensor:
-    pieces = in_pieces(stream.pixels, positions, room)
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-
-
-def _count_batches(tasks: Sequence[Task], waiting: Waiting, row: int, counted: int | None = None) -> int:
-    """Count every complete batch; returns the number of the next one."""
-    for pixels, labels, positions in waiting.batches():
-        for task in tasks:
-            task.count(row, pixels, labels, positions, counted)
-        row += 1
-    return row
+def _pixels(stream: Stream, positions: np.ndarray, pieces: Pieces) -> Tensor:
+    found = in_pieces(stream.pixels, positions, pieces)
+    return found[0] if len(found) == 1 else torch.cat(found)

@@ -6,7 +6,7 @@ A subject is one checkpoint: its classifier, its wrapped norm layers and the mod
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,8 +22,8 @@ from lnbench.models import registry
 from lnbench.models.classifier import Classifier
 from lnbench.norm import convert, wrap
 from lnbench.norm.distance import distance
-from lnbench.norm.modes import Mode, parse
-from lnbench.types import CLEAN, Condition, Geometry, Normalization
+from lnbench.norm.modes.registry import Mode, parse
+from lnbench.types import Condition, Geometry, Normalization
 
 _CHECKED_IMAGES = 64
 # A first layer whose inputs have moved by a quarter of a standard deviation is far outside what a
@@ -43,7 +43,6 @@ class Subject:
     normalization: Normalization
     source: str
     sha256: str | None
-    warnings: list[str] = field(default_factory=list)
     classes: int = 0  # outputs of the network, known once it has seen an image
 
     @property
@@ -107,9 +106,7 @@ def load_subject(config: RunConfig, device: torch.device, allow_pickle: bool = F
     classifier = Classifier(built.network, normalization, device=device, precision=config.precision)
     layers = wrap.attach(classifier.network)
     modes = tuple(parse(text) for text in config.modes)
-    return Subject(
-        config, classifier, layers, modes, geometry, normalization, source, sha256, _mode_notes(layers, modes)
-    )
+    return Subject(config, classifier, layers, modes, geometry, normalization, source, sha256)
 
 
 def open_images(
@@ -166,9 +163,13 @@ def check_fit(subject: Subject, store: Store) -> Iterator[str]:
             f"{store.source} has labels up to {highest}, {subject.name} has only {outputs} classes: "
             "another dataset's checkpoint?"
         )
+    setting = subject.layers.setting(subject.config.batch_size, len(store.labels))
     for mode in subject.modes:
-        if mode.kind == "adapt" and mode.n > len(store.labels):
-            raise UsageError(f"--norm {mode}: the data has only {len(store.labels)} images")
+        mode.refuse(setting)
+        if (note := mode.note(setting)) is not None:
+            yield note
+    if not setting.layers and subject.modes != (wrap.FIXED,):
+        yield "this network has no normalization layers with stored statistics: every mode equals fixed"
     if store.named and len(store.classes) != outputs:
         yield (
             f"{subject.name} tells {outputs} classes apart, the data has {len(store.classes)}: "
@@ -219,25 +220,3 @@ _USUAL = {
 
 def _pixels(store: Store, indices: Sequence[int], device: torch.device) -> Tensor:
     return torch.from_numpy(store.images[list(indices)]).to(device)
-
-
-def _mode_notes(layers: wrap.NormLayers, modes: tuple[Mode, ...]) -> list[str]:
-    local, kept = len(layers.local_names), len(layers) - len(layers.local_names)
-    if local and kept and any(mode.kind == "local" and mode.layers == "all" for mode in modes):
-        note = f"{kept} of {len(layers)} layers are not LocalNorm; mode local gives these single"
-        return [f"{note} images' statistics too, local:layers=localnorm leaves them the stored ones"]
-    if len(layers) or all(mode.kind == "fixed" for mode in modes):
-        return []
-    return ["this network has no normalization layers with stored statistics: every mode equals fixed"]
-
-
-__all__ = [
-    "CLEAN",
-    "Images",
-    "Subject",
-    "check_fit",
-    "check_input",
-    "device_of",
-    "load_subject",
-    "open_images",
-]

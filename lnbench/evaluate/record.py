@@ -111,8 +111,11 @@ def _deviations(subject: Subject, images: Images) -> Iterator[str]:
         yield f"{len(store.labels)} of {store.total} images (class-balanced subset, seed {config.seed})"
     if store.skipped:
         yield f"{len(store.skipped)} unreadable images left out"
-    if any(mode.needs_batch for mode in subject.modes):
+    units = {mode.unit for mode in subject.modes}
+    if "batch" in units:
         yield f"batch statistics over {config.batch_size} images, seeded shuffle"
+    if "stream" in units:
+        yield f"adapted along the stream, in batches of {config.batch_size} images, seeded shuffle"
     if config.precision != "fp32":
         yield f"computed in {config.precision}"
     if images.precomputed:
@@ -138,7 +141,7 @@ def cell(subject: Subject, result: count.Result, shifts: dict[str, float] | None
         nll=scores.nll,
         ece=scores.ece,
         seconds=round(result.seconds, 4),
-        batch_size=subject.config.batch_size if result.mode.needs_batch else None,
+        batch_size=subject.config.batch_size if result.mode.unit != "image" else None,
         bins=scores.bins,
         shifts=shifts,
         correct=pack(result.correct),

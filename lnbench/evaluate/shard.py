@@ -1,13 +1,14 @@
-"""Who computes what: conditions dealt to shards, chunks and batches dealt to processes. Pure arithmetic.
+"""Who computes what: conditions to shards; chunks, batches and streams to processes. Pure arithmetic.
 
 The grids of chunks and batches are those of one process; only their owner changes, so every count is made
 of the same sums however many processes there are. Each process gets a contiguous run of both grids: the
-images of its chunks and of its batches are nearly the same, and it corrupts few of them in vain.
+images of its chunks and of its batches are nearly the same, and it corrupts few of them in vain. A stream
+goes whole to one process, since each of its batches depends on all before it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lnbench.errors import UsageError
 
@@ -15,18 +16,23 @@ from lnbench.errors import UsageError
 _IDLE = 0.05
 
 
-@dataclass(frozen=True)
-class Share:
-    """One process's part of one condition: numbers of chunks and of batches."""
+class Load(NamedTuple):
+    """What a condition holds: chunks, batches and streams, 0 where there are none to compute."""
+
+    chunks: int
+    batches: int
+    streams: int = 0
+
+
+class Part(NamedTuple):
+    """One process's part of one condition: numbers of chunks, of batches and of streams."""
 
     chunks: range
     batches: range
-
-    def __bool__(self) -> bool:
-        return bool(self.chunks or self.batches)
+    streams: range = range(0)
 
 
-def deal(units: int, conditions: int, rank: int, world: int) -> list[range]:
+def split(units: int, conditions: int, rank: int, world: int) -> list[range]:
     """The units (numbered from 0 in each condition) of `rank`, for each condition of a window.
 
     All units of the window, condition after condition, are cut into `world` runs whose lengths differ by
@@ -40,13 +46,10 @@ def deal(units: int, conditions: int, rank: int, world: int) -> list[range]:
     ]
 
 
-def shares(chunks: int, batches: int, conditions: int, rank: int, world: int) -> list[Share]:
+def parts(load: Load, conditions: int, rank: int, world: int) -> list[Part]:
     """The part of `rank` in each condition of a window."""
     return [
-        Share(*pair)
-        for pair in zip(
-            deal(chunks, conditions, rank, world), deal(batches, conditions, rank, world), strict=True
-        )
+        Part(*one) for one in zip(*(split(units, conditions, rank, world) for units in load), strict=True)
     ]
 
 
@@ -55,16 +58,15 @@ def idle(units: int, world: int) -> float:
     return 1 - units / (world * -(-units // world)) if units else 0.0
 
 
-def window(chunks: int, batches: int, world: int, left: int) -> int:
-    """How many of the `left` conditions to deal at once.
+def window(load: Load, world: int, left: int) -> int:
+    """How many of the `left` conditions to compute at once.
 
     One where that keeps everybody busy, since what is in flight is what an interruption loses; more where
-    a condition has too few chunks or batches for all. `chunks`, `batches`: of one condition, 0 where there
-    are none to compute.
+    a condition has too little for all. `load`: of one condition.
     """
 
     def waste(count: int) -> float:
-        return max(idle(chunks * count, world), idle(batches * count, world))
+        return max(idle(units * count, world) for units in load)
 
     for count in range(1, left + 1):
         if waste(count) <= _IDLE:
@@ -72,8 +74,8 @@ def window(chunks: int, batches: int, world: int, left: int) -> int:
     return min(range(1, left + 1), key=waste)
 
 
-def shard(conditions: int, number: int, of: int) -> range:
-    """Which of the conditions, numbered from 0, belong to shard `number` of `of` (from 1): dealt in turn.
+def conditions_of(conditions: int, number: int, of: int) -> range:
+    """Which of the conditions, numbered from 0, belong to shard `number` of `of` (from 1): taken in turn.
 
     In turn, because neighbours in the order (the severities of one corruption) cost about the same. Raises
     UsageError where there are more shards than conditions.

@@ -110,26 +110,3 @@ class Stream:
         if self.device.type == "cuda":
             return tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor
-
-
-class Waiting:
-    """Corrupted images that wait until a batch of exactly `size` is complete."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.images = 0
-        self._parts: list[tuple[Tensor, ...]] = []
-
-    def add(self, *tensors: Tensor) -> None:
-        """Add tensors that share their first dimension (pixels, labels, positions)."""
-        self._parts.append(tensors)
-        self.images += len(tensors[0])
-
-    def batches(self) -> Iterator[tuple[Tensor, ...]]:
-        """Every complete batch, in order; what is left keeps waiting."""
-        while self.images >= self.size:
-            whole = [torch.cat(column) for column in zip(*self._parts, strict=True)]
-            rest = tuple(column[self.size :] for column in whole)
-            self._parts = [rest] if len(rest[0]) else []
-            self.images -= self.size
-            yield tuple(column[: self.size] for column in whole)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lnbench.errors import CheckpointError, ModelError
 from lnbench.norm.layer import Stored, describe, norm_layers, replace
 from lnbench.norm.localnorm import LocalNorm2d
-from lnbench.norm.modes import Mode
+from lnbench.norm.modes.registry import make
 from lnbench.norm.stats import mean_over_groups
 from lnbench.norm.wrap import attach
 
@@ -107,13 +107,6 @@ def is_localnorm(tensors: Mapping[str, Tensor]) -> int | None:
     return next(iter(found), None)
 
 
-def average_groups(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a LocalNorm checkpoint's tensors with weights and biases averaged to BatchNorm's (C,)."""
-    local = {name.removesuffix("weight") for name in _local_weights(tensors)}
-    grouped = {f"{prefix}{part}" for prefix in local for part in ("weight", "bias")}
-    return {name: mean_over_groups(value) if name in grouped else value for name, value in tensors.items()}
-
-
 def verify_conversion(original: nn.Module, converted: nn.Module, inputs: Tensor) -> float:
     """Check a conversion that has not been trained yet, and return the largest difference of outputs.
 
@@ -132,8 +125,8 @@ def verify_conversion(original: nn.Module, converted: nn.Module, inputs: Tensor)
         if kept := set(after.names) - set(after.local_names):
             before.detach(*kept)
             after.detach(*kept)
-        before.use(Mode("batch"))
-        after.use(Mode("batch"))
+        before.use(make("batch"))
+        after.use(make("batch"))
         with torch.inference_mode():
             whole = converted(inputs)
             ghosts = [original(inputs[group::groups]) for group in range(groups)]

@@ -6,11 +6,14 @@ biased (divided by the number of values), as torch's batch_norm normalizes with.
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from typing import TYPE_CHECKING, TypeAlias
 
-Statistics = tuple[Tensor, Tensor]  # mean, biased variance
+from lnbench.lazy import F, torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Statistics: TypeAlias = "tuple[Tensor, Tensor]"  # mean, biased variance
 
 
 def image_statistics(x: Tensor) -> Statistics:
@@ -47,7 +50,7 @@ def normalize(x: Tensor, statistics: Statistics, weight: Tensor, bias: Tensor, e
     Each of mean, var, weight and bias is (C,) or (B, C).
     """
     mean, var = statistics
-    if mean.ndim == weight.ndim == 1:
+    if mean.ndim == weight.ndim == 1 and not (mean.requires_grad or var.requires_grad):
         return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
     scale = torch.rsqrt(var + eps) * weight  # (B, C)
     shift = bias - mean * scale

@@ -26,7 +26,8 @@ from lnbench.models.sniff import SUFFIXES
 from lnbench.norm import convert, wrap
 from lnbench.norm.layer import norm_layers
 from lnbench.norm.localnorm import LocalNorm2d
-from lnbench.norm.modes import Mode
+from lnbench.norm.modes.registry import make
+from lnbench.norm.state import State
 from lnbench.training import finetune
 from lnbench.types import Geometry, Normalization
 
@@ -101,7 +102,7 @@ def run(request: Request, observer: Observer | None = None) -> None:
         device = prepare.device_of(processes.device(request.device))
         heard = observer if observer and processes.first else Observer()
         on_device = replace(request, device=str(device))
-        processes.agree(lambda: _run(on_device, processes, heard))
+        processes.barrier(lambda: _run(on_device, processes, heard))
 
 
 def _run(request: Request, processes: dist.Processes, observer: Observer) -> None:
@@ -232,7 +233,7 @@ def _ghost_difference(loaded: Loaded, network: nn.Module, groups: int) -> float:
 def _batch_logits(network: nn.Module, inputs: Tensor) -> float:
     """The largest logit in mode `batch`, against which a difference is large or small."""
     layers = wrap.attach(network)
-    layers.use(Mode("batch"))
+    layers.use(make("batch"))
     try:
         with torch.inference_mode():
             return float(network(inputs).abs().max())
@@ -309,21 +310,21 @@ def _calibrate(request: Request, loaded: Loaded, network: nn.Module, observer: O
     classifier = Classifier(network, loaded.normalization, device=request.device)
     pixels = torch.from_numpy(store.images[chosen])
     layers = wrap.attach(network)
+    mode, state = make("adapt", n=request.samples), State()
+    layers.use(mode, state)
     with torch.inference_mode():
-        adapted = layers.adapt(lambda: classifier.logits(pixels))
-        layers.use(Mode("adapt", n=request.samples))
+        mode.begin(classifier.logits, lambda _: pixels, state)
         wanted = classifier.logits(pixels)
-    originals = [layer.layer for layer in layers.layers]
+    originals = {layer.name: layer.layer for layer in layers.layers}
     layers.detach()
-    for layer, statistics in zip(originals, adapted, strict=True):
-        if statistics is not None:
-            layer.get_buffer("running_mean").copy_(statistics[0])
-            layer.get_buffer("running_var").copy_(statistics[1])
+    for name, (mean, var) in state.statistics.items():
+        originals[name].get_buffer("running_mean").copy_(mean)
+        originals[name].get_buffer("running_var").copy_(var)
     with torch.inference_mode():
         difference = float((classifier.logits(pixels) - wanted).abs().max()) / max(
             1.0, float(wanted.abs().max())
         )
-    observer.say(f"{len(adapted)} layers store the statistics of {request.samples} images of {store.source}")
+    observer.say(f"{len(state.statistics)} layers store those of {request.samples} images of {store.source}")
     _passed(difference <= _TOLERANCE, f"`fixed` now equals `adapt` before, to {difference:.1e}", observer.say)
     return {
         "calibrate_data": f"{store.source} sha256:{store.fingerprint}",

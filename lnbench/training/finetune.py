@@ -25,7 +25,8 @@ from lnbench.errors import CheckpointError, DataError, LnbenchError, UsageError
 from lnbench.models import checkpoint
 from lnbench.norm import wrap
 from lnbench.norm.localnorm import LocalNorm2d
-from lnbench.norm.modes import Mode, parse
+from lnbench.norm.modes.registry import Mode, parse
+from lnbench.norm.state import State
 from lnbench.training.batches import Batches, epoch_seed
 from lnbench.types import Normalization
 
@@ -175,11 +176,9 @@ def _right(network: nn.Module, layers: wrap.NormLayers, mode: Mode, batches: Bat
         count = len(pixels)
         # A short last chunk is completed from its own start to a multiple of K.
         whole = pixels[torch.arange(count + -count % layers.groups) % count]
-        outputs = []
-        for group in wrap.passes(layers, mode):
-            layers.use(mode, group=group)
-            outputs.append(network(whole).float())
-        _, predicted = wrap.combine(torch.stack(outputs), mode)
+        state = State()
+        layers.use(mode, state)
+        _, predicted = mode.predict(lambda x: network(x).float(), whole, state, layers.groups)
         correct += int((predicted[:count] == targets).sum())
     return correct
 

@@ -1,0 +1,373 @@
+"""What a mode is: one function, whose keyword options are its parser, its canonical text and its help."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property, partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
+
+from lnbench.errors import UsageError, unknown
+from lnbench.lazy import F
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lnbench.norm.state import Layer, State
+
+Result = TypeVar("Result")
+Unit = Literal["image", "batch", "stream"]
+Forward = Callable[["Tensor"], "Tensor"]
+"""uint8 pixels (B, 3, H, W) → logits float32 (B, classes), with the norm layers in the mode."""
+FirstImages = Callable[[int], "Tensor"]
+"""The first n images of the condition in the run's seeded order: uint8 (n, 3, H, W)."""
+
+LAYERS = "layers"  # the option that every mode has
+ALL = "all"
+
+
+class Option(NamedTuple):
+    """What an option's annotation says beside its type: one line of help, and the least number it takes."""
+
+    about: str
+    least: float = -math.inf
+
+
+class Prediction(NamedTuple):
+    """Log-probabilities float32 (B, classes), and the predicted classes int64 (B,)."""
+
+    log_probs: Tensor
+    predicted: Tensor
+
+
+class Setting(NamedTuple):
+    """What a mode may ask of a run before it starts.
+
+    `layers`, `local`: names of the norm layers, and of those that are LocalNorm; `groups`: their K, else 1.
+    """
+
+    layers: tuple[str, ...]
+    local: tuple[str, ...]
+    groups: int
+    batch_size: int
+    images: int
+
+
+def plain(forward: Forward, pixels: Tensor, state: State, groups: int) -> Prediction:
+    """One forward pass and its most probable classes."""
+    return answer(forward(pixels))
+
+
+def answer(logits: Tensor) -> Prediction:
+    """The prediction of logits (B, classes)."""
+    return Prediction(F.log_softmax(logits, dim=-1), logits.argmax(-1))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A registered mode. `options`: name → (type, Option, default), in the order of the canonical text."""
+
+    name: str
+    about: str
+    function: Callable[..., Tensor]
+    options: Mapping[str, tuple[Any, Option, Any]]
+    unit: Unit | Callable[..., Unit]
+    begin: Callable[..., None] | None
+    predict: Callable[..., Prediction]
+    images: Callable[..., int]
+    passes: Callable[..., int]
+    refuse: Callable[..., str | None]
+    note: Callable[..., str | None]
+
+
+KINDS: dict[str, Kind] = {}
+
+
+def mode(
+    name: str,
+    *,
+    unit: Unit | Callable[..., Unit] = "image",
+    begin: Callable[..., None] | None = None,
+    predict: Callable[..., Prediction] = plain,
+    images: Callable[..., int] = lambda: 0,
+    passes: Callable[..., int] = lambda groups: 1,
+    refuse: Callable[..., str | None] = lambda setting: None,
+    note: Callable[..., str | None] = lambda setting: None,
+) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Register the decorated `function(x, layer, state, *, options) -> Tensor`, the output of a norm layer.
+
+    Every function given here gets those of the mode's options that it names as keywords; the options of all
+    of them together are the mode's. An option is annotated with its type (a number, a Literal of words,
+    `| None`) and an `Option`. The docstring's first paragraph is the mode's description.
+
+    Args:
+        unit: what a prediction depends on beside its own image: nothing (`image`; computed in chunks of any
+            size), its batch (`batch`), or all that came before it (`stream`; computed whole and in order by
+            one process); or a function of the options.
+        begin: `(forward, images, state)`, called once for each condition before anything is counted.
+        predict: `(forward, pixels, state, groups) -> Prediction`; one forward pass otherwise.
+        images: `() -> int`, how many images `begin` asks for.
+        passes: `(groups) -> int`, forward passes for each image.
+        refuse: `(setting) -> str | None`, why the options cannot be, alone (setting None) or in a run.
+        note: `(setting) -> str | None`, what a person should know beforehand.
+
+    Raises ValueError when the name is taken.
+    """
+
+    def enter(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        if name in KINDS:
+            raise ValueError(f"mode '{name}' is registered twice")
+        options: dict[str, tuple[Any, Option, Any]] = {}
+        for part in (function, predict, begin):
+            for option, declared in _options(part).items() if part else ():
+                options.setdefault(option, declared)
+        about = " ".join((function.__doc__ or "").split("\n\n")[0].split()).removesuffix(".")
+        KINDS[name] = Kind(name, about, function, options, unit, begin, predict, images, passes, refuse, note)
+        return function
+
+    return enter
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How norm layers find their statistics. `str(mode)` is canonical and parses back to the same mode.
+
+    `options` holds a value for every option of its kind; `layers` says which norm layers it is for.
+    """
+
+    kind: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    layers: str = ALL
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def __str__(self) -> str:
+        shown = [
+            f"{name}={_text(value)}"
+            for name, value in self.options.items()
+            # Numbers are always said; a word only where it is not the usual one.
+            if value is not None and (isinstance(value, int | float) or value != self._kind.options[name][2])
+        ]
+        shown += [f"{LAYERS}={self.layers}"] if self.layers != ALL else []
+        return f"{self.kind}:{','.join(shown)}" if shown else self.kind
+
+    @property
+    def _kind(self) -> Kind:
+        return KINDS[self.kind]
+
+    @cached_property
+    def normalize(self) -> Callable[[Tensor, Layer, State], Tensor]:
+        """A norm layer's output (B, C, ...) for its input, the layer, and what the mode keeps."""
+        return partial(self._kind.function, **self._given(self._kind.function))
+
+    @property
+    def unit(self) -> Unit:
+        """What a prediction depends on beside its own image: nothing, its batch, or the stream before it."""
+        unit = self._kind.unit
+        return self._call(unit) if callable(unit) else unit
+
+    @property
+    def images(self) -> int:
+        """How many images of a condition it looks at before the first is counted."""
+        return self._call(self._kind.images)
+
+    def passes(self, groups: int) -> int:
+        """Forward passes for each image on a network of LocalNorm layers with K groups, or 1."""
+        return self._call(self._kind.passes, groups)
+
+    def refuse(self, setting: Setting | None) -> None:
+        """Raise UsageError where the mode cannot be what it was asked to be; None: judged by itself alone."""
+        reason = self._call(self._kind.refuse, setting)
+        if reason is not None:
+            raise UsageError(f"mode '{self}': {reason}")
+        if setting is not None and self.layers != ALL:
+            select(self.layers, setting.layers, setting.local, str(self))
+
+    def note(self, setting: Setting) -> str | None:
+        """What a person should know before the mode is run."""
+        return self._call(self._kind.note, setting) if self.layers == ALL else None
+
+    def begin(self, forward: Forward, images: FirstImages, state: State) -> None:
+        """What the mode does once for a condition, before anything is counted."""
+        if self._kind.begin is not None:
+            self._call(self._kind.begin, forward, images, state)
+
+    def predict(self, forward: Forward, pixels: Tensor, state: State, groups: int) -> Prediction:
+        """Predictions of uint8 pixels (B, 3, H, W); `groups`: K of the network's LocalNorm layers, or 1."""
+        return self._call(self._kind.predict, forward, pixels, state, groups)
+
+    def _call(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        return function(*arguments, **self._given(function))
+
+    def _given(self, function: Callable[..., Any]) -> dict[str, Any]:
+        return {name: self.options[name] for name in _keywords(function)}
+
+
+def find(name: str) -> Kind:
+    """The registered mode of that name. Raises UsageError naming near ones."""
+    if name not in KINDS:
+        raise unknown("mode", name, KINDS)
+    return KINDS[name]
+
+
+def names() -> tuple[str, ...]:
+    """The modes there are, the untouched network first."""
+    return tuple(sorted(KINDS, key=lambda name: (name != "fixed", name)))
+
+
+def describe(name: str) -> str:
+    """One line about a mode with its options."""
+    kind = find(name)
+    options = [f"{option}={_usual(declared)}" for option, declared in kind.options.items()]
+    return kind.about + (f"; {', '.join(options)}" if options else "")
+
+
+def make(kind: str, layers: str = ALL, **given: Any) -> Mode:
+    """A mode from values that are already of the right types; what is not given takes its default."""
+    return Mode(kind, {o: given.get(o, default) for o, (*_, default) in find(kind).options.items()}, layers)
+
+
+def parse(text: str) -> Mode:
+    """Read a mode as typed: `fixed`, `local:vote=mean`, `blend:N=16,scope=batch`, `adapt:n=32`.
+
+    Raises:
+        UsageError: unknown mode, option or value; the line names near or possible ones.
+    """
+    name, _, rest = text.strip().partition(":")
+    kind = find(name)
+    given: dict[str, Any] = {}
+    for item in rest.split(",") if rest.strip() else ():
+        option, equals, value = (part.strip() for part in item.partition("="))
+        if option not in kind.options and option != LAYERS:
+            raise _unknown_option(text, kind, option)
+        if not equals or not value:
+            raise UsageError(f"mode '{text}': option '{option}' has no value; write {option}=…")
+        if option in given:
+            raise UsageError(f"mode '{text}': option '{option}' is given twice")
+        given[option] = _layers(text, value) if option == LAYERS else _value(text, kind, option, value)
+    made = make(name, **given)
+    made.refuse(None)
+    return made
+
+
+def select(layers: str, names: tuple[str, ...], local: tuple[str, ...], asked: str) -> frozenset[str]:
+    """The layers that `layers=` picks from the norm layers of a network, `local` among them being LocalNorm.
+
+    `all`, `localnorm`, `first3`, `last3`, or names with `*` for anything, several joined by `|`.
+    Raises UsageError, naming the mode as `asked`, where it picks none.
+    """
+    import fnmatch
+
+    if layers == ALL:
+        return frozenset(names)
+    if layers == "localnorm":
+        if not local:
+            raise UsageError(
+                f"mode '{asked}': the network has no LocalNorm layers; make some with lnbench convert"
+            )
+        return frozenset(local)
+    for end in ("first", "last"):
+        if layers.startswith(end) and (count := layers.removeprefix(end)).isdecimal():
+            if int(count) > len(names):
+                raise UsageError(f"mode '{asked}': the network has only {len(names)} norm layers")
+            return frozenset(names[: int(count)] if end == "first" else names[-int(count) :])
+    found = frozenset(
+        name for name in names for pattern in layers.split("|") if fnmatch.fnmatchcase(name, pattern)
+    )
+    if not found:
+        raise UsageError(
+            f"mode '{asked}': no norm layer is called '{layers}'; the first are {', '.join(names[:4])}"
+        )
+    return found
+
+
+@cache
+def _keywords(function: Callable[..., Any]) -> tuple[str, ...]:
+    parameters = inspect.signature(function).parameters.values()
+    return tuple(one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY)
+
+
+def _options(function: Callable[..., Any]) -> dict[str, tuple[Any, Option, Any]]:
+    """Keyword options of a function: name → (type, Option, default)."""
+    found = {}
+    for name in _keywords(function):
+        parameter = inspect.signature(function).parameters[name]
+        annotation = parameter.annotation
+        if isinstance(annotation, str):
+            # One at a time: annotations of tensors are for type checkers only and need not evaluate.
+            annotation = eval(annotation, function.__globals__)
+        options = [extra for extra in getattr(annotation, "__metadata__", ()) if isinstance(extra, Option)]
+        kind = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+        found[name] = (kind, options[0] if options else Option(""), parameter.default)
+    return found
+
+
+def _usual(declared: tuple[Any, Option, Any]) -> str:
+    """An option's default, or the words it takes."""
+    words = _words(declared[0])
+    return "|".join(words) if words else "…" if declared[2] is None else _text(declared[2])
+
+
+def _words(kind: Any) -> tuple[str, ...]:
+    return get_args(kind) if get_origin(kind) is Literal else ()
+
+
+def _value(text: str, kind: Kind, name: str, value: str) -> Any:
+    declared, option, _ = kind.options[name]
+    possible = get_args(declared) if _is_union(declared) else (declared,)
+    words = [word for one in possible for word in _words(one)]
+    if value in words:
+        return value
+    for number, what in ((int, "a whole number"), (float, "a number")):
+        if number in possible:
+            read = _whole(value) if number is int else _number(value)
+            if read is not None and read >= option.least:
+                return read
+            words.append(what + (f" of at least {option.least:g}" if option.least > -math.inf else ""))
+    raise UsageError(f"mode '{text}': {name} must be {' or '.join(words)}, not '{value}'")
+
+
+def _is_union(kind: Any) -> bool:
+    return get_origin(kind) is Union or type(kind).__name__ == "UnionType"
+
+
+def _whole(value: str) -> int | None:
+    # isdecimal alone would take other scripts' digits, which int() reads but str(mode) does not give back
+    return int(value) if value.isascii() and value.isdecimal() and len(value) <= 9 else None
+
+
+def _number(value: str) -> float | None:
+    try:
+        number = float(value) + 0.0  # -0 is 0
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _layers(text: str, value: str) -> str:
+    if not value.isascii() or not value.isprintable() or set(value) & set("/' \""):
+        raise UsageError(
+            f"mode '{text}': layers takes all, localnorm, first3, last3 or names such as bn1|layer1.*"
+        )
+    for end in ("first", "last"):
+        if value.startswith(end) and (count := value.removeprefix(end)).isdecimal():
+            if len(count) > 6 or int(count) < 1:
+                raise UsageError(f"mode '{text}': layers={end}K takes K from 1 on")
+            return f"{end}{int(count)}"
+    return value
+
+
+def _unknown_option(text: str, kind: Kind, name: str) -> UsageError:
+    known = sorted([*kind.options, LAYERS])
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"'{kind.name}' takes {', '.join(known)}"
+    return UsageError(f"mode '{text}': unknown option '{name}': {hint}")
+
+
+def _text(value: Any) -> str:
+    """Shortest text that reads back as the same value, without '.0' on whole numbers."""
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
