@@ -153,11 +153,11 @@ class _Lane:
     row: int
     waiting: Rebatch
 
-    def take(self, *chunk: Tensor) -> None:
+    def take(self, chunk: Sequence[Tensor]) -> None:
         """Count every batch that is complete with these pixels, labels and positions."""
         self.waiting.add(*chunk)
         for batch in self.waiting.batches():
-            self._count(*batch)
+            self._count(batch)
 
     def finish(self, stream: Stream, pieces: Pieces, *, complete: bool) -> None:
         """Count a short last batch, as it is or completed from the start of the order."""
@@ -166,9 +166,10 @@ class _Lane:
             return
         for positions in stream.fillers(self.waiting.size - counted) if complete else ():
             self.waiting.add(*_chunk(stream, positions, pieces))
-        self._count(*self.waiting.rest(), counted=counted)
+        self._count(self.waiting.rest(), counted)
 
-    def _count(self, pixels: Tensor, labels: Tensor, positions: Tensor, counted: int | None = None) -> None:
+    def _count(self, batch: Sequence[Tensor], counted: int | None = None) -> None:
+        pixels, labels, positions = batch
         for task in self.tasks:
             task.count(self.row, pixels, labels, positions, counted)
         self.row += 1
@@ -205,7 +206,7 @@ def _count(job: _Job, settings: Settings, report: Callable[[_Job, int], None]) -
                 task.count(number, *chunk)
         for lane, span in zip(lanes, spans, strict=True):
             if span:
-                lane.take(*(tensor[span.start - low : span.stop - low] for tensor in chunk))
+                lane.take([tensor[span.start - low : span.stop - low] for tensor in chunk])
         if settings.bounded:
             stream.release()
         report(job, high - low)

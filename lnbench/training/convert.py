@@ -324,7 +324,8 @@ def _calibrate(request: Request, loaded: Loaded, network: nn.Module, observer: O
         difference = float((classifier.logits(pixels) - wanted).abs().max()) / max(
             1.0, float(wanted.abs().max())
         )
-    observer.say(f"{len(state.statistics)} layers store those of {request.samples} images of {store.source}")
+    changed = len(state.statistics)
+    observer.say(f"{changed} layers store the statistics of {request.samples} images of {store.source}")
     _passed(difference <= _TOLERANCE, f"`fixed` now equals `adapt` before, to {difference:.1e}", observer.say)
     return {
         "calibrate_data": f"{store.source} sha256:{store.fingerprint}",
