@@ -41,12 +41,14 @@ def run_world(
     folder: Path,
     *,
     fault: Fault | None = None,
+    plugin: str | None = None,
     patience: float = 60,
     timeout: float = 30,
 ) -> list[Ended]:
     """Run an lnbench command in `world` processes, one thread each; what runs beyond `patience` is killed.
 
-    `timeout`: how long the processes wait for each other, in seconds.
+    `plugin`: a module that each process imports first. `timeout`: how long the processes wait for each
+    other, in seconds.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as free:
@@ -59,7 +61,7 @@ def run_world(
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LNBENCH_TIMEOUT": timeout,
         }  # fmt: skip
         own = fault if fault is not None and fault.rank == rank else None
-        arguments = ([str(word) for word in words], environment, folder / f"{rank}", own)
+        arguments = ([str(word) for word in words], environment, folder / f"{rank}", own, plugin)
         started.append(_server().Process(target=_process, args=arguments))
         started[-1].start()
     ended = []
@@ -82,13 +84,19 @@ def _server() -> Any:
     return context
 
 
-def _process(words: list[str], environment: dict[str, object], said: Path, fault: Fault | None) -> None:
+def _process(
+    words: list[str], environment: dict[str, object], said: Path, fault: Fault | None, plugin: str | None
+) -> None:
+    from importlib import import_module
+
     import torch
 
     os.environ.update({name: str(value) for name, value in environment.items()})
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{said}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     torch.set_num_threads(1)
+    if plugin is not None:
+        import_module(plugin)
     if fault is not None:
         _arm(fault)
     sys.argv = ["lnbench", *words]
@@ -117,7 +125,7 @@ def _arm(fault: Fault) -> None:
         return wrapper
 
     Task.count = counted(Task.count)  # type: ignore[method-assign]
-    Task.adapt = counted(Task.adapt)  # type: ignore[method-assign]
+    Task.begin = counted(Task.begin)  # type: ignore[method-assign]
     Processes.all_reduce = counted(Processes.all_reduce)  # type: ignore[method-assign]
     Processes.barrier = counted(Processes.barrier)  # type: ignore[method-assign]
     store.append_whole = counted(files.append_whole)

@@ -32,6 +32,7 @@ class _Switch:
     """What all layers of one network share: the mode in use, its layers and its state."""
 
     mode: Mode = FIXED
+    normalize: Callable[[Tensor, Layer, State], Tensor] = FIXED.normalize
     state: State = field(default_factory=State)
     layers: frozenset[str] = frozenset()
     seen: dict[str, Statistics] | None = None  # while observing: what each layer's input is like
@@ -71,7 +72,7 @@ class NormLayer(nn.Module):
         if self.training:
             return self.layer(x)  # type: ignore[no-any-return]
         if self.name in switch.layers:
-            return switch.mode.normalize(x, self.known, switch.state)
+            return switch.normalize(x, self.known, switch.state)
         return self.known.stored(x, switch.state)
 
 
@@ -104,7 +105,7 @@ class NormLayers:
         """
         if mode.layers not in self._selected:
             self._selected[mode.layers] = select(mode.layers, self.names, self.local_names, str(mode))
-        self.switch.mode = mode
+        self.switch.mode, self.switch.normalize = mode, mode.normalize
         self.switch.layers = self._selected[mode.layers]
         self.switch.state = state or State()
 

@@ -16,7 +16,8 @@ from lnbench.models import checkpoint
 from lnbench.models.cifar import cifar_network
 from lnbench.norm import convert, wrap
 from lnbench.norm.convert import is_localnorm
-from lnbench.norm.modes import parse
+from lnbench.norm.modes.registry import parse
+from lnbench.norm.state import State
 from lnbench.training import convert as conversion
 from lnbench.training.finetune import Progress, Recipe
 from tests.cli.conftest import Lnbench
@@ -107,9 +108,10 @@ def test_adapted_stores_what_mode_adapt_uses(
 
     chosen = torch.from_numpy(pixels[shuffled(90, 0)[:16]].transpose(0, 3, 1, 2).copy())
     layers = wrap.attach(original.eval())
+    mode, state = parse("adapt:n=16"), State()
+    layers.use(mode, state)
     with torch.inference_mode():
-        layers.adapt(lambda: original(normalized(chosen)))
-        layers.use(parse("adapt:n=16"))
+        mode.begin(lambda pixels: original(normalized(pixels)), lambda n: chosen[:n], state)
         expected = original(normalized(chosen))
         found = plain.eval()(normalized(chosen))
     # pixels are scaled in one multiply-add there and in three operations here

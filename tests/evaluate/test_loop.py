@@ -12,7 +12,7 @@ import torch
 from lnbench import config
 from lnbench.evaluate import evaluation, loop
 from lnbench.evaluate.prepare import Subject
-from lnbench.norm.modes import Mode
+from lnbench.norm.modes.registry import Mode
 from lnbench.types import CLEAN, Condition
 from tests.networks import normalized, pictures, trained, write_task
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from lnbench import config
 from lnbench.data.store import Store
-from lnbench.evaluate.stream import Stream, Waiting, chunk_size
+from lnbench.evaluate.rebatch import Rebatch
+from lnbench.evaluate.stream import Stream, chunk_size
 from lnbench.types import CLEAN, Condition
 
 CPU = torch.device("cpu")
@@ -90,20 +91,22 @@ def test_a_jpeg_round_trip_changes_corrupted_pixels_only() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=12), batch=st.integers(1, 20))
-def test_waiting_recuts_without_losing_or_reordering(sizes: list[int], batch: int) -> None:
-    waiting = Waiting(batch)
+def test_rebatch_recuts_without_losing_or_reordering(sizes: list[int], batch: int) -> None:
+    rebatch = Rebatch(batch)
     total = 0
     out: list[torch.Tensor] = []
     for size in sizes:
         numbers = torch.arange(total, total + size)
-        waiting.add(numbers, numbers * 2)
+        rebatch.add(numbers, numbers * 2)
         total += size
-        for first, second in waiting.batches():
+        for first, second in rebatch.batches():
             assert len(first) == batch
             assert torch.equal(first * 2, second)
             out.append(first)
-    assert waiting.images == total % batch
-    assert torch.equal(torch.cat(out) if out else torch.tensor([]), torch.arange(total - waiting.images))
+    assert rebatch.images == total % batch
+    out += [rebatch.rest()[0]] if rebatch.images else []
+    assert torch.equal(torch.cat(out), torch.arange(total))
+    assert not rebatch.images
 
 
 @pytest.mark.parametrize(("side", "least", "most"), [(32, 64, 64), (224, 16, 16), (64, 64, 64), (1024, 4, 4)])

@@ -1,29 +1,110 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Annotated, Literal, get_args, get_origin
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lnbench.errors import UsageError
-from lnbench.norm.modes import DESCRIPTIONS, OPTIONS, Mode, parse
+from lnbench.norm.modes import registry
+from lnbench.norm.modes.registry import Mode, Option, Setting, make, parse, select
+from lnbench.norm.state import State
+from lnbench.norm.wrap import FIXED, attach
+from tests.norm.networks import build, images
 
-modes = st.one_of(
-    st.sampled_from([Mode("fixed"), Mode("batch"), Mode("local"), Mode("local", vote="mean")]),
-    st.builds(lambda k: Mode("local", group=k), st.integers(0, 999)),
-    st.builds(
-        lambda N, scope: Mode("blend", N=N, scope=scope),
-        st.floats(0, 1e12, allow_nan=False).map(abs),
-        st.sampled_from(["image", "batch"]),
-    ),
-    st.builds(lambda n: Mode("adapt", n=n), st.integers(1, 10**6)),
-)
+LAYERS = st.sampled_from(["all", "localnorm", "first3", "last1", "bn1|layer1.*"])
 
 
-@given(modes)
+@st.composite
+def modes(draw: st.DrawFn) -> Mode:
+    """Any mode of the registry with any values its options take."""
+    kind = registry.find(draw(st.sampled_from(registry.names())))
+    given_: dict[str, object] = {}
+    for name, (declared, option, _) in kind.options.items():
+        possible = get_args(declared) if registry._is_union(declared) else (declared,)
+        values = []
+        for one in possible:
+            if get_origin(one) is Literal:
+                values.append(st.sampled_from(get_args(one)))
+            elif one is int:
+                values.append(st.integers(max(0, int(option.least)), 10**6))
+            elif one is float:
+                values.append(st.floats(max(0, option.least), 1e12, allow_nan=False).map(abs))
+            else:
+                values.append(st.none())
+        given_[name] = draw(st.one_of(values))
+    return make(kind.name, draw(LAYERS), **given_)
+
+
+@given(modes())
 def test_canonical_text_parses_back(mode: Mode) -> None:
-    assert parse(str(mode)) == mode
+    try:
+        mode.refuse(None)
+    except UsageError:
+        with pytest.raises(UsageError):
+            parse(str(mode))
+        return
+    assert parse(str(mode)) == mode and hash(parse(str(mode))) == hash(mode)
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_every_mode_describes_itself_its_options_and_its_unit(name: str) -> None:
+    kind = registry.find(name)
+    assert kind.about and "\n" not in registry.describe(name)
+    for option, (_, said, _) in kind.options.items():
+        assert said.about, f"{name}: {option} says nothing"
+    assert make(name).unit in ("image", "batch", "stream")
+    assert parse(name) == make(name)
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_layers_that_a_mode_is_not_for_stay_fixed(name: str) -> None:
+    """One layer in the mode is the same as the whole network in `fixed` behind that layer's output."""
+    network, x = build("resnet18"), images(6)
+    layers, state = attach(network), State()
+    with torch.no_grad():
+        expected = network(x)
+        mode = make(name, "layer4.1.bn2")
+        layers.use(mode, state)
+        mode.begin(network, lambda _: x, state)
+        y = network(x)
+        assert torch.equal(y, expected) == (mode.kind == "fixed")
+        layers.use(make(name, "bn1"), State())
+        seen: list[torch.Tensor] = []
+        network.layer1[0].conv1.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        state = State()
+        make(name, "bn1").begin(network, lambda _: x, state)
+        layers.use(make(name, "bn1"), state)
+        y = network(x)
+        layers.use(FIXED)
+        rest = network.layer4(network.layer3(network.layer2(network.layer1(seen[-1]))))
+        assert torch.equal(network.fc(network.avgpool(rest).flatten(1)), y)
+
+
+@pytest.mark.parametrize(
+    ("layers", "picked"),
+    [
+        ("all", "abcde"), ("first2", "ab"), ("last2", "de"), ("localnorm", "b"), ("c", "c"), ("a|e", "ae"),
+        ("[bc]", "bc"), ("*", "abcde"),
+    ],
+)  # fmt: skip
+def test_layers_are_picked(layers: str, picked: str) -> None:
+    assert select(layers, tuple("abcde"), ("b",), "local") == frozenset(picked)
+
+
+@pytest.mark.parametrize("layers", ["first6", "last9", "z", "layer1"])
+def test_layers_that_are_not_there_are_refused(layers: str) -> None:
+    with pytest.raises(UsageError, match="norm layer") as caught:
+        parse(f"batch:layers={layers}").refuse(Setting(tuple("abcde"), (), 1, 200, 800))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_name_is_registered_once() -> None:
+    with pytest.raises(ValueError, match="registered twice"):
+        registry.mode("fixed")(lambda x, layer, state: x)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +116,9 @@ def test_canonical_text_parses_back(mode: Mode) -> None:
         ("local:vote=majority", "local"),
         ("local:vote=mean", "local:vote=mean"),
         ("local:group=0", "local:group=0"),
+        ("local:layers=first3,group=0", "local:group=0,layers=first3"),
+        ("local:layers=all", "local"),
+        ("batch:layers=first007", "batch:layers=first7"),
         ("blend", "blend:N=16"),
         ("blend:N=16.0", "blend:N=16"),
         ("blend:scope=batch", "blend:N=16,scope=batch"),
@@ -70,7 +154,9 @@ def test_canonical_text(typed: str, canonical: str) -> None:
         ("local:group=-1", "whole number"),
         ("local:vote=none", "majority or mean"),
         ("local:vote=mean,group=1", "not both"),
-        ("fixed:n=3", "takes no options"),
+        ("fixed:n=3", "takes layers"),
+        ("local:layers=first0", "from 1 on"),
+        ("local:layers=a/b", "layers takes"),
     ],
 )
 def test_bad_modes_are_refused_in_one_line(typed: str, words: str) -> None:
@@ -85,13 +171,26 @@ def test_any_text_is_a_mode_or_a_usage_error(text: str) -> None:
         assert parse(str(parse(text))) == parse(text)
 
 
-def test_every_mode_is_described_and_has_options_listed() -> None:
-    assert DESCRIPTIONS.keys() == OPTIONS.keys()
-    for kind in DESCRIPTIONS:
-        assert parse(kind).kind == kind
+def test_what_a_prediction_depends_on() -> None:
+    units = {name: make(name).unit for name in ("fixed", "batch", "local", "blend", "adapt")}
+    assert units == {"fixed": "image", "batch": "batch", "local": "image", "blend": "image", "adapt": "image"}
+    assert parse("blend:scope=batch").unit == "batch"
 
 
-def test_which_modes_need_their_batch() -> None:
-    needing = [kind for kind in DESCRIPTIONS if parse(kind).needs_batch]
-    assert needing == ["batch"]
-    assert parse("blend:scope=batch").needs_batch
+def test_options_of_every_part_are_the_modes() -> None:
+    def begin(forward: object, images: object, state: object, *, c: Annotated[int, Option("c")] = 1) -> None:
+        raise NotImplementedError
+
+    @registry.mode("test-parts", begin=begin, unit=lambda *, b: "stream" if b == "on" else "image")
+    def parts(
+        x: object, layer: object, state: object, *, b: Annotated[Literal["on", "off"], Option("b")] = "off"
+    ) -> object:
+        """Parts."""
+        raise NotImplementedError
+
+    try:
+        assert str(parse("test-parts:c=3,b=on")) == "test-parts:b=on,c=3"
+        assert parse("test-parts:b=on").unit == "stream" and parse("test-parts").unit == "image"
+        assert registry.describe("test-parts") == "Parts; b=on|off, c=1"
+    finally:
+        del registry.KINDS["test-parts"]

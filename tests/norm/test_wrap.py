@@ -15,8 +15,10 @@ from lnbench.errors import ModelError, UsageError
 from lnbench.norm.convert import convert_localnorm, to_batchnorm
 from lnbench.norm.layer import is_understood
 from lnbench.norm.localnorm import LocalNorm2d
-from lnbench.norm.modes import Mode, parse
-from lnbench.norm.wrap import NormLayers, attach, combine, passes
+from lnbench.norm.modes.local import combine
+from lnbench.norm.modes.registry import Mode, make, parse
+from lnbench.norm.state import State
+from lnbench.norm.wrap import NormLayers, attach
 from tests.norm.networks import BUILDERS, HandMade, Plain, build, fingerprint, images
 
 NETWORKS = sorted(BUILDERS)
@@ -47,9 +49,9 @@ def run(
     network: nn.Module, layers: NormLayers, mode: str | Mode, x: Tensor, group: int | None = None
 ) -> Tensor:
     mode = parse(mode) if isinstance(mode, str) else mode
-    if mode.kind == "adapt":
-        layers.adapt(lambda: network(x))
-    layers.use(mode, group)
+    state = State(group=group)
+    layers.use(mode, state)
+    mode.begin(network, lambda _: x, state)
     return network(x)
 
 
@@ -125,9 +127,9 @@ def test_blends_end_in_fixed_and_in_the_target(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for scope, target in (("image", "local"), ("batch", "batch")):
-            far = run(network, layers, Mode("blend", N=float("inf"), scope=scope), x)
+            far = run(network, layers, make("blend", N=float("inf"), scope=scope), x)
             torch.testing.assert_close(far, run(network, layers, "fixed", x), **ROUNDING)
-            near = run(network, layers, Mode("blend", N=0.0, scope=scope), x)
+            near = run(network, layers, make("blend", N=0.0, scope=scope), x)
             torch.testing.assert_close(near, run(network, layers, target, x), **ROUNDING)
 
 
@@ -161,17 +163,24 @@ def test_adapting_to_a_batch_and_showing_it_again_is_batch_mode(name: str) -> No
     torch.testing.assert_close(adapted, run(network, layers, "batch", x), **ROUNDING)
 
 
-def test_adaptation_is_replaced_by_the_next_and_survives_other_modes() -> None:
+def adapted(network: nn.Module, layers: NormLayers, x: Tensor) -> State:
+    """What mode `adapt` keeps of `x`."""
+    mode, state = parse("adapt"), State()
+    layers.use(mode, state)
+    mode.begin(network, lambda _: x, state)
+    return state
+
+
+def test_what_a_mode_keeps_survives_other_modes_and_other_states() -> None:
     network, x, other = build("resnet18"), images(6), images(6, seed=1)
-    layers = attach(network)
-    first = run(network, layers, "adapt", x)
+    layers, mode = attach(network), parse("adapt")
+    state = adapted(network, layers, x)
+    first = network(x)
     layers.use(parse("batch"))
     network(other)
-    layers.use(parse("adapt"))
-    assert torch.equal(network(x), first)
-    layers.adapt(lambda: network(other))
+    adapted(network, layers, other)
     assert not torch.equal(network(x), first)
-    layers.adapt(lambda: network(x))
+    layers.use(mode, state)
     assert torch.equal(network(x), first)
 
 
@@ -186,31 +195,23 @@ def test_a_shared_layer_adapts_to_all_it_saw() -> None:
 
     network = Twice().eval()
     layers, x = attach(network), images(4)
-    layers.adapt(lambda: network(x))
-    (layer,) = layers.layers
+    state = adapted(network, layers, x)
     once = F.batch_norm(x, None, None, training=True)
-    for got, index in zip(layer.adapted, range(2), strict=True):
+    for got, index in zip(state.statistics["norm"], range(2), strict=True):
         both = [torch.var_mean(seen, (0, 2, 3), correction=0)[1 - index] for seen in (x, once)]
         torch.testing.assert_close(got, (both[0] + both[1]) / 2, rtol=1e-5, atol=1e-6)
-
-
-def test_adapt_before_adaptation_is_refused() -> None:
-    network = build("plain")
-    layers = attach(network)
-    layers.use(parse("adapt"))
-    with pytest.raises(RuntimeError, match="adapt"):
-        network(images(1))
 
 
 @pytest.mark.parametrize("mode", ["fixed", "local", "blend:N=4", "adapt:n=8"])
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0", "hand-made"])
 def test_splitting_the_batch_changes_nothing_where_it_is_no_part_of_the_answer(name: str, mode: str) -> None:
     network, x = build(name), images(8)
-    for make in (lambda: network, lambda: scattered(name)):
-        net = make()
+    for made in (lambda: network, lambda: scattered(name)):
+        net = made()
         layers = attach(net)
-        layers.adapt(lambda net=net: net(x))
-        layers.use(parse(mode))
+        state = State()
+        layers.use(parse(mode), state)
+        parse(mode).begin(net, lambda _: x, state)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             whole = net(x)
@@ -229,7 +230,7 @@ def test_localnorm_networks_whose_groups_agree_are_the_original(name: str) -> No
         warnings.simplefilter("ignore")
         for mode in ("fixed", "local", "blend:N=4", "blend:N=4,scope=batch", "adapt:n=6"):
             expected = run(network, layers, mode, x)
-            for group in passes(locals_, parse(mode)):
+            for group in (0, 1) if mode == "local" else (None,):
                 torch.testing.assert_close(run(local, locals_, mode, x, group), expected, **ROUNDING)
 
 
@@ -249,17 +250,27 @@ def test_local_on_localnorm_is_one_pass_for_each_group() -> None:
     plain = copy.deepcopy(network)
     layers = attach(network)
     assert layers.groups == 3
-    assert passes(layers, parse("local")) == passes(layers, parse("local:vote=mean")) == (0, 1, 2)
-    assert passes(layers, parse("local:group=1")) == (1,)
+    assert parse("local").passes(3) == parse("local:vote=mean").passes(3) == 3
+    assert parse("local:group=1").passes(3) == 1
     for mode in ("fixed", "batch", "blend", "adapt"):
-        assert passes(layers, parse(mode)) == (None,)
+        assert parse(mode).passes(3) == 1
+    single = []
     for group in range(3):
         for layer in plain.modules():
             if isinstance(layer, LocalNorm2d):
                 layer.group = group
-        torch.testing.assert_close(run(network, layers, "local", x, group), plain(x), **ROUNDING)
-    named = run(network, layers, "local:group=2", x)
-    assert torch.equal(named, run(network, layers, "local", x, 2))
+        single.append(run(network, layers, "local", x, group))
+        torch.testing.assert_close(single[-1], plain(x), **ROUNDING)
+    state = State()
+    for text, outputs in (("local", single), ("local:group=2", single[2:]), ("local:vote=mean", single)):
+        mode = parse(text)
+        layers.use(mode, state)
+        for got, wanted in zip(
+            mode.predict(network, x, state, 3),
+            combine(torch.stack(outputs), mode.options["vote"]),
+            strict=True,
+        ):
+            assert torch.equal(got, wanted)
 
 
 def test_local_of_localnorm_layers_alone_is_what_the_plain_network_computes() -> None:
@@ -293,12 +304,11 @@ def test_fixed_on_localnorm_is_the_averaged_batchnorm() -> None:
 
 
 def test_ordinary_networks_need_one_pass_and_have_no_groups_to_name() -> None:
-    layers = attach(build("plain"))
-    assert passes(layers, parse("local")) == (None,)
+    assert parse("local").passes(1) == 1
     with pytest.raises(UsageError, match="no group 2"):
-        layers.use(parse("local:group=2"))
+        parse("local:group=2").refuse(attach(build("plain")).setting(200, 800))
     with pytest.raises(UsageError, match=r"no group 5; .* 3"):
-        attach(scattered("plain", 3)).use(parse("local:group=5"))
+        parse("local:group=5").refuse(attach(scattered("plain", 3)).setting(200, 800))
 
 
 def test_a_batch_that_cannot_be_cut_is_refused() -> None:
@@ -318,20 +328,20 @@ def test_combine_votes_and_averages() -> None:
         ]
     )
     mean = logits.softmax(-1).mean(0)
-    log_probs, predicted = combine(logits, parse("local"))
+    log_probs, predicted = combine(logits, "majority")
     assert predicted.tolist() == [0, 1]  # tie to the lowest class; two votes against one
     torch.testing.assert_close(log_probs, mean.log())
-    log_probs, predicted = combine(logits, parse("local:vote=mean"))
+    log_probs, predicted = combine(logits, "mean")
     assert predicted.tolist() == mean.argmax(-1).tolist() == [2, 0]
     torch.testing.assert_close(log_probs, mean.log())
-    log_probs, predicted = combine(logits[:1], parse("fixed"))
+    log_probs, predicted = combine(logits[:1], "majority")
     assert predicted.tolist() == [2, 0]
     torch.testing.assert_close(log_probs, logits[0].log_softmax(-1))
 
 
 def test_combine_against_bincount() -> None:
     logits = torch.randn(8, 40, 5, generator=torch.Generator().manual_seed(0))
-    _, predicted = combine(logits, parse("local"))
+    _, predicted = combine(logits, "majority")
     votes = logits.argmax(-1).T
     assert predicted.tolist() == [int(torch.bincount(row, minlength=5).argmax()) for row in votes]
 
@@ -344,7 +354,7 @@ def test_one_value_is_defined_and_warned_about_once() -> None:
     network[3].bias.copy_(torch.tensor([-1.0, 0.0, 1.0]))
     layers = attach(network)
     for mode, count in (("batch", 1), ("local", 5)):
-        layers.switch.warned = False
+        layers.switch.said.clear()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             for _ in range(2):
@@ -391,8 +401,10 @@ def test_16_bit_networks_keep_float32_statistics(mode: str, groups: int | None) 
     layers, network = attach(network), network.to(torch.bfloat16)
     y = run(network, layers, mode, x)
     assert y.dtype == torch.bfloat16
+    state = layers.switch.state
     for layer in layers.layers:
-        for values in (*layer.statistics, layer.weight, layer.bias, *(layer.adapted or ())):
+        known = layer.known
+        for values in (*known.statistics, *known.affine(state), *state.statistics.get(known.name, ())):
             assert values.dtype == torch.float32
     # Each of five operations rounds to 8 bits.
     torch.testing.assert_close(y.float(), run(exact, attach(exact), mode, x.float()), rtol=0.05, atol=0.1)
@@ -411,9 +423,9 @@ def test_a_network_that_is_moved_or_trained_is_read_again() -> None:
     network.norm1.layer.weight.mul_(2)
     network.eval()
     expected = network.norm1.layer.weight.mean(0)
-    torch.testing.assert_close(layers.layers[0].weight, expected)
+    torch.testing.assert_close(layers.layers[0].known.affine(State())[0], expected)
     network.to("meta")
-    assert {layer.weight.device.type for layer in layers.layers} == {"meta"}
+    assert {layer.known.weights.device.type for layer in layers.layers} == {"meta"}
 
 
 def test_in_training_the_layers_are_transparent() -> None:

@@ -7,7 +7,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property, partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 from lnbench.errors import UsageError, unknown
@@ -159,7 +159,7 @@ class Mode:
     def _kind(self) -> Kind:
         return KINDS[self.kind]
 
-    @cached_property
+    @property
     def normalize(self) -> Callable[[Tensor, Layer, State], Tensor]:
         """A norm layer's output (B, C, ...) for its input, the layer, and what the mode keeps."""
         return partial(self._kind.function, **self._given(self._kind.function))

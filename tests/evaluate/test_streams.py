@@ -1,0 +1,73 @@
+"""One stream, one answer: modes that adapt as images come, by any number of processes, killed anywhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.networks import write_task
+from tests.processes import Fault, run_world
+from tests.test_dist import figures
+
+OPTIONS = [
+    "--corruption", "gaussian_noise", "--corruption", "contrast", "--severity", 5, "--batch-size", 20,
+    "--norm", "test-average", "--norm", "fixed", "--norm", "test-steps", "--norm", "batch",
+]  # fmt: skip
+MODES = "tests.evaluate.throwaway"
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    # 130 images: three chunks of 64, six batches of 20 and a short last one.
+    model, weights, data = write_task(tmp_path_factory.mktemp("task"), images=130)
+    return ["--model", model, "--weights", weights, "--data", data]
+
+
+@pytest.fixture(scope="module")
+def whole(task: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of one process."""
+    out = tmp_path_factory.mktemp("whole")
+    (ended,) = run_world(1, ["evaluate", *task, *OPTIONS, "--out", out / "run"], out, plugin=MODES)
+    assert ended.code == 0, ended.err
+    return out / "run"
+
+
+def test_the_modes_adapt_and_the_others_are_as_without_them(
+    task: list[str], whole: Path, tmp_path: Path
+) -> None:
+    cells = {
+        (c["mode"], c["corruption"]): c for c in json.loads((whole / "results.json").read_text())["cells"]
+    }
+    assert {mode for mode, _ in cells} == {"test-average:share=0.3", "fixed", "test-steps:rate=0.05", "batch"}
+    assert cells["test-steps:rate=0.05", "contrast"]["nll"] != cells["batch", "contrast"]["nll"]
+    (ended,) = run_world(
+        1, ["evaluate", *task, *OPTIONS[:8], "--norm", "fixed", "--norm", "batch", "--out", tmp_path / "run"],
+        tmp_path,
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    for cell in json.loads((tmp_path / "run" / "results.json").read_text())["cells"]:
+        company = cells[cell["mode"], cell["corruption"]]
+        assert {**cell, "seconds": 0} == {**company, "seconds": 0}
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_a_stream_is_the_same_for_any_number_of_processes(
+    task: list[str], whole: Path, tmp_path: Path, world: int
+) -> None:
+    ended = run_world(world, ["evaluate", *task, *OPTIONS, "--out", tmp_path / "run"], tmp_path, plugin=MODES)
+    assert [process.code for process in ended] == [0] * world, ended
+    assert figures(tmp_path / "run") == figures(whole)
+
+
+@pytest.mark.parametrize("call", [12, 40, 55])
+def test_a_killed_run_goes_on_and_ends_with_the_same_figures(
+    task: list[str], whole: Path, tmp_path: Path, call: int
+) -> None:
+    command = ["evaluate", *task, *OPTIONS, "--out", tmp_path / "run"]
+    ended = run_world(1, command, tmp_path, plugin=MODES, fault=Fault(rank=0, call=call))
+    assert ended[0].code == -9
+    ended = run_world(3, command, tmp_path, plugin=MODES)
+    assert [process.code for process in ended] == [0, 0, 0], ended
+    assert figures(tmp_path / "run") == figures(whole)
