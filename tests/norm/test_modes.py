@@ -72,12 +72,11 @@ def test_layers_that_a_mode_is_not_for_stay_fixed(name: str) -> None:
         mode.begin(network, lambda _: x, state)
         y = network(x)
         assert torch.equal(y, expected) == (mode.kind == "fixed")
-        layers.use(make(name, "bn1"), State())
         seen: list[torch.Tensor] = []
         network.layer1[0].conv1.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
         state = State()
-        make(name, "bn1").begin(network, lambda _: x, state)
         layers.use(make(name, "bn1"), state)
+        make(name, "bn1").begin(network, lambda _: x, state)
         y = network(x)
         layers.use(FIXED)
         rest = network.layer4(network.layer3(network.layer2(network.layer1(seen[-1]))))
