@@ -21,29 +21,14 @@ from lnbench.types import Condition
 from tests.corruptions import test_contract
 from tests.oracle.pictures import photographs
 
-FILE = """
-from __future__ import annotations
-
-from lnbench.corruptions.registry import corruption, whole
-from lnbench.lazy import torch
-
-
-@corruption(
-    "posterize",
-    family="digital",
-    parameters={"step": whole(1, 255)},
-    tables={"imagenet": (16, 24, 32, 48, 64), "tiny-imagenet": (8, 16, 24, 32, 48)},
-)
-def posterize(pixels: torch.Tensor, parameters: tuple[float, ...], key: object) -> torch.Tensor:
-    step = int(parameters[0])
-    return pixels.div(step, rounding_mode="floor").mul(step)
-"""
+PAGE = Path(__file__).parents[2] / "docs" / "corruptions.md"
 
 
 @pytest.fixture(autouse=True)
 def posterize(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The file lies in a folder that the package looks into; afterwards nothing is left of it."""
-    (tmp_path / "posterize.py").write_text(FILE, encoding="utf-8")
+    """The file that the docs show lies in a folder that the package looks into; afterwards nothing is left of it."""
+    example = PAGE.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    (tmp_path / "posterize.py").write_text(example, encoding="utf-8")
     monkeypatch.setattr(corruptions, "__path__", [*corruptions.__path__, str(tmp_path)])
     monkeypatch.setattr(registry, "CORRUPTIONS", registry.CORRUPTIONS.copy())
     corruptions.load()

@@ -6,12 +6,14 @@ import pytest
 
 from lnbench.corruptions import registry
 from lnbench.errors import UsageError
+from lnbench.results import scores
 
 
 def test_the_benchmark_comes_first_and_in_its_order() -> None:
     assert registry.names()[:19] == registry.BENCHMARK
     assert registry.BENCHMARK[:3] == ("gaussian_noise", "shot_noise", "impulse_noise")
     assert registry.BENCHMARK[14] == "jpeg_compression"
+    assert scores.ORDER == registry.BENCHMARK  # results knows no corruptions, yet sorts their cells alike
     families = registry.families()
     assert list(families) == ["noise", "blur", "weather", "digital", "extra"]
     assert registry.BENCHMARK[15:] == families["extra"][:4]
