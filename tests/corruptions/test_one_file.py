@@ -26,7 +26,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "corruptions.md"
 
 @pytest.fixture(autouse=True)
 def posterize(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The file that the docs show lies in a folder that the package looks into; afterwards nothing is left of it."""
+    """The file the docs show, in a folder that the package looks into; afterwards nothing is left of it."""
     example = PAGE.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
     (tmp_path / "posterize.py").write_text(example, encoding="utf-8")
     monkeypatch.setattr(corruptions, "__path__", [*corruptions.__path__, str(tmp_path)])
