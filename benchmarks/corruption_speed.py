@@ -33,7 +33,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # for tests.oracle, where this file is run as a script
 
 from lnbench import memory  # noqa: E402
-from lnbench.corruptions import native, reference, registry, tables  # noqa: E402
+from lnbench.corruptions import native, reference, registry  # noqa: E402
 from lnbench.corruptions.rng import Key  # noqa: E402
 from tests.oracle.pictures import from_batch, photographs, to_batch  # noqa: E402
 
@@ -50,12 +50,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.3, help="at least so long for native in a round")
     parser.add_argument("--threads", type=int, action="append", help="repeatable; 1 and all without it")
-    parser.add_argument("--only", action="append", choices=tables.NAMES, help="repeatable")
+    parser.add_argument("--only", action="append", choices=registry.BENCHMARK, help="repeatable")
     parser.add_argument("--compile", action="store_true", help="measure torch.compile on each kernel")
     parser.add_argument("--report", action="store_true", help="write the table from the results at hand")
     options = parser.parse_args()
     memory.keep_freed()  # as the commands do
-    names = options.only or tables.NAMES
+    names = options.only or registry.BENCHMARK
     if options.compile:
         torch.set_num_threads(1)
         for name in names:
@@ -119,7 +119,7 @@ def batch_of(name: str, side: int) -> tuple[torch.Tensor, Callable[[], torch.Ten
     ]  # 16 crops, repeated to the size of the batch
     pixels = to_batch(np.resize(np.concatenate(tiles), (BATCHES[side], side, side, 3)))
     key = Key(0, torch.arange(len(pixels)))
-    parameters = tables.parameters("imagenet", name, SEVERITY)
+    parameters = registry.parameters("imagenet", name, SEVERITY)
 
     def run() -> torch.Tensor:
         with torch.inference_mode():
@@ -131,8 +131,8 @@ def batch_of(name: str, side: int) -> tuple[torch.Tensor, Callable[[], torch.Ten
 def compiled(name: str) -> dict[str, Any]:
     """Images per second of a kernel at 224 px on one thread, as it is and under torch.compile."""
     pixels, _ = batch_of(name, 224)
-    kernel, key = registry.find(name), Key(0, torch.arange(8))
-    parameters, part = tables.parameters("imagenet", name, SEVERITY), pixels[:8]
+    kernel, key = registry.find(name).kernel, Key(0, torch.arange(8))
+    parameters, part = registry.parameters("imagenet", name, SEVERITY), pixels[:8]
 
     def rate(function: Callable[..., torch.Tensor]) -> float:
         with torch.inference_mode():
@@ -232,7 +232,7 @@ def table(results: dict[str, Any], side: int, count: int) -> list[str]:
         f"| corruption | {' | '.join(heads)} |",
         "|:--|" + "--:|" * len(heads),
     ]
-    for name in tables.NAMES:
+    for name in registry.BENCHMARK:
         row = [figure for group in groups for figure in figures(group.get(name))]
         lines.append(f"| {name} | {' | '.join(row)} |")
     means = [

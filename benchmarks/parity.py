@@ -38,7 +38,7 @@ sys.path.insert(0, str(HERE.parent))  # for tests.oracle, where this file is run
 
 from benchmarks import parity_distributions, parity_fields, parity_report  # noqa: E402
 from benchmarks.parity_data import WORK, load, load_network, pictures  # noqa: E402
-from lnbench.corruptions import native, reference, tables  # noqa: E402
+from lnbench.corruptions import native, reference, registry  # noqa: E402
 from lnbench.corruptions.rng import Key  # noqa: E402
 from lnbench.models.classifier import Classifier  # noqa: E402
 from tests.oracle.pictures import difference, from_batch, to_batch  # noqa: E402
@@ -109,13 +109,13 @@ def pixels(options: argparse.Namespace) -> None:
 
     def compute(table: str, name: str, severity: int) -> Cell:
         images = pictures(SIDES[table], COUNTS[table], options.photos)
-        parameters = tables.parameters(table, name, severity)
+        parameters = registry.parameters(table, name, severity)
         ids = np.arange(len(images))
         fields = parity_fields.shared_fields(name, severity, parameters, 0, ids, images)
         wanted = parity_fields.define(name, images, parameters, fields)
         return agreement(corrupt(images, name, severity, parameters, ids), wanted)
 
-    fill("pixels", options.part, grid(tables.TABLES), compute)
+    fill("pixels", options.part, grid(registry.TABLES), compute)
 
 
 def against_reference(options: argparse.Namespace) -> None:
@@ -125,16 +125,16 @@ def against_reference(options: argparse.Namespace) -> None:
         images = pictures(SIDES[table], COUNTS[table], options.photos)
         ids = np.arange(len(images))
         wanted = reference.corrupt(images, name, severity, 0, ids)
-        result = corrupt(images, name, severity, tables.parameters(table, name, severity), ids)
+        result = corrupt(images, name, severity, registry.parameters(table, name, severity), ids)
         return agreement(result, wanted)
 
-    names = [name for name in tables.NAMES if name not in parity_fields.RANDOM]
+    names = [name for name in registry.BENCHMARK if name not in parity_fields.RANDOM]
     fill("reference", options.part, grid(["imagenet"], names), compute)
 
     def compare(table: str, name: str, severity: int) -> Cell:
         images = pictures(SIDES[table], 4 * COUNTS[table], options.photos)
         ids = np.arange(len(images))
-        own = corrupt(images, name, severity, tables.parameters(table, name, severity), ids)
+        own = corrupt(images, name, severity, registry.parameters(table, name, severity), ids)
         draws = [reference.corrupt(images, name, severity, seed, ids) for seed in (1, 2)]
         return parity_distributions.compare(images, own, draws)
 
@@ -149,11 +149,11 @@ def distributions(options: argparse.Namespace) -> None:
     def compute(table: str, name: str, severity: int) -> Cell:
         side = SIDES[table]
         images = small if table == "cifar" else pictures(side, 3 * COUNTS[table], options.photos)
-        parameters = tables.parameters(table, name, severity)
+        parameters = registry.parameters(table, name, severity)
         own = corrupt(images, name, severity, parameters, np.arange(len(images)))
         draws = []
         for seed in (1, 2, 3):
-            random = np.random.default_rng([seed, tables.NAMES.index(name), severity])
+            random = np.random.default_rng([seed, registry.BENCHMARK.index(name), severity])
             fields = parity_fields.own_fields(name, parameters, random, images)
             draws.append(parity_fields.define(name, images, parameters, fields))
         return parity_distributions.compare(images, own, draws)
@@ -168,10 +168,10 @@ def accuracy(options: argparse.Namespace) -> None:
     networks = dict(load_network(text) for text in options.network)
     fully = [name for name in networks if name not in options.changed_only]
     images, labels, ids = load(options.data, options.limit)
-    names = parity_fields.RANDOM if options.own else tables.NAMES
+    names = parity_fields.RANDOM if options.own else registry.BENCHMARK
 
     def native_images(name: str, severity: int) -> np.ndarray:
-        return corrupt(images, name, severity, tables.parameters("cifar", name, severity), ids)
+        return corrupt(images, name, severity, registry.parameters("cifar", name, severity), ids)
 
     def complete(cell: Cell) -> bool:
         return set(networks) <= set(cell) and all("native" in cell[network] for network in fully)
@@ -186,10 +186,10 @@ def accuracy(options: argparse.Namespace) -> None:
             return have
         if have and have["changed"] == 0 and not set(missing) & set(fully):
             return have | {network: {"only_native": 0, "only_definition": 0} for network in missing}
-        parameters = tables.parameters("cifar", name, severity)
+        parameters = registry.parameters("cifar", name, severity)
         result = native_images(name, severity)
         if options.own:
-            random = np.random.default_rng([1, tables.NAMES.index(name), severity])
+            random = np.random.default_rng([1, registry.BENCHMARK.index(name), severity])
             fields = parity_fields.own_fields(name, parameters, random, images)
             wanted = parity_fields.define(name, images, parameters, fields)
         else:
@@ -230,7 +230,7 @@ def paired(
 # -- cells --------------------------------------------------------------------------------------------------
 
 
-def grid(names: Any, corruptions: Any = tables.NAMES) -> Iterator[tuple[str, str, int]]:
+def grid(names: Any, corruptions: Any = registry.BENCHMARK) -> Iterator[tuple[str, str, int]]:
     """(table, corruption, severity), in benchmark order."""
     return ((table, name, severity) for table in names for name in corruptions for severity in SEVERITIES)
 

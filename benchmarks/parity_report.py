@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.parity_distributions import FIGURES, MEASURES
 from benchmarks.parity_fields import RANDOM
-from lnbench.corruptions.tables import NAMES
+from lnbench.corruptions.registry import BENCHMARK as NAMES
 from lnbench.results.significance import mcnemar_interval
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "parity.md"

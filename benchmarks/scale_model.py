@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from lnbench.corruptions import tables
+from lnbench.corruptions.registry import BENCHMARK
 from lnbench.evaluate import shard
 from lnbench.models import checkpoint, registry
 from tests.networks import write_task
@@ -47,7 +47,7 @@ class Grid:
 
 def simulate(grid: Grid, world: int) -> dict[str, float]:
     """Waiting at the end of every window, in shares of all devices' time, and what stood in flight."""
-    costs = [0.0] + [HEAVY.get(name, USUAL) for name in tables.NAMES[:15] for _ in range(5)]
+    costs = [0.0] + [HEAVY.get(name, USUAL) for name in BENCHMARK[:15] for _ in range(5)]
     chunks = math.ceil(grid.images / grid.chunk) if grid.apart else 0
     batches = math.ceil(grid.images / grid.batch) if grid.together else 0
     elapsed = 0.0

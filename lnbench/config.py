@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from lnbench.corruptions import tables
+from lnbench.corruptions import reference, registry
 from lnbench.errors import UsageError, unknown
 from lnbench.norm.modes import registry as modes
 from lnbench.types import CLEAN, CLEAN_NAME, Condition, Interpolation
@@ -50,19 +50,20 @@ class Suite(_Frozen):
     @field_validator("table")
     @classmethod
     def _table_exists(cls, table: str) -> str:
-        if table not in (BY_SIZE, *tables.TABLES):
-            raise unknown("parameter table", table, [BY_SIZE, *tables.TABLES])
+        if table not in (BY_SIZE, *registry.TABLES):
+            raise unknown("parameter table", table, [BY_SIZE, *registry.TABLES])
         return table
 
     @field_validator("corruptions")
     @classmethod
     def _corruptions_exist(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         expanded: list[str] = []
+        families = registry.families()
         for name in names:
-            expanded += tables.GROUPS.get(name, (name,))
+            expanded += families.get(name, (name,))
         for name in expanded:
-            if name not in (*tables.NAMES, CLEAN_NAME):
-                raise unknown("corruption", name, [*tables.NAMES, *tables.GROUPS, CLEAN_NAME])
+            if name not in (*registry.CORRUPTIONS, CLEAN_NAME):
+                raise unknown("corruption", name, [*registry.CORRUPTIONS, *families, CLEAN_NAME])
         return tuple(dict.fromkeys(name for name in expanded if name != CLEAN_NAME))
 
     @field_validator("severities")
@@ -86,8 +87,8 @@ class Suite(_Frozen):
     def _numbers_exist(self) -> Suite:
         for name, levels in self.parameters.items():
             for values in levels.values():
-                tables.check(name, values)
-        for table in tables.TABLES if self.table == BY_SIZE else (self.table,):
+                registry.check(name, values)
+        for table in registry.TABLES if self.table == BY_SIZE else (self.table,):
             for condition in self.conditions:
                 if not condition.is_clean:
                     self.parameters_of(condition, table)
@@ -95,6 +96,9 @@ class Suite(_Frozen):
             raise UsageError(
                 "--backend reference has its own fixed parameters; drop 'parameters' from the preset"
             )
+        if self.backend == "reference":
+            for condition in self.conditions:
+                reference.check(condition.corruption, condition.severity)
         return self
 
     def table_for(self, side: int) -> str:
@@ -120,7 +124,7 @@ class Suite(_Frozen):
 
     def parameters_of(self, condition: Condition, table: str | None = None) -> tuple[float, ...]:
         """The numbers of one condition: the preset's own, else the table's."""
-        return tables.parameters(
+        return registry.parameters(
             table or self.table, condition.corruption, condition.severity, self.parameters
         )
 
@@ -173,8 +177,8 @@ class RunConfig(Suite):
     @classmethod
     def _sides_usable(cls, side: int | tuple[int, int] | None) -> int | tuple[int, int] | None:
         sides = () if side is None else (side,) if isinstance(side, int) else side
-        if any(not tables.MIN_SIDE <= value <= 65_536 for value in sides):
-            raise UsageError(f"--resize and --crop take {tables.MIN_SIDE} to 65536 pixels, got {side}")
+        if any(not registry.MIN_SIDE <= value <= 65_536 for value in sides):
+            raise UsageError(f"--resize and --crop take {registry.MIN_SIDE} to 65536 pixels, got {side}")
         return side
 
 

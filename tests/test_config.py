@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lnbench import config
-from lnbench.corruptions import tables
+from lnbench.corruptions import registry
 from lnbench.errors import LnbenchError, UsageError
 from lnbench.types import CLEAN, Condition
 
@@ -40,9 +40,9 @@ def test_the_packaged_presets_are_the_promised_ones() -> None:
 
 def test_imagenet_c_is_the_benchmark() -> None:
     preset = config.load_preset("imagenet-c")
-    assert preset.corruptions == tables.NAMES[:15]
+    assert preset.corruptions == registry.BENCHMARK[:15]
     assert (preset.table, preset.baseline) == ("imagenet", "alexnet")
-    assert config.load_preset("imagenet-c-extra").corruptions == tables.NAMES[15:]
+    assert config.load_preset("imagenet-c-extra").corruptions == registry.BENCHMARK[15:]
 
 
 def test_options_win_over_the_preset_and_none_means_not_given() -> None:
@@ -51,12 +51,12 @@ def test_options_win_over_the_preset_and_none_means_not_given() -> None:
     assert (run.modes, run.batch_size, run.severities) == (("local",), 200, (1, 5))
 
 
-def test_groups_expand_and_doubles_vanish() -> None:
+def test_families_expand_and_doubles_vanish() -> None:
     run = config.resolve(
         config.load_preset("core"),
         {**NEEDED, "corruptions": ["noise", "gaussian_noise", "clean"], "modes": ["fixed", "fixed"]},
     )
-    assert run.corruptions == tables.GROUPS["noise"]
+    assert run.corruptions == registry.families()["noise"]
     assert run.modes == ("fixed",)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,7 +35,8 @@ ONLY_IN = {
     "rich": {"cli/console.py", "results/render/terminal.py"},
     "timm": {"models/registry.py", "norm/layer.py"},
 }
-NO_TORCH = {"results", "config", "errors", "types", "files"}
+# Asked by commands that compute nothing: what they need of torch comes from lnbench.lazy.
+NO_TORCH = {"results", "config", "corruptions", "errors", "types", "files"}
 
 
 def imported(path: Path, module_level_only: bool = False) -> set[str]:
@@ -86,6 +89,14 @@ def test_no_torch_where_start_up_matters(path: Path) -> None:
     roots = {name.split(".")[0] for name in imported(path, module_level_only=top(path) == "cli")}
     if top(path) in NO_TORCH | {"cli"}:
         assert not roots & {"torch", "torchvision"}, f"{where} imports torch"
+
+
+@pytest.mark.parametrize("module", ["lnbench.corruptions", "lnbench.config"])
+def test_what_there_is_can_be_asked_without_torch_and_numpy(module: str) -> None:
+    """Importing the package of corruptions imports all its files, and no use of torch at module level."""
+    program = f"import sys, {module}; print([m for m in ('torch', 'numpy', 'PIL') if m in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -21,7 +21,7 @@ def corrupt_preview(
     ] = Path("sheet.png"),
     preset: Annotated[str, typer.Option(help="Corruption suite: a name or a YAML file.")] = "imagenet-c",
     corruption: Annotated[
-        list[str] | None, typer.Option(help="Corruption or group, repeatable; the preset's otherwise.")
+        list[str] | None, typer.Option(help="Corruption or family, repeatable; the preset's otherwise.")
     ] = None,
     severity: Annotated[list[float] | None, typer.Option(help="Severity 1–5, repeatable.")] = None,
     resize: Annotated[

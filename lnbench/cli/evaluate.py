@@ -17,7 +17,7 @@ _MODEL = "Network: torchvision:resnet50, timm:NAME, hf-hub:ORG/NAME, cifar:resne
 _DATA = "Images: folder:PATH, cifar10:PATH, cifar100:PATH, npz:PATH, cifar10-c:PATH, imagenet-c:PATH, demo."
 _NORM = "Normalization mode, repeatable: fixed, batch, local, blend:N=16, adapt:n=32."
 _CORRUPTION = (
-    "Corruption or group (noise, blur, weather, digital, extra), repeatable; the preset's own otherwise."
+    "Corruption or family (noise, blur, weather, digital, extra), repeatable; the preset's own otherwise."
 )
 
 

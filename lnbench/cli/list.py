@@ -36,13 +36,10 @@ def list_(
 
 
 def _corruptions() -> list[tuple[str, str]]:
-    from lnbench.corruptions import tables
+    from lnbench.corruptions import registry
 
-    return [
-        (name, f"{group:8} parameters: {', '.join(field for field, _, _ in tables.FIELDS[name])}")
-        for group, names in tables.GROUPS.items()
-        for name in names
-    ]
+    known = [(name, registry.find(name)) for name in registry.names()]
+    return [(name, f"{one.family:8} parameters: {', '.join(one.parameters)}") for name, one in known]
 
 
 def _modes() -> list[tuple[str, str]]:

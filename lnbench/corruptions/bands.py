@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
+from lnbench.lazy import torch
 
 WIDTH = 16
 """Outputs of one small product: what CPUs multiply best."""

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-
-import numpy as np
-import numpy.typing as npt
-import torch
+from typing import TYPE_CHECKING
 
 from lnbench.corruptions import imageops, rng
-from lnbench.corruptions.registry import register
+from lnbench.corruptions.registry import TINY, corruption, whole
 from lnbench.corruptions.smooth import smooth
+from lnbench.lazy import np, torch
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _GLASS_DOUBLINGS = 6
 _INTEGER_RADIUS = 7  # below it the smoothed disk ends inside its 17 × 17 grid, unmirrored
 
 
-@register("gaussian_blur", group=450_000)
+@corruption(
+    "gaussian_blur",
+    family="extra",
+    parameters={"sigma": (TINY, 64)},
+    tables={
+        "imagenet": (1, 2, 3, 4, 6),
+        "tiny-imagenet": (0.5, 0.75, 1, 1.25, 1.5),
+        "cifar": (0.4, 0.6, 0.7, 0.8, 1),
+    },
+    reference="gaussian_blur",
+    elements=450_000,
+)
 def gaussian_blur(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.Key) -> torch.Tensor:
     """scikit-image's gaussian: truncated at 4 sigma, edges continued by the nearest pixel."""
     (sigma,) = parameters
@@ -35,7 +47,18 @@ def gaussian_blur(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.
 
 
 # A convolution runs best on 16 images of 224 px, whose 48 planes fill vectors exactly.
-@register("defocus_blur", group=lambda parameters: 600_000 if parameters[0] < _INTEGER_RADIUS else 2_420_000)
+@corruption(
+    "defocus_blur",
+    family="blur",
+    parameters={"radius": (0, 30), "alias_blur": (0.01, 64)},
+    tables={
+        "imagenet": ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)),
+        "tiny-imagenet": ((0.5, 0.6), (1, 0.1), (1.5, 0.1), (2.5, 0.01), (3, 0.1)),
+        "cifar": ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),
+    },
+    reference="defocus_blur",
+    elements=lambda parameters: 600_000 if parameters[0] < _INTEGER_RADIUS else 2_420_000,
+)
 def defocus_blur(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.Key) -> torch.Tensor:
     """A disk of light for every point: cv2.filter2D with an antialiased disk, borders mirrored."""
     radius, alias_blur = parameters
@@ -54,7 +77,18 @@ def defocus_blur(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.K
     return imageops.unstacked(imageops.truncate(blurred), pixels.shape)
 
 
-@register("glass_blur", group=800_000)
+@corruption(
+    "glass_blur",
+    family="blur",
+    parameters={"sigma": (TINY, 64), "max_delta": whole(1, 15), "iterations": whole(1, 32)},
+    tables={
+        "imagenet": ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
+        "tiny-imagenet": ((0.1, 1, 1), (0.5, 1, 1), (0.6, 1, 2), (0.7, 2, 1), (0.9, 2, 2)),
+        "cifar": ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
+    },
+    reference="glass_blur",
+    elements=800_000,
+)
 def glass_blur(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.Key) -> torch.Tensor:
     """Blur, let pixels copy random neighbours in scan order, blur again."""
     sigma, max_delta, iterations = parameters
@@ -75,7 +109,18 @@ def glass_blur(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.Key
     return gaussian_blur(shuffled.view(pixels.shape), (sigma,), key)
 
 
-@register("motion_blur", group=640_000)
+@corruption(
+    "motion_blur",
+    family="blur",
+    parameters={"radius": whole(1, 100), "sigma": (TINY, 1_000)},
+    tables={
+        "imagenet": ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
+        "tiny-imagenet": ((10, 1), (10, 1.5), (10, 2), (10, 2.5), (12, 3)),
+        "cifar": ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
+    },
+    reference="motion_blur",
+    elements=640_000,
+)
 def motion_blur(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.Key) -> torch.Tensor:
     """ImageMagick's motion blur, each image along its own angle between -45° and 45°."""
     radius, sigma = parameters
@@ -83,7 +128,18 @@ def motion_blur(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.Ke
     return imageops.to_nearest(imageops.motion_blur(pixels.to(torch.float32), radius, sigma, degrees))
 
 
-@register("zoom_blur", group=2_400_000)
+@corruption(
+    "zoom_blur",
+    family="blur",
+    parameters={"stop": (1 + TINY, 4), "step": (0.001, 3)},
+    tables={
+        "imagenet": ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)),
+        "tiny-imagenet": ((1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)),
+        "cifar": ((1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)),
+    },
+    reference="zoom_blur",
+    elements=2_400_000,
+)
 def zoom_blur(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.Key) -> torch.Tensor:
     """Mean of the image and of its centre at zooms from 1 to `stop` in equal steps."""
     stop, step = parameters

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import torch
-
-from lnbench.corruptions.registry import register
+from lnbench.corruptions.registry import corruption
 from lnbench.corruptions.rng import Key
+from lnbench.lazy import torch
 
 # Results that are whole numbers must not be truncated to the one below: above the rounding error of
 # float32 at 255, far below anything visible.
 _NUDGE = 2.0**-15
 
 
-@register("contrast")
+@corruption(
+    "contrast",
+    family="digital",
+    parameters={"factor": (0, 100)},
+    tables={
+        "imagenet": (0.4, 0.3, 0.2, 0.1, 0.05),
+        "tiny-imagenet": (0.4, 0.3, 0.2, 0.1, 0.05),
+        "cifar": (0.75, 0.5, 0.4, 0.3, 0.15),
+    },
+    reference="contrast",
+)
 def contrast(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> torch.Tensor:
     """Scale by `parameters = (factor,)` around each channel's mean. Uint8 (B, 3, H, W) in and out."""
     (factor,) = parameters
@@ -24,14 +33,34 @@ def contrast(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> t
     return image.clamp_(0, 255).to(torch.int16).to(torch.uint8)
 
 
-@register("brightness")
+@corruption(
+    "brightness",
+    family="weather",
+    parameters={"shift": (-1, 1)},
+    tables={
+        "imagenet": (0.1, 0.2, 0.3, 0.4, 0.5),
+        "tiny-imagenet": (0.1, 0.2, 0.3, 0.4, 0.5),
+        "cifar": (0.05, 0.1, 0.15, 0.2, 0.3),
+    },
+    reference="brightness",
+)
 def brightness(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> torch.Tensor:
     """Add `parameters = (shift,)` to the value of HSV. Uint8 (B, 3, H, W) in and out."""
     (shift,) = parameters
     return _adjust_hsv(pixels, saturation_factor=1, saturation_shift=0, value_shift=shift)
 
 
-@register("saturate")
+@corruption(
+    "saturate",
+    family="extra",
+    parameters={"factor": (0, 1_000), "shift": (-1, 1)},
+    tables={
+        "imagenet": ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
+        "tiny-imagenet": ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (30, 0.2)),
+        "cifar": ((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)),
+    },
+    reference="saturate",
+)
 def saturate(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> torch.Tensor:
     """Map the saturation of HSV by `parameters = (factor, shift)`. Uint8 (B, 3, H, W) in and out."""
     factor, shift = parameters

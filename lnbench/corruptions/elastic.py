@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-import torch
-from torch.nn import functional
-
-from lnbench.corruptions.registry import register
+from lnbench.corruptions.registry import corruption
 from lnbench.corruptions.rng import Key, uniform
 from lnbench.corruptions.smooth import smooth
+from lnbench.lazy import F, torch
 
 
-@register("elastic_transform", group=600_000)
+def _scaled(side: int, *fractions: tuple[float, float, float]) -> tuple[tuple[float, ...], ...]:
+    return tuple((side * alpha, side * sigma, side * affine) for alpha, sigma, affine in fractions)
+
+
+@corruption(
+    "elastic_transform",
+    family="digital",
+    parameters={"alpha": (0, 10_000), "sigma": (0, 1_000), "affine": (0, 1_000)},
+    tables={
+        # The authors multiply by 244, a slip for 224 that the published sets carry.
+        "imagenet": _scaled(
+            244, (2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02), (0.12, 0.01, 0.02)
+        ),
+        "tiny-imagenet": _scaled(
+            64, (0, 0, 0.08), (0.05, 0.3, 0.06), (0.1, 0.08, 0.06), (0.1, 0.03, 0.03), (0.16, 0.03, 0.02)
+        ),
+        "cifar": _scaled(
+            32, (0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03)
+        ),
+    },
+    reference="elastic_transform",
+    elements=600_000,
+)
 def elastic_transform(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> torch.Tensor:
     """Distort by `parameters = (alpha, sigma, affine)`, in pixels. Uint8 (B, 3, H, W) in and out."""
     height, width = pixels.shape[2:]
@@ -66,7 +86,7 @@ def _warp(image: torch.Tensor, moves: torch.Tensor) -> torch.Tensor:
     x_scale, y_scale = 2 / (width - 1), 2 / (height - 1)
     torch.add(a * x_scale * columns, (b * rows + across) * x_scale - 1, out=grid[..., 0])
     torch.add(c * y_scale * columns, (d * rows + down) * y_scale - 1, out=grid[..., 1])
-    return functional.grid_sample(image, grid, padding_mode="reflection", align_corners=True)
+    return F.grid_sample(image, grid, padding_mode="reflection", align_corners=True)
 
 
 def _displace(image: torch.Tensor, field: torch.Tensor, alpha: float, sigma: float) -> torch.Tensor:
@@ -84,4 +104,4 @@ def _displace(image: torch.Tensor, field: torch.Tensor, alpha: float, sigma: flo
     # In grid_sample's coordinates -1 and 1 lie at the outer edges of the first and the last pixel.
     torch.add((columns * 2 + 1) / width - 1, across, alpha=2 * alpha / width, out=grid[..., 0])
     torch.add((rows * 2 + 1) / height - 1, down, alpha=2 * alpha / height, out=grid[..., 1])
-    return functional.grid_sample(image, grid, padding_mode="reflection", align_corners=False)
+    return F.grid_sample(image, grid, padding_mode="reflection", align_corners=False)

@@ -1,19 +1,29 @@
-"""Fog: a cloud of plasma fractal noise, the same for every image of a key, laid over the picture."""
+"""Fog: a cloud of plasma fractal noise, another for each image, laid over the picture."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
-import torch
-
-from lnbench.corruptions.registry import register
+from lnbench.corruptions.registry import corruption
 from lnbench.corruptions.rng import Key, uniform
+from lnbench.lazy import torch
 
 _COARSE = 8  # side of the map made by one matrix product; finer levels are made one by one
 _WIBBLE = 100.0  # the authors' first amplitude
 
 
-@register("fog", group=600_000)
+@corruption(
+    "fog",
+    family="weather",
+    parameters={"amount": (0, 100), "decay": (1, 100)},
+    tables={
+        "imagenet": ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
+        "tiny-imagenet": ((0.4, 3), (0.7, 3), (1, 2.5), (1.5, 2), (2, 1.75)),
+        "cifar": ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
+    },
+    reference="fog",
+    elements=600_000,
+)
 def fog(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> torch.Tensor:
     """Lay fog over the picture, `parameters = (amount, decay)`. Uint8 (B, 3, H, W) in and out."""
     side = map_side(pixels.shape[2], pixels.shape[3])

@@ -6,19 +6,27 @@ import importlib.util
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-import torch
-from PIL import Image
-
-from lnbench.corruptions.registry import register
+from lnbench.corruptions.registry import corruption
 from lnbench.corruptions.rng import Key, uniform
 from lnbench.errors import LnbenchError
+from lnbench.lazy import np, torch
 
 # The authors draw from the first five of their six pictures; published sets know only these.
 PICTURES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
 
 
-@register("frost", group=600_000)
+@corruption(
+    "frost",
+    family="weather",
+    parameters={"image_weight": (0, 10), "frost_weight": (0, 10)},
+    tables={
+        "imagenet": ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)),
+        "tiny-imagenet": ((1, 0.3), (0.9, 0.4), (0.8, 0.45), (0.75, 0.5), (0.7, 0.55)),
+        "cifar": ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)),
+    },
+    reference="frost",
+    elements=600_000,
+)
 def frost(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> torch.Tensor:
     """Add ice, `parameters = (image weight, frost weight)`. Uint8 (B, 3, H, W) in and out.
 
@@ -84,6 +92,8 @@ def _folder() -> Path:
 
 
 def _load(path: Path) -> torch.Tensor:
+    from PIL import Image
+
     try:
         with Image.open(path) as picture:
             return torch.from_numpy(np.asarray(picture.convert("RGB")).copy()).permute(2, 0, 1)

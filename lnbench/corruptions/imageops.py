@@ -6,9 +6,7 @@ import math
 from functools import lru_cache
 from typing import Literal
 
-import numpy as np
-import torch
-import torch.nn.functional as F
+from lnbench.lazy import F, np, torch
 
 Border = Literal["nearest", "mirror"]
 """What lies beyond the edge, in scipy's words: nearest a a|a b c, mirror c b|a b c (OpenCV: reflect101)."""

@@ -11,11 +11,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import torch
-from torch.nn import functional
-
-from lnbench.corruptions.registry import register
+from lnbench.corruptions.registry import corruption, whole
 from lnbench.corruptions.rng import Key
+from lnbench.lazy import F, torch
 
 # ITU T.81, tables K.1 (luminance) and K.2 (chrominance), row by row.
 _LUMINANCE = (
@@ -53,7 +51,18 @@ _ODD = (
 )
 
 
-@register("jpeg_compression", group=600_000)
+@corruption(
+    "jpeg_compression",
+    family="digital",
+    parameters={"quality": whole(1, 100)},
+    tables={
+        "imagenet": (25, 18, 15, 10, 7),
+        "tiny-imagenet": (65, 58, 50, 40, 25),
+        "cifar": (80, 65, 58, 50, 40),
+    },
+    reference="jpeg_compression",
+    elements=600_000,
+)
 def jpeg_compression(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> torch.Tensor:
     """Compress at quality `parameters[0]`, 1–100, and read back. Uint8 (B, 3, H, W) in and out."""
     return roundtrip(pixels, int(parameters[0]))
@@ -81,7 +90,7 @@ def _planes(pixels: torch.Tensor) -> torch.Tensor:
     rows, columns = -(-height // 16) * 16, -(-width // 16) * 16
     image = pixels.to(torch.float32)
     if columns != width or height % 2:
-        image = functional.pad(image, (0, columns - width, 0, height % 2), mode="replicate")
+        image = F.pad(image, (0, columns - width, 0, height % 2), mode="replicate")
     red, green, blue = image.unbind(1)
     filled = image.shape[2]
     canvas = image.new_empty((len(pixels), rows * 3 // 2, columns))

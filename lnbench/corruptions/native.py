@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-
-from lnbench.corruptions import (  # noqa: F401  importing a family registers its kernels
-    blur,
-    color,
-    elastic,
-    fog,
-    frost,
-    jpeg,
-    noise,
-    pixelate,
-    snow,
-    spatter,
-)
-from lnbench.corruptions.registry import GROUP, KERNELS, find
+from lnbench.corruptions.registry import MIN_SIDE, find
 from lnbench.corruptions.rng import Key
-from lnbench.corruptions.tables import MIN_SIDE, NAMES
 from lnbench.errors import DataError
+from lnbench.lazy import torch
 from lnbench.types import CLEAN_NAME
-
-
-def available() -> tuple[str, ...]:
-    """Names with a native kernel, in benchmark order."""
-    return tuple(name for name in NAMES if name in KERNELS)
 
 
 def corrupt(
@@ -49,21 +30,21 @@ def corrupt(
             f"images of {height}×{width} pixels: corruptions need at least {MIN_SIDE} on each side"
         )
     pixels = pixels.contiguous()
-    kernel = find(corruption)
+    known = find(corruption)
     key = key.stream(corruption).stream(f"{severity:g}")
-    group = GROUP[corruption]
-    size = _group_size(pixels, group if isinstance(group, int) else group(parameters))
+    elements = known.elements if isinstance(known.elements, int) else known.elements(parameters)
+    size = _images_at_once(pixels, elements)
     if size >= len(pixels):
-        return kernel(pixels, parameters, key)
+        return known.kernel(pixels, parameters, key)
     out = torch.empty_like(pixels, memory_format=torch.contiguous_format)
     for start in range(0, len(pixels), size):
         part = slice(start, start + size)
-        out[part] = kernel(pixels[part], parameters, key[part])
+        out[part] = known.kernel(pixels[part], parameters, key[part])
     return out
 
 
-def _group_size(pixels: torch.Tensor, elements: int) -> int:
-    """Images to work on at once: all on an accelerator, as many as the caches hold on a CPU."""
+def _images_at_once(pixels: torch.Tensor, elements: int) -> int:
+    """All on an accelerator, as many as the caches hold on a CPU."""
     if pixels.device.type != "cpu":
         return len(pixels)
     return max(1, elements * torch.get_num_threads() // pixels[0].numel())

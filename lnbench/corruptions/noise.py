@@ -8,16 +8,28 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-
-import numpy as np
-import numpy.typing as npt
-import torch
+from typing import TYPE_CHECKING
 
 from lnbench.corruptions import rng
-from lnbench.corruptions.registry import register
+from lnbench.corruptions.registry import TINY, corruption
+from lnbench.lazy import np, torch
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
-@register("gaussian_noise", group=480_000)
+@corruption(
+    "gaussian_noise",
+    family="noise",
+    parameters={"scale": (TINY, 100)},
+    tables={
+        "imagenet": (0.08, 0.12, 0.18, 0.26, 0.38),
+        "tiny-imagenet": (0.04, 0.08, 0.12, 0.15, 0.18),
+        "cifar": (0.04, 0.06, 0.08, 0.09, 0.10),
+    },
+    reference="gaussian_noise",
+    elements=480_000,
+)
 def gaussian_noise(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.Key) -> torch.Tensor:
     """x + N(0, scale²), x on the 0–1 scale; a fresh draw for every pixel and channel."""
     (scale,) = parameters
@@ -26,7 +38,18 @@ def gaussian_noise(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng
     return noise.view(pixels.shape).add_(pixels).clamp_(0, 255).to(torch.uint8)
 
 
-@register("shot_noise", group=480_000)
+@corruption(
+    "shot_noise",
+    family="noise",
+    parameters={"rate": (0.1, 1_000)},
+    tables={
+        "imagenet": (60, 25, 12, 5, 3),
+        "tiny-imagenet": (250, 100, 50, 30, 15),
+        "cifar": (500, 250, 100, 75, 50),
+    },
+    reference="shot_noise",
+    elements=480_000,
+)
 def shot_noise(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.Key) -> torch.Tensor:
     """Poisson(x · rate) / rate, x on the 0–1 scale.
 
@@ -46,7 +69,18 @@ def shot_noise(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.Key
     return entry.bitwise_right_shift_(under.add_(1).mul_(8)).to(torch.uint8)
 
 
-@register("impulse_noise", group=480_000)
+@corruption(
+    "impulse_noise",
+    family="noise",
+    parameters={"amount": (0, 1)},
+    tables={
+        "imagenet": (0.03, 0.06, 0.09, 0.17, 0.27),
+        "tiny-imagenet": (0.01, 0.02, 0.05, 0.08, 0.14),
+        "cifar": (0.01, 0.02, 0.03, 0.05, 0.07),
+    },
+    reference="impulse_noise",
+    elements=480_000,
+)
 def impulse_noise(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.Key) -> torch.Tensor:
     """Salt and pepper, each with probability amount / 2, for every pixel and channel."""
     (amount,) = parameters
@@ -57,7 +91,18 @@ def impulse_noise(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.
     return excess.clamp_(-1, 1).mul_(255).add_(pixels).clamp_(0, 255).to(torch.uint8)
 
 
-@register("speckle_noise", group=480_000)
+@corruption(
+    "speckle_noise",
+    family="extra",
+    parameters={"scale": (TINY, 100)},
+    tables={
+        "imagenet": (0.15, 0.2, 0.35, 0.45, 0.6),
+        "tiny-imagenet": (0.15, 0.2, 0.25, 0.3, 0.35),
+        "cifar": (0.06, 0.1, 0.12, 0.16, 0.2),
+    },
+    reference="speckle_noise",
+    elements=480_000,
+)
 def speckle_noise(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.Key) -> torch.Tensor:
     """x + x · N(0, scale²)."""
     (scale,) = parameters

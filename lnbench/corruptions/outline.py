@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import torch
+from lnbench.lazy import torch
 
 # Rounds of edge following; each reaches one pixel further from a strong edge along weak ones. In the
 # layers of every table, 4 already leave no edge out in a hundred.

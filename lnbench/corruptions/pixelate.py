@@ -10,16 +10,26 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import torch
-
 from lnbench.corruptions import bands
-from lnbench.corruptions.registry import register
+from lnbench.corruptions.registry import corruption
 from lnbench.corruptions.rng import Key
+from lnbench.lazy import torch
 
 _NUDGE = 1e-4  # decides halves; above the rounding error of the sums, below the next fraction
 
 
-@register("pixelate", group=600_000)
+@corruption(
+    "pixelate",
+    family="digital",
+    parameters={"fraction": (0.01, 1)},
+    tables={
+        "imagenet": (0.6, 0.5, 0.4, 0.3, 0.25),
+        "tiny-imagenet": (0.9, 0.8, 0.7, 0.6, 0.5),
+        "cifar": (0.95, 0.9, 0.85, 0.75, 0.65),
+    },
+    reference="pixelate",
+    elements=600_000,
+)
 def pixelate(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> torch.Tensor:
     """Shrink to `parameters = (fraction,)` of the sides and enlarge. Uint8 (B, 3, H, W) in and out."""
     (fraction,) = parameters

@@ -18,19 +18,20 @@ import types
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
-from lnbench.corruptions.tables import MIN_SIDE, NAMES
-from lnbench.errors import DataError, LnbenchError, UsageError, unknown
+from lnbench.corruptions.registry import MIN_SIDE, find
+from lnbench.errors import DataError, LnbenchError, UsageError
+from lnbench.lazy import np
 from lnbench.types import CLEAN_NAME
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Pictures = npt.NDArray[np.uint8]
 
 TABLE = "imagenet"
 """The only parameter table this backend has."""
-
-Pictures = npt.NDArray[np.uint8]
 
 
 def check(corruption: str, severity: float, table: str = TABLE) -> None:
@@ -39,8 +40,11 @@ def check(corruption: str, severity: float, table: str = TABLE) -> None:
         raise UsageError(f"backend 'reference' has the parameter table '{TABLE}' only, not '{table}'")
     if corruption == CLEAN_NAME:
         return
-    if corruption not in NAMES:
-        raise unknown("corruption", corruption, NAMES)
+    if not find(corruption).reference:
+        raise UsageError(
+            f"backend 'reference' has no {corruption}, imagecorruptions does not compute it: "
+            "leave it out or use backend 'native'"
+        )
     if severity not in (1, 2, 3, 4, 5):
         raise UsageError(f"severity {severity:g}: backend 'reference' has the whole numbers 1 to 5 only")
 
@@ -68,7 +72,7 @@ def corrupt(
     pillow = importlib.import_module("PIL.Image")
     out = np.empty_like(images)
     source = _Source()
-    kernel = source.load()[corruption]
+    kernel = source.load()[find(corruption).reference]
     for target, image, number in zip(out, images, ids, strict=True):
         source.reseed(f"{seed}/{int(number)}/{corruption}/{int(severity)}")
         with np.errstate(all="ignore"):  # spatter divides by the maximum of a layer that may be empty
@@ -149,12 +153,6 @@ def _gaussian(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(image, *args, channel_axis=-1 if multichannel else None, **options)
 
     return gaussian
-
-
-def frost_pictures() -> tuple[Path, ...]:
-    """Return the paths of the package's six frost photographs, without importing the package."""
-    names = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg", "frost6.jpg")
-    return tuple(_folder() / "frost" / name for name in names)
 
 
 def _folder() -> Path:

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-import torch
+from lnbench.lazy import torch
 
 # Odd multipliers with a balanced bit pattern: splitmix64 (Steele, Lea & Flood 2014) and
 # lowbias32 (Wellons, hash-prospector).

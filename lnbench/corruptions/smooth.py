@@ -8,8 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Literal
 
-import numpy as np
-import torch
+from lnbench.lazy import np, torch
 
 Border = Literal["nearest", "reflect"]
 """Beyond the border: the last pixel again, or the picture mirrored with its last pixel doubled."""

@@ -5,15 +5,50 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
-import torch
-from torch.nn import functional
-
 from lnbench.corruptions import imageops
-from lnbench.corruptions.registry import register
+from lnbench.corruptions.registry import TINY, corruption, whole
 from lnbench.corruptions.rng import Key, normal, uniform
+from lnbench.lazy import F, torch
 
 
-@register("snow", group=600_000)
+@corruption(
+    "snow",
+    family="weather",
+    parameters={
+        "mean": (-10, 10),
+        "scale": (0, 10),
+        "zoom": (1, 16),
+        "threshold": (-10, 10),
+        "radius": whole(1, 100),
+        "sigma": (TINY, 1_000),
+        "mix": (0, 1),
+    },
+    tables={
+        "imagenet": (
+            (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
+            (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
+            (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
+            (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
+            (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
+        ),
+        "tiny-imagenet": (
+            (0.1, 0.2, 1, 0.6, 8, 3, 0.8),
+            (0.1, 0.2, 1, 0.5, 10, 4, 0.8),
+            (0.15, 0.3, 1.75, 0.55, 10, 4, 0.7),
+            (0.25, 0.3, 2.25, 0.6, 12, 6, 0.65),
+            (0.3, 0.3, 1.25, 0.65, 14, 12, 0.6),
+        ),
+        "cifar": (
+            (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
+            (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
+            (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
+            (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
+            (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
+        ),
+    },
+    reference="snow",
+    elements=600_000,
+)
 def snow(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> torch.Tensor:
     """Let it snow. Uint8 (B, 3, H, W) in and out.
 
@@ -37,7 +72,7 @@ def snow_from_field(
     mean, scale, zoom, threshold, radius, sigma, mix = parameters
     height, width = pixels.shape[2:]
     layer = _zoom(field, height, width, zoom).mul_(scale).add_(mean)
-    layer = functional.threshold(layer, threshold, 0.0).clamp_(0, 1).mul_(255).floor_()
+    layer = F.threshold(layer, threshold, 0.0).clamp_(0, 1).mul_(255).floor_()
     layer = imageops.motion_blur(layer[:, None], radius, sigma, degrees)[:, 0].add_(0.5).floor_()  # 8 bits
     layer = layer.add(layer.flip(1, 2))
 

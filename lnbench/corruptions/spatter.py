@@ -2,19 +2,53 @@
 
 from __future__ import annotations
 
-import torch
-from torch.nn import functional
-
 from lnbench.corruptions import outline
-from lnbench.corruptions.registry import register
+from lnbench.corruptions.registry import TINY, corruption, whole
 from lnbench.corruptions.rng import Key, normal
 from lnbench.corruptions.smooth import smooth
+from lnbench.lazy import F, torch
 
 _WATER = (175, 238, 238)  # pale turquoise
 _MUD = (63, 42, 20)  # brown
 
 
-@register("spatter", group=600_000)
+@corruption(
+    "spatter",
+    family="extra",
+    parameters={
+        "mean": (-10, 10),
+        "scale": (0, 10),
+        "sigma": (TINY, 64),
+        "threshold": (-10, 10),
+        "intensity": (0, 100),
+        "mud": whole(0, 1),
+    },
+    tables={
+        "imagenet": (
+            (0.65, 0.3, 4, 0.69, 0.6, 0),
+            (0.65, 0.3, 3, 0.68, 0.6, 0),
+            (0.65, 0.3, 2, 0.68, 0.5, 0),
+            (0.65, 0.3, 1, 0.65, 1.5, 1),
+            (0.67, 0.4, 1, 0.65, 1.5, 1),
+        ),
+        "tiny-imagenet": (
+            (0.62, 0.1, 0.7, 0.7, 0.6, 0),
+            (0.65, 0.1, 0.8, 0.7, 0.6, 0),
+            (0.65, 0.3, 1, 0.69, 0.6, 0),
+            (0.65, 0.1, 0.7, 0.68, 0.6, 1),
+            (0.65, 0.1, 0.5, 0.67, 0.6, 1),
+        ),
+        "cifar": (
+            (0.62, 0.1, 0.7, 0.7, 0.5, 0),
+            (0.65, 0.1, 0.8, 0.7, 0.5, 0),
+            (0.65, 0.3, 1, 0.69, 0.5, 0),
+            (0.65, 0.1, 0.7, 0.69, 0.6, 1),
+            (0.65, 0.1, 0.5, 0.68, 0.6, 1),
+        ),
+    },
+    reference="spatter",
+    elements=600_000,
+)
 def spatter(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> torch.Tensor:
     """Spatter the picture. Uint8 (B, 3, H, W) in and out.
 
@@ -31,11 +65,11 @@ def spatter_from_field(
     mean, scale, sigma, threshold, intensity, mud = parameters
     # In float64: one pixel of the layer rounded otherwise can change the brightest drop, and so all.
     layer = smooth(field.to(torch.float64), sigma, truncate=4, border="nearest").mul_(scale).add_(mean)
-    layer = functional.threshold(layer, threshold, 0.0)
+    layer = F.threshold(layer, threshold, 0.0)
     image = pixels.to(torch.float32)
     if mud:
         stain = smooth((layer > threshold).to(torch.float32), intensity, truncate=4, border="nearest")
-        stain = functional.threshold(stain, 0.8, 0.0)
+        stain = F.threshold(stain, 0.8, 0.0)
         image.mul_(stain.neg().add_(1)[:, None])
         colors = _MUD
     else:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lnbench.config import RunConfig
-from lnbench.corruptions.tables import MIN_SIDE
+from lnbench.corruptions.registry import MIN_SIDE
 from lnbench.data import precomputed, sources
 from lnbench.data.store import Store
 from lnbench.errors import DataError, UsageError

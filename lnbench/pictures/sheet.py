@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from lnbench.config import Suite
-from lnbench.corruptions import native, reference, tables
+from lnbench.corruptions import native, reference, registry
 from lnbench.corruptions.rng import Key
 from lnbench.data import demo
 from lnbench.data.decode import Unreadable, decode
@@ -197,7 +197,7 @@ def _native(
     if condition == CLEAN:
         return picture
     pixels = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None]
-    parameters = tables.parameters(table, condition.corruption, condition.severity, overrides)
+    parameters = registry.parameters(table, condition.corruption, condition.severity, overrides)
     key = Key(seed, torch.zeros(1, dtype=torch.int64))
     corrupted = native.corrupt(pixels, condition.corruption, condition.severity, key, parameters)
     return corrupted[0].permute(1, 2, 0).contiguous().numpy()

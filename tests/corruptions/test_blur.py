@@ -9,12 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lnbench.corruptions import blur, rng, tables
-from lnbench.corruptions.registry import KERNELS
+from lnbench.corruptions import blur, registry, rng
 from tests.oracle import blur as oracle
 from tests.oracle.pictures import from_batch, photographs, to_batch
 
-EVERY = [(table, severity) for table in tables.TABLES for severity in range(1, 6)]
+EVERY = [(table, severity) for table in registry.TABLES for severity in range(1, 6)]
 SIDES = {"imagenet": (96, 112), "tiny-imagenet": (64, 64), "cifar": (32, 32)}
 
 
@@ -35,8 +34,8 @@ def agree(result: np.ndarray, expected: np.ndarray, equal: float = 0.995) -> Non
 @pytest.mark.parametrize("name", ["gaussian_blur", "defocus_blur", "zoom_blur"])
 def test_deterministic_blurs_are_the_definition(name: str, table: str, severity: int) -> None:
     pixels, images, key = batch(table)
-    parameters = tables.parameters(table, name, severity)
-    result = from_batch(KERNELS[name](pixels, parameters, key))
+    parameters = registry.parameters(table, name, severity)
+    result = from_batch(registry.find(name).kernel(pixels, parameters, key))
     expected = np.stack([getattr(oracle, name)(image, parameters) for image in images])
     agree(result, expected)
 
@@ -44,7 +43,7 @@ def test_deterministic_blurs_are_the_definition(name: str, table: str, severity:
 @pytest.mark.parametrize(("table", "severity"), EVERY)
 def test_motion_blur_is_the_definition_along_the_same_angles(table: str, severity: int) -> None:
     pixels, images, key = batch(table)
-    parameters = tables.parameters(table, "motion_blur", severity)
+    parameters = registry.parameters(table, "motion_blur", severity)
     result = from_batch(blur.motion_blur(pixels, parameters, key))
     degrees = (rng.uniform(key.stream("angle"), (1,)) * 90 - 45).view(-1).tolist()
     expected = [
@@ -58,7 +57,7 @@ def test_motion_blur_is_the_definition_along_the_same_angles(table: str, severit
 )
 def test_glass_blur_is_the_definition_with_the_same_steps(table: str, severity: int) -> None:
     pixels, images, key = batch(table)
-    parameters = tables.parameters(table, "glass_blur", severity)
+    parameters = registry.parameters(table, "glass_blur", severity)
     _, delta, iterations = parameters
     result = from_batch(blur.glass_blur(pixels, parameters, key))
     sides = images.shape[1:3]
@@ -117,7 +116,7 @@ def test_six_doublings_resolve_every_chain_of_random_steps(delta: int) -> None:
 
 @pytest.mark.parametrize(
     "parameters",
-    [row for table in tables.TABLES.values() for row in table["defocus_blur"]]
+    [row for rows in registry.find("defocus_blur").tables.values() for row in rows]
     + [(6.9, 0.5), (7.5, 0.5), (12, 2)],
 )
 def test_disk_is_opencvs(parameters: tuple[float, float]) -> None:

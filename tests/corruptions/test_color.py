@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from lnbench.corruptions import color
+from lnbench.corruptions.registry import TABLES
+from lnbench.corruptions.registry import parameters as parameters_of
 from lnbench.corruptions.rng import Key
-from lnbench.corruptions.tables import TABLES
 from tests.oracle import digital
 from tests.oracle.pictures import difference, extremes, from_batch, photographs, to_batch
 
@@ -28,7 +29,7 @@ def native(name: str, images: np.ndarray, parameters: tuple[float, ...]) -> np.n
 
 @pytest.mark.parametrize(("name", "table", "severity"), CASES)
 def test_equals_the_original(name: str, table: str, severity: int) -> None:
-    parameters = TABLES[table][name][severity - 1]
+    parameters = parameters_of(table, name, severity)
     images = photographs(*SIDES[table])
     wanted = np.stack([getattr(digital, name)(image, parameters) for image in images])
     # Contrast's mean is summed in another order: a level may fall on the other side of truncation.
@@ -43,7 +44,7 @@ def test_every_kind_of_color(name: str, severity: int) -> None:
     """Ties between channels, grays, black, white, primaries: a lattice of the color cube."""
     steps = np.array([0, 1, 2, 51, 85, 102, 127, 128, 153, 170, 204, 253, 254, 255], dtype=np.uint8)
     cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, 14, 196, 3)
-    parameters = TABLES["imagenet"][name][severity - 1]
+    parameters = parameters_of("imagenet", name, severity)
     assert np.array_equal(native(name, cube, parameters)[0], getattr(digital, name)(cube[0], parameters))
 
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from lnbench.corruptions.elastic import elastic_from_field, elastic_transform
+from lnbench.corruptions.registry import TABLES
+from lnbench.corruptions.registry import parameters as parameters_of
 from lnbench.corruptions.rng import Key
-from lnbench.corruptions.tables import TABLES
 from tests.oracle import digital
 from tests.oracle.pictures import difference, from_batch, photographs, to_batch
 
@@ -18,7 +19,7 @@ CASES = [(table, SIDES[table], severity) for table in TABLES for severity in ran
 
 @pytest.mark.parametrize(("table", "sides", "severity"), [*CASES, ("imagenet", (37, 61), 3)])
 def test_same_numbers_same_pixels(table: str, sides: tuple[int, int], severity: int) -> None:
-    parameters = TABLES[table]["elastic_transform"][severity - 1]
+    parameters = parameters_of(table, "elastic_transform", severity)
     images = photographs(*sides)
     random = np.random.default_rng(severity)
     corners = random.uniform(-1, 1, (len(images), 3, 2)).astype(np.float32)
@@ -54,6 +55,6 @@ def test_points_on_a_line_leave_a_picture() -> None:
 
 def test_images_move_by_their_own_numbers() -> None:
     pixels = to_batch(photographs(64, 64)[:1]).expand(3, -1, -1, -1).contiguous()
-    parameters = TABLES["tiny-imagenet"]["elastic_transform"][2]
+    parameters = parameters_of("tiny-imagenet", "elastic_transform", 3)
     result = elastic_transform(pixels, parameters, Key(5, torch.tensor([4, 9, 4])))
     assert torch.equal(result[0], result[2]) and not torch.equal(result[0], result[1])

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lnbench.corruptions.jpeg import jpeg_compression, roundtrip
+from lnbench.corruptions.registry import find
 from lnbench.corruptions.rng import Key
-from lnbench.corruptions.tables import TABLES
 from tests.oracle import digital
 from tests.oracle.pictures import extremes, from_batch, photographs, to_batch
 
 QUALITIES = sorted(
-    {int(row[0]) for table in TABLES.values() for row in table["jpeg_compression"]} | {1, 85, 100}
+    {int(row[0]) for rows in find("jpeg_compression").tables.values() for row in rows} | {1, 85, 100}
 )
 
 

@@ -1,11 +1,11 @@
-"""The dispatcher: refusals, clean, grouping."""
+"""The dispatcher: refusals, clean, the parts of a batch."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from lnbench.corruptions import native, registry, tables
+from lnbench.corruptions import native, registry
 from lnbench.corruptions.rng import Key
 from lnbench.errors import DataError, UsageError
 
@@ -23,10 +23,6 @@ def test_clean_is_the_picture_itself() -> None:
     assert native.corrupt(pixels, "clean", 0, key(2), ()) is pixels
 
 
-def test_all_nineteen_in_order() -> None:
-    assert native.available() == tables.NAMES
-
-
 def test_refusals() -> None:
     with pytest.raises(UsageError, match="did you mean fog"):
         native.corrupt(batch(1), "fogg", 1, key(1), ())
@@ -38,16 +34,16 @@ def test_refusals() -> None:
         native.corrupt(batch(1)[:, :1], "fog", 1, key(1), (1, 2))
 
 
-def test_groups_cover_the_batch_once_and_carry_their_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_cover_the_batch_once_and_carry_their_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, list[int], int]] = []
 
     def kernel(pixels: torch.Tensor, parameters: tuple[float, ...], part: Key) -> torch.Tensor:
         seen.append((len(pixels), part.ids.tolist(), part.seed))
         return 255 - pixels
 
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    monkeypatch.setitem(registry.KERNELS, "probe", kernel)
-    monkeypatch.setitem(registry.GROUP, "probe", 2 * 3 * 32 * 40)
+    two = 2 * 3 * 32 * 40
+    probe = registry.Corruption(kernel, "extra", {}, {}, "", elements=two)
+    monkeypatch.setitem(registry.CORRUPTIONS, "probe", probe)
     pixels = batch(5)
     assert torch.equal(native.corrupt(pixels, "probe", 2, key(5), ()), 255 - pixels)
     assert [(size, ids) for size, ids, _ in seen] == [(2, [0, 1]), (2, [2, 3]), (1, [4])]

@@ -9,13 +9,12 @@ import pytest
 import torch
 from scipy import stats
 
-from lnbench.corruptions import noise, rng, tables
-from lnbench.corruptions.registry import KERNELS
+from lnbench.corruptions import noise, registry, rng
 from tests.oracle import noise as oracle
 
 KEY = rng.Key(11, torch.arange(6))
 SHAPE = (6, 3, 37, 61)
-EVERY_TABLE = [(table, severity) for table in tables.TABLES for severity in (1, 3, 5)]
+EVERY_TABLE = [(table, severity) for table in registry.TABLES for severity in (1, 3, 5)]
 
 
 def pictures(seed: int = 0) -> torch.Tensor:
@@ -33,8 +32,8 @@ def as_images(batch: torch.Tensor) -> np.ndarray:
 @pytest.mark.parametrize(("table", "severity"), EVERY_TABLE)
 @pytest.mark.parametrize("name", ["gaussian_noise", "speckle_noise"])
 def test_normal_noise_is_the_definition_fed_the_same_field(name: str, table: str, severity: int) -> None:
-    parameters = tables.parameters(table, name, severity)
-    result = as_images(KERNELS[name](pictures(), parameters, KEY))
+    parameters = registry.parameters(table, name, severity)
+    result = as_images(registry.find(name).kernel(pictures(), parameters, KEY))
     field = as_images(rng.normal(KEY, SHAPE[1:])).astype(np.float64)
     for image, expected_from, normal in zip(result, as_images(pictures()), field, strict=True):
         expected = getattr(oracle, name)(expected_from, parameters, normal)
@@ -45,7 +44,7 @@ def test_normal_noise_is_the_definition_fed_the_same_field(name: str, table: str
 
 @pytest.mark.parametrize(("table", "severity"), EVERY_TABLE)
 def test_impulse_noise_is_the_definition_fed_the_same_field(table: str, severity: int) -> None:
-    (amount,) = tables.parameters(table, "impulse_noise", severity)
+    (amount,) = registry.parameters(table, "impulse_noise", severity)
     result = as_images(noise.impulse_noise(pictures(), (amount,), KEY))
     level = (rng.halves(KEY, math.prod(SHAPE[1:])).long().view(SHAPE) + 32768.5) / 65536
     pepper, salt = as_images(level < amount / 2), as_images(level > 1 - amount / 2)

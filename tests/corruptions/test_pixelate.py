@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lnbench.corruptions.pixelate import pixelate
+from lnbench.corruptions.registry import find
 from lnbench.corruptions.rng import Key
-from lnbench.corruptions.tables import TABLES
 from tests.oracle import digital
 from tests.oracle.pictures import difference, extremes, from_batch, photographs, to_batch
 
-FRACTIONS = sorted({row[0] for table in TABLES.values() for row in table["pixelate"]})
+FRACTIONS = sorted({row[0] for rows in find("pixelate").tables.values() for row in rows})
 
 
 def off_by(images: np.ndarray, fraction: float) -> int:

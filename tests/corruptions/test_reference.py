@@ -8,14 +8,15 @@ import sys
 import numpy as np
 import pytest
 
-from lnbench.corruptions import reference, tables
+from lnbench.corruptions import reference, registry
 from lnbench.errors import DataError, UsageError
 from tests.oracle.pictures import photographs
 
-FAST = [name for name in tables.NAMES if name not in ("glass_blur", "frost")]
+NAMES = [name for name in registry.names() if registry.find(name).reference]
+FAST = [name for name in NAMES if name not in ("glass_blur", "frost")]
 
 
-@pytest.mark.parametrize("name", tables.NAMES)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_corruption_runs_repeats_and_ignores_its_batch(name: str) -> None:
     images = photographs(32, 32)[:2]
     state = np.random.get_state()  # noqa: NPY002
@@ -86,8 +87,3 @@ def test_refusals() -> None:
     with pytest.raises(ValueError, match="uint8"):
         reference.corrupt(images.astype(float), "fog", 1, 0, ids)
     assert reference.corrupt(images, "clean", 0, 0, ids) is images
-
-
-def test_frost_pictures_are_there() -> None:
-    pictures = reference.frost_pictures()
-    assert len(pictures) == 6 and all(path.is_file() for path in pictures)

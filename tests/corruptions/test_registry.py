@@ -1,28 +1,36 @@
-"""The registry: complete, duplicates raise, unknown names get near ones."""
+"""The registry: complete and in order, strict with who enters, helpful with who asks."""
 
 from __future__ import annotations
 
 import pytest
 
-from lnbench.corruptions import native, registry, tables
+from lnbench.corruptions import registry
 from lnbench.errors import UsageError
+from lnbench.results import scores
 
 
-def test_duplicates_raise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "KERNELS", {})
-    monkeypatch.setattr(registry, "GROUP", {})
-    registry.register("once", group=5)(lambda pixels, parameters, key: pixels)
-    assert registry.GROUP == {"once": 5}
-    with pytest.raises(ValueError, match="once"):
-        registry.register("once")(lambda pixels, parameters, key: pixels)
+def test_the_benchmark_comes_first_and_in_its_order() -> None:
+    assert registry.names()[:19] == registry.BENCHMARK
+    assert registry.BENCHMARK[:3] == ("gaussian_noise", "shot_noise", "impulse_noise")
+    assert registry.BENCHMARK[14] == "jpeg_compression"
+    assert scores.ORDER == registry.BENCHMARK  # results knows no corruptions, yet sorts their cells alike
+    families = registry.families()
+    assert list(families) == ["noise", "blur", "weather", "digital", "extra"]
+    assert registry.BENCHMARK[15:] == families["extra"][:4]
+    assert sorted(registry.names()) == sorted(name for names in families.values() for name in names)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"name": "fog"}, "twice"), ({"family": "foggy"}, "foggy"), ({"tables": {"cifar10": ()}}, "cifar10")],
+)
+def test_mistakes_in_a_declaration_raise(change: dict[str, object], message: str) -> None:
+    declared = {"name": "mist", "family": "weather", "parameters": {}, "tables": {}, **change}
+    with pytest.raises(ValueError, match=message):
+        registry.corruption(**declared)  # type: ignore[arg-type]
+    assert "mist" not in registry.CORRUPTIONS
 
 
 def test_unknown_names_suggest_near_ones() -> None:
     with pytest.raises(UsageError, match="did you mean gaussian_noise"):
         registry.find("gausian_noise")
-
-
-def test_every_registered_name_has_a_table() -> None:
-    native.available()
-    assert set(registry.KERNELS) <= set(tables.NAMES)
-    assert set(registry.GROUP) == set(registry.KERNELS)

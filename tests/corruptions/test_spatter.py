@@ -9,8 +9,9 @@ import torch
 from skimage.filters import gaussian
 
 from lnbench.corruptions import outline, spatter
+from lnbench.corruptions.registry import TABLES
+from lnbench.corruptions.registry import parameters as parameters_of
 from lnbench.corruptions.smooth import smooth
-from lnbench.corruptions.tables import TABLES
 from tests.oracle import weather
 from tests.oracle.pictures import difference, from_batch, photographs, to_batch
 
@@ -21,7 +22,7 @@ CASES += [("imagenet", (37, 61), 3), ("imagenet", (224, 224), 2)]
 
 def layers(table: str, sides: tuple[int, int], severity: int, count: int = 8) -> np.ndarray:
     """8-bit liquid layers as the original makes them."""
-    mean, scale, sigma, threshold, _, _ = TABLES[table]["spatter"][severity - 1]
+    mean, scale, sigma, threshold, _, _ = parameters_of(table, "spatter", severity)
     field = np.random.default_rng(severity).standard_normal((count, *sides))
     smoothed = np.stack([gaussian(one * scale + mean, sigma=sigma) for one in field])
     return (np.where(smoothed < threshold, 0, smoothed) * 255).astype(np.int32).astype(np.uint8)
@@ -29,7 +30,7 @@ def layers(table: str, sides: tuple[int, int], severity: int, count: int = 8) ->
 
 @pytest.mark.parametrize(("table", "sides", "severity"), CASES)
 def test_same_field_same_pixels(table: str, sides: tuple[int, int], severity: int) -> None:
-    parameters, images = TABLES[table]["spatter"][severity - 1], photographs(*sides)
+    parameters, images = parameters_of(table, "spatter", severity), photographs(*sides)
     field = np.random.default_rng(severity).standard_normal((len(images), *sides)).astype(np.float32)
     wanted = np.stack(
         [

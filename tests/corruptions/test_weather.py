@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from lnbench.corruptions import fog, frost, snow
+from lnbench.corruptions.registry import TABLES
+from lnbench.corruptions.registry import parameters as parameters_of
 from lnbench.corruptions.rng import Key
-from lnbench.corruptions.tables import TABLES
 from lnbench.errors import LnbenchError
 from tests.oracle import weather
 from tests.oracle.pictures import difference, extremes, from_batch, photographs, to_batch
@@ -32,7 +33,7 @@ def close(result: torch.Tensor, wanted: list[np.ndarray]) -> bool:
 
 @EACH
 def test_fog_from_the_same_field(table: str, sides: tuple[int, int], severity: int) -> None:
-    parameters, images = TABLES[table]["fog"][severity - 1], photographs(*sides)
+    parameters, images = parameters_of(table, "fog", severity), photographs(*sides)
     side = fog.map_side(*sides)
     field = RANDOM(severity).uniform(-1, 1, (len(images), side, side)).astype(np.float32)
     wanted = [weather.fog(image, parameters, one) for image, one in zip(images, field, strict=True)]
@@ -58,7 +59,7 @@ FROST = [(table, (150, 140) if table == "imagenet" else sides, severity) for tab
 
 @pytest.mark.parametrize(("table", "sides", "severity"), FROST)
 def test_frost_from_the_same_field(table: str, sides: tuple[int, int], severity: int) -> None:
-    parameters, images = TABLES[table]["frost"][severity - 1], photographs(*sides)
+    parameters, images = parameters_of(table, "frost", severity), photographs(*sides)
     field = RANDOM(severity).random((len(images), 3)).astype(np.float32)
     folder = Path(importlib.util.find_spec("imagecorruptions").submodule_search_locations[0]) / "frost"
     factor = frost.resize_factor(*sides)
@@ -101,7 +102,7 @@ def test_frost_says_which_picture_is_damaged(tmp_path: Path) -> None:
 
 @EACH
 def test_snow_from_the_same_field(table: str, sides: tuple[int, int], severity: int) -> None:
-    parameters, images = TABLES[table]["snow"][severity - 1], photographs(*sides)
+    parameters, images = parameters_of(table, "snow", severity), photographs(*sides)
     random = RANDOM(severity)
     field = random.standard_normal((len(images), *sides)).astype(np.float32)
     degrees = random.uniform(-135, -45, len(images)).astype(np.float32)

@@ -8,47 +8,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lnbench.corruptions import tables
+from lnbench.corruptions import registry
 from lnbench.errors import UsageError
 
 
-def test_names_are_the_benchmarks() -> None:
-    assert len(tables.NAMES) == len(set(tables.NAMES)) == 19
-    assert tables.NAMES[:3] == ("gaussian_noise", "shot_noise", "impulse_noise")
-    assert tables.NAMES[14] == "jpeg_compression"
-    assert set(tables.NAMES[15:]) == set(tables.GROUPS["extra"])
-    assert set(tables.FIELDS) == set(tables.NAMES)
+@pytest.mark.parametrize("name", registry.names())
+def test_every_row_is_valid(name: str) -> None:
+    for table, rows in registry.find(name).tables.items():
+        assert len(rows) == 5
+        for severity, row in enumerate(rows, start=1):
+            assert registry.parameters(table, name, severity) == row
+            assert registry.check(name, row) == row
 
 
-@pytest.mark.parametrize("name", tables.NAMES)
-@pytest.mark.parametrize("table", tables.TABLES)
-def test_every_row_is_valid(table: str, name: str) -> None:
-    rows = tables.TABLES[table][name]
-    assert len(rows) == 5
-    for severity, row in enumerate(rows, start=1):
-        assert tables.parameters(table, name, severity) == row
-        assert tables.check(name, row) == row
-
-
-def test_tables_have_no_other_names() -> None:
-    for table in tables.TABLES.values():
-        assert set(table) == set(tables.NAMES)
+def test_the_benchmark_is_in_every_table() -> None:
+    for name in registry.BENCHMARK:
+        assert tuple(registry.find(name).tables) == registry.TABLES
 
 
 def test_spot_values() -> None:
-    assert tables.parameters("imagenet", "glass_blur", 3) == (1, 2, 3)
-    assert tables.parameters("cifar", "shot_noise", 5) == (50,)
-    assert tables.parameters("tiny-imagenet", "snow", 5) == (0.3, 0.3, 1.25, 0.65, 14, 12, 0.6)
-    assert tables.parameters("imagenet", "elastic_transform", 1) == pytest.approx((488, 170.8, 24.4))
-    assert tables.parameters("cifar", "elastic_transform", 2) == pytest.approx((1.6, 6.4, 2.24))
+    assert registry.parameters("imagenet", "glass_blur", 3) == (1, 2, 3)
+    assert registry.parameters("cifar", "shot_noise", 5) == (50,)
+    assert registry.parameters("tiny-imagenet", "snow", 5) == (0.3, 0.3, 1.25, 0.65, 14, 12, 0.6)
+    assert registry.parameters("imagenet", "elastic_transform", 1) == pytest.approx((488, 170.8, 24.4))
+    assert registry.parameters("cifar", "elastic_transform", 2) == pytest.approx((1.6, 6.4, 2.24))
 
 
 def test_overrides_come_first_and_may_lie_in_between() -> None:
     own = {"contrast": {2.5: [0.25], 3: 0.22}}
-    assert tables.parameters("cifar", "contrast", 2.5, own) == (0.25,)
-    assert tables.parameters("cifar", "contrast", 3, own) == (0.22,)
-    assert tables.parameters("cifar", "contrast", 1, own) == (0.75,)
-    assert tables.parameters("cifar", "fog", 3, own) == (0.75, 2.5)
+    assert registry.parameters("cifar", "contrast", 2.5, own) == (0.25,)
+    assert registry.parameters("cifar", "contrast", 3, own) == (0.22,)
+    assert registry.parameters("cifar", "contrast", 1, own) == (0.75,)
+    assert registry.parameters("cifar", "fog", 3, own) == (0.75, 2.5)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +55,7 @@ def test_overrides_come_first_and_may_lie_in_between() -> None:
 )
 def test_what_is_not_there_is_refused(arguments: tuple[str, str, float], message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
-        tables.parameters(*arguments)
+        registry.parameters(*arguments)
     assert "\n" not in str(caught.value)
 
 
@@ -92,12 +83,12 @@ def test_what_is_not_there_is_refused(arguments: tuple[str, str, float], message
 )
 def test_bad_numbers_are_refused_in_one_line(corruption: str, numbers: object) -> None:
     with pytest.raises(UsageError) as caught:
-        tables.check(corruption, numbers)
+        registry.check(corruption, numbers)
     assert "\n" not in str(caught.value)
 
 
 @given(
-    st.sampled_from(tables.NAMES),
+    st.sampled_from(registry.names()),
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
         lambda inner: st.lists(inner, max_size=8),
@@ -106,7 +97,7 @@ def test_bad_numbers_are_refused_in_one_line(corruption: str, numbers: object) -
 )
 def test_any_value_gives_floats_or_a_usage_error(corruption: str, numbers: object) -> None:
     try:
-        result = tables.check(corruption, numbers)
+        result = registry.check(corruption, numbers)
     except UsageError as error:
         assert "\n" not in str(error)
     else:
