@@ -17,7 +17,7 @@ import numpy as np
 
 from lnbench.results.compare import compare
 from lnbench.results.correct import Correct
-from lnbench.results.schema import Cell, Data, Environment, Model, Record, Run, Suite
+from lnbench.results.schema import Cell, Data, Environment, Model, Record, RecordedSuite, Run
 from lnbench.results.scores import wilson
 from lnbench.results.store import make_record
 from lnbench.types import Condition
@@ -70,7 +70,7 @@ def _network(
 def _run(images: int) -> Run:
     return Run(
         config={},
-        suite=Suite(table="cifar", backend="native", seed=0, modes=MODES, conditions=CONDITIONS),
+        suite=RecordedSuite(table="cifar", backend="native", seed=0, modes=MODES, conditions=CONDITIONS),
         model=Model(spec="simulated", source="simulated"),
         data=Data(spec="simulated", source="simulated", fingerprint="0", images=images, total=images),
         environment=Environment(lnbench="", python="", platform="", packages={}, device="cpu", threads=1),

@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from lnbench.results.bits import pack
-from lnbench.results.schema import Cell, Data, Environment, Model, Run, Suite
+from lnbench.results.schema import Cell, Data, Environment, Model, RecordedSuite, Run
 from lnbench.results.scores import ALEXNET
 
 SHORT = (("gaussian_noise", 1), ("gaussian_noise", 5), ("contrast", 1), ("contrast", 5))
@@ -35,7 +35,7 @@ def make_run(
         command="lnbench evaluate --preset core --model cifar:resnet20",
         started="2026-01-02T03:04:05+00:00",
         config={"seed": seed, "limit": None, "batch_size": 20, "threads": 2},
-        suite=Suite(
+        suite=RecordedSuite(
             preset=preset,
             table=table,
             backend="native",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from lnbench.results.bits import pack
-from lnbench.results.schema import Cell, Suite, Summary
+from lnbench.results.schema import Cell, RecordedSuite, Summary
 from lnbench.results.scores import (
     ALEXNET,
     ALEXNET_CLEAN,
@@ -52,7 +52,7 @@ def cell(corruption: str, severity: float, top1: float, images: int = 50_000, mo
 def summary(cells: list[Cell], classes: int | None = 1000, **changes: object) -> Summary:
     values = {"table": "imagenet", "backend": "native", "seed": 0, **changes}
     conditions = tuple((c.corruption, c.severity) for c in cells)
-    suite = Suite.model_validate({"modes": ("fixed",), "conditions": conditions, **values})
+    suite = RecordedSuite.model_validate({"modes": ("fixed",), "conditions": conditions, **values})
     return summarize(cells, suite, classes)["fixed"]
 
 
