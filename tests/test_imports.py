@@ -33,7 +33,7 @@ ONLY_IN = {
     "rich": {"cli/console.py", "results/render/terminal.py"},
     "timm": {"models/registry.py", "norm/layer.py"},
 }
-NO_TORCH = {"results", "config", "errors", "types", "files"}
+NO_TORCH = {"results", "config", "metrics", "errors", "types", "files"}
 
 
 def imported(path: Path, module_level_only: bool = False) -> set[str]:

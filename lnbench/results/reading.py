@@ -125,13 +125,12 @@ def upgraded(content: dict[str, Any]) -> dict[str, Any]:
     if content["schema"] == SCHEMA:
         return content
     changed = {**content, "schema": SCHEMA}
-    for part, lost, gained in (
-        ("environment", "deterministic", {}),
-        ("suite", "", {"baseline": "alexnet"}),
-        ("config", "", {"baseline": "alexnet"} if "baseline" in (content.get("config") or {}) else {}),
-    ):
-        if isinstance(content.get(part), dict):
-            changed[part] = {key: v for key, v in content[part].items() if key != lost} | gained
+    if isinstance(environment := content.get("environment"), dict):
+        changed["environment"] = {key: v for key, v in environment.items() if key != "deterministic"}
+    for part in ("suite", "config"):
+        own = content.get(part)
+        if isinstance(own, dict) and (part == "suite" or "baseline" in own):
+            changed[part] = own | {"baseline": "alexnet"}
     return changed
 
 
