@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import ClassVar
 
@@ -20,6 +21,7 @@ from lnbench.results.render.delimited import columns, comparison_to_json, to_csv
 from lnbench.results.render.github import commands
 from lnbench.results.render.html import to_html
 from lnbench.results.render.junit import to_junit
+from lnbench.results.render.latex import text as latex_text
 from lnbench.results.render.latex import to_latex
 from lnbench.results.render.markdown import (
     code,
@@ -150,6 +152,14 @@ def test_markdown_escapes() -> None:
     assert code("a`b") == "``a`b``"
     assert code("`a`") == "`` `a` ``"
     assert code("a|b") == r"`a\|b`"
+
+
+@pytest.mark.parametrize("show", [text, code, latex_text])
+def test_a_name_is_one_line_that_hides_nothing(show: Callable[[object], str]) -> None:
+    assert show("plain name") == show("plain \r\n\tname")
+    shown = show("a\x1bb\x00c\u202ed")
+    assert shown.isprintable() and all(escape in shown for escape in ("x1b", "x00", "u202e"))
+    assert show("n" * 5000).count("n") == 5000
 
 
 class Page(HTMLParser):
