@@ -17,7 +17,7 @@ import numpy as np
 
 from lnbench.results.compare import compare
 from lnbench.results.correct import Correct
-from lnbench.results.schema import Cell, Data, Environment, Model, Record, Run, Suite
+from lnbench.results.schema import Cell, Data, Environment, Model, Record, RecordedSuite, Run
 from lnbench.results.scores import wilson
 from lnbench.results.store import make_record
 from lnbench.types import Condition
@@ -60,8 +60,7 @@ def _network(
                     corruption=corruption,
                     severity=severity,
                     images=images,
-                    top1=float(right.mean()),
-                    top5=1,
+                    scores={"top1": float(right.mean())},
                 )
             )
     return make_record(_run(images), cells), Correct(flags)
@@ -70,7 +69,7 @@ def _network(
 def _run(images: int) -> Run:
     return Run(
         config={},
-        suite=Suite(table="cifar", backend="native", seed=0, modes=MODES, conditions=CONDITIONS),
+        suite=RecordedSuite(table="cifar", backend="native", seed=0, modes=MODES, conditions=CONDITIONS),
         model=Model(spec="simulated", source="simulated"),
         data=Data(spec="simulated", source="simulated", fingerprint="0", images=images, total=images),
         environment=Environment(lnbench="", python="", platform="", packages={}, device="cpu", threads=1),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lnbench.corruptions.rng import Key
     from lnbench.norm.convert import convert_localnorm, to_batchnorm
     from lnbench.norm.localnorm import LocalNorm2d
+    from lnbench.results.frame import to_pandas
     from lnbench.results.reading import read
 
 __version__ = "0.1.0"
@@ -25,6 +26,7 @@ __all__ = [
     "corrupt",
     "read",
     "to_batchnorm",
+    "to_pandas",
 ]
 
 _HOMES = {
@@ -34,6 +36,7 @@ _HOMES = {
     "corrupt": "lnbench.corruptions.native",
     "read": "lnbench.results.reading",
     "to_batchnorm": "lnbench.norm.convert",
+    "to_pandas": "lnbench.results.frame",
 }
 
 

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from lnbench.corruptions import reference, registry
 from lnbench.errors import UsageError, unknown
 from lnbench.norm.modes import registry as modes
+from lnbench.results.schema import Baseline
 from lnbench.types import CLEAN, CLEAN_NAME, Condition, Interpolation
 
 BY_SIZE = "by-size"
@@ -43,7 +44,7 @@ class Suite(_Frozen):
     parameters: Parameters = {}
     modes: tuple[str, ...] = ("fixed",)
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 200
-    baseline: Literal["alexnet"] | None = None
+    baseline: Baseline | None = "alexnet"
     jpeg_roundtrip: Annotated[int, Field(ge=1, le=100)] | None = None
     backend: Backend = "native"
 

@@ -1,82 +1,151 @@
-"""Counting predictions on the device: every metric is a sum, so nothing is kept per image but one bit.
+"""What is counted of predictions. A metric is a few sums, so that nothing is kept per image but one bit.
 
-A `count` is a float64 vector of length `SIZE` that adds up over chunks, batches and processes; integers
-stay exact in float64 up to 2**53. `Scores` are read from it once, when a condition is finished.
+The sums of all metrics are one float64 vector that adds up over chunks, batches and processes, on the device
+and without waiting for it; integers stay exact in float64 up to 2**53. `Scores` are read from it once, when a
+condition is finished. A metric is added by registering it here: record, tables and rules find it by name.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
+from lnbench.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ECE_BINS = 15  # Guo et al. 2017 (1706.04599): equal-width confidence bins
-SIZE = 4 + 3 * ECE_BINS
+
+Better = Literal["higher", "lower"]
+Count = Callable[["Tensor", "Tensor", "Tensor"], "Tensor"]
+Read = Callable[[Sequence[float], int], float | None]
 
 
 @dataclass(frozen=True)
-class Scores:
-    """What a cell reports. Rates are fractions in 0–1; `nll` is in nats per image."""
+class Metric:
+    """A figure of every cell.
 
-    images: int
-    correct: int
-    top1: float
-    top5: float
-    nll: float
-    ece: float
-    bins: tuple[tuple[int, float, float], ...]  # (images, sum of confidence, correct) for each ECE bin
-
-
-def empty(device: torch.device | str) -> Tensor:
-    """The count of no images: float64 (SIZE,)."""
-    return torch.zeros(SIZE, dtype=torch.float64, device=device)
-
-
-def count(log_probs: Tensor, predicted: Tensor, labels: Tensor) -> Tensor:
-    """Count one chunk without leaving the device.
-
-    Args:
-        log_probs: float32 (B, classes), log-probabilities.
-        predicted: int64 (B,), the predicted class; a vote may differ from the arg max of `log_probs`.
-        labels: int64 (B,).
-
-    Returns:
-        float64 (SIZE,): images, top-1, top-5, negative log-likelihood, then for each bin of the
-        confidence in the predicted class its images, summed confidence and correct predictions.
+    `count(log_probs, predicted, labels)` gives float64 (size,) of one chunk, on its device: log_probs float32
+    (B, classes); predicted int64 (B,), where a vote may differ from the arg max; labels int64 (B,).
+    `read(sums, images)` makes the figure of the added sums, None where it is undefined. `unit`: "%" for a
+    rate, a fraction in 0–1 that only tables show in percent; otherwise its name, empty where there is none.
+    `title` is the name in tables, `about` says what it is.
     """
-    correct = predicted == labels
+
+    name: str
+    size: int
+    count: Count
+    read: Read
+    better: Better
+    unit: str
+    title: str
+    about: str
+
+
+METRICS: dict[str, Metric] = {}  # in the order of columns
+
+
+def mean(sums: Sequence[float], images: int) -> float:
+    """The mean over images of what one sum added up."""
+    return sums[0] / images
+
+
+def metric(
+    name: str, *, better: Better, unit: str = "", size: int = 1, read: Read = mean, title: str = ""
+) -> Callable[[Count], Count]:
+    """Register the decorated count; the first line of its docstring is `about`. Raises on a name taken."""
+
+    def register(count: Count) -> Count:
+        if name in METRICS:
+            raise ValueError(f"metric {name} is registered twice")
+        about = (count.__doc__ or "").strip().split("\n")[0].rstrip(".")
+        METRICS[name] = Metric(name, size, count, read, better, unit, title or name, about)
+        return count
+
+    return register
+
+
+@metric("top1", better="higher", unit="%", title="top-1")
+def top1(log_probs: Tensor, predicted: Tensor, labels: Tensor) -> Tensor:
+    """Images whose predicted class is right."""
+    return (predicted == labels).double().sum(0, keepdim=True)
+
+
+@metric("top5", better="higher", unit="%", title="top-5")
+def top5(log_probs: Tensor, predicted: Tensor, labels: Tensor) -> Tensor:
+    """Images whose class is among the five most probable."""
     top = log_probs.topk(min(5, log_probs.shape[1]), dim=1).indices  # (B, 5)
     in_top = (top == labels[:, None]).any(dim=1)
     if log_probs.shape[1] > 5:
         # A voted class may lie outside the five most probable ones; right is right.
-        in_top = in_top | correct
-    nll = -log_probs.gather(1, labels[:, None]).squeeze(1).double()
+        in_top = in_top | (predicted == labels)
+    return in_top.double().sum(0, keepdim=True)
+
+
+@metric("nll", better="lower", unit="nats", title="NLL")
+def nll(log_probs: Tensor, predicted: Tensor, labels: Tensor) -> Tensor:
+    """Negative log-likelihood, mean over images."""
+    return -log_probs.gather(1, labels[:, None]).squeeze(1).double().sum(0, keepdim=True)
+
+
+Bins = tuple[tuple[int, float, float], ...]  # (images, sum of confidence, correct) for each ECE bin
+
+
+def bins(sums: Sequence[float]) -> Bins:
+    """The confidence bins in the sums of `ece`."""
+    parts = (sums[start : start + ECE_BINS] for start in range(0, 3 * ECE_BINS, ECE_BINS))
+    return tuple((int(n), confidence, correct) for n, confidence, correct in zip(*parts, strict=True))
+
+
+def _calibration_error(sums: Sequence[float], images: int) -> float:
+    return sum(abs(confidence - correct) for _, confidence, correct in bins(sums)) / images
+
+
+@metric("ece", better="lower", unit="%", size=3 * ECE_BINS, read=_calibration_error, title="ECE")
+def ece(log_probs: Tensor, predicted: Tensor, labels: Tensor) -> Tensor:
+    """Expected calibration error, 15 bins of the confidence in the predicted class.
+
+    Each bin's images, then each one's summed confidence, then each one's correct predictions.
+    """
     confidence = log_probs.gather(1, predicted[:, None]).squeeze(1).double().exp()
     # Bins are (k/15, (k+1)/15]: a confidence of exactly 1 belongs to the last one.
-    bins = (confidence * ECE_BINS).ceil().long().sub(1).clamp(0, ECE_BINS - 1)
-    weights = torch.stack([torch.ones_like(confidence), confidence, correct.double()])  # (3, B)
+    index = (confidence * ECE_BINS).ceil().long().sub(1).clamp(0, ECE_BINS - 1)
+    weights = torch.stack([torch.ones_like(confidence), confidence, (predicted == labels).double()])  # (3, B)
     # A product with the one-hot matrix sums in a fixed order; scatter_add on CUDA does not.
-    one_hot = (bins[:, None] == torch.arange(ECE_BINS, device=bins.device)).double()  # (B, 15)
-    binned = weights @ one_hot
-    totals = torch.stack([weights[0].sum(), weights[2].sum(), in_top.double().sum(), nll.sum()])
-    return torch.cat([totals, binned.flatten()])
+    one_hot = (index[:, None] == torch.arange(ECE_BINS, device=index.device)).double()  # (B, 15)
+    return (weights @ one_hot).flatten()
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a cell reports: each metric's figure by name, in the metric's own unit, and the bins of `ece`."""
+
+    images: int
+    values: dict[str, float | None]
+    bins: Bins
+
+
+def empty(device: torch.device | str) -> Tensor:
+    """The count of no images: float64 (1 + sizes of all metrics,)."""
+    size = 1 + sum(each.size for each in METRICS.values())
+    return torch.zeros(size, dtype=torch.float64, device=device)
+
+
+def count(log_probs: Tensor, predicted: Tensor, labels: Tensor) -> Tensor:
+    """Count one chunk without leaving the device: its images, then the sums of each metric, float64."""
+    images = torch.full((1,), len(labels), dtype=torch.float64, device=labels.device)
+    return torch.cat([images, *(each.count(log_probs, predicted, labels) for each in METRICS.values())])
 
 
 def scores(counts: Tensor) -> Scores:
     """Read the scores from a count; one transfer from the device. `counts` must hold an image."""
-    values = counts.tolist()
-    images, right, top5, nll = values[:4]
+    images, *values = counts.tolist()
     if images < 1:
         raise ValueError("scores of no images")
-    sizes, confidence, correct = (values[4 + i * ECE_BINS : 4 + (i + 1) * ECE_BINS] for i in range(3))
-    gap = sum(abs(c - k) for c, k in zip(confidence, correct, strict=True))
-    return Scores(
-        images=int(images),
-        correct=int(right),
-        top1=right / images,
-        top5=top5 / images,
-        nll=nll / images,
-        ece=gap / images,
-        bins=tuple((int(n), c, k) for n, c, k in zip(sizes, confidence, correct, strict=True)),
-    )
+    sums: dict[str, list[float]] = {}
+    for each in METRICS.values():
+        sums[each.name], values = values[: each.size], values[each.size :]
+    figures = {name: METRICS[name].read(own, int(images)) for name, own in sums.items()}
+    return Scores(int(images), figures, bins(sums["ece"]))

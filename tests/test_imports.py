@@ -36,7 +36,7 @@ ONLY_IN = {
     "timm": {"models/registry.py", "norm/layer.py"},
 }
 # Asked by commands that compute nothing: what they need of torch comes from lnbench.lazy.
-NO_TORCH = {"results", "config", "corruptions", "errors", "types", "files"}
+NO_TORCH = {"results", "config", "metrics", "corruptions", "errors", "types", "files"}
 
 
 def imported(path: Path, module_level_only: bool = False) -> set[str]:

@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lnbench import metrics
+from lnbench.results.rules import HEADLINES
+from lnbench.results.schema import Cell
 
 
 def naive(log_probs: torch.Tensor, predicted: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
@@ -44,7 +46,7 @@ def test_equals_the_definitions(seed: int, images: int, classes: int) -> None:
     got = metrics.scores(metrics.count(log_probs, predicted, labels))
     for name, want in naive(log_probs, predicted, labels).items():
         # Both sum the same float32 values in float64; only the order of addition differs.
-        assert getattr(got, name) == pytest.approx(want, abs=1e-9), name
+        assert got.values[name] == pytest.approx(want, abs=1e-9), name
     assert got.images == images
     assert sum(n for n, _, _ in got.bins) == images
 
@@ -56,7 +58,8 @@ def test_counts_add_up() -> None:
     for start in range(0, 101, 13):
         piece = slice(start, start + 13)
         parts += metrics.count(log_probs[piece], predicted[piece], labels[piece])
-    integers = [0, 1, 2, *range(4, 4 + metrics.ECE_BINS), *range(4 + 2 * metrics.ECE_BINS, metrics.SIZE)]
+    sums = len(whole)
+    integers = [0, 1, 2, *range(4, 4 + metrics.ECE_BINS), *range(4 + 2 * metrics.ECE_BINS, sums)]
     assert torch.equal(whole[integers], parts[integers])
     torch.testing.assert_close(whole, parts, rtol=1e-12, atol=1e-12)  # float64 sums, another order
 
@@ -64,15 +67,43 @@ def test_counts_add_up() -> None:
 def test_a_vote_may_overrule_the_probabilities() -> None:
     log_probs = torch.tensor([[0.7, 0.2, 0.1]]).log()
     got = metrics.scores(metrics.count(log_probs, torch.tensor([1]), torch.tensor([1])))
-    assert got.top1 == 1.0
-    assert got.ece == pytest.approx(0.8, abs=1e-6)  # confidence is that of the voted class; float32 log
+    assert got.values["top1"] == 1.0
+    assert got.values["ece"] == pytest.approx(
+        0.8, abs=1e-6
+    )  # confidence is that of the voted class; float32 log
 
 
 def test_certain_and_right_is_perfectly_calibrated() -> None:
     log_probs = torch.tensor([[0.0, -200.0]])
     got = metrics.scores(metrics.count(log_probs, torch.tensor([0]), torch.tensor([0])))
-    assert (got.top1, got.nll, got.ece) == (1.0, 0.0, 0.0)
+    assert got.values == {"top1": 1.0, "top5": 1.0, "nll": 0.0, "ece": 0.0}
     assert got.bins[-1][0] == 1
+
+
+@pytest.mark.parametrize("each", metrics.METRICS.values(), ids=metrics.METRICS)
+def test_what_a_metric_promises(each: metrics.Metric) -> None:
+    counted = each.count(*sample(3, 20, 7))
+    assert counted.shape == (each.size,) and counted.dtype == torch.float64
+    value = each.read(counted.tolist(), 20)
+    assert value is not None and (each.unit != "%" or 0 <= value <= 1)
+    certain = torch.tensor([[0.0, -200.0]])
+    right, wrong = (
+        each.read(each.count(certain, torch.tensor([0]), torch.tensor([label])).tolist(), 1)
+        for label in (0, 1)
+    )
+    assert right is not None and wrong is not None
+    assert right >= wrong if each.better == "higher" else right <= wrong
+    assert each.about and each.title
+    columns = {"run", "model", "data", "mode", "corruption", "severity", "top1_low", "top1_high"}
+    assert each.name.isidentifier()
+    assert each.name not in columns | set(Cell.model_fields) | set(HEADLINES), "taken by a column or a key"
+
+
+def test_a_name_is_given_once() -> None:
+    before = dict(metrics.METRICS)
+    with pytest.raises(ValueError, match="metric nll is registered twice"):
+        metrics.metric("nll", better="lower")(metrics.nll)
+    assert before == metrics.METRICS
 
 
 def test_no_images_have_no_scores() -> None:

@@ -272,9 +272,9 @@ def _chance_warnings(
         return
     chance = 1 / max(2, len(store.classes))
     for subject, cells in results:
-        best = max(cells, key=lambda cell: cell.scores.top1)
-        if best.scores.top1 < 2 * chance:
+        best = max(float(cell.correct.mean()) for cell in cells)
+        if best < 2 * chance:
             yield (
-                f"{subject.name}: clean accuracy is {best.scores.top1:.1%} at best, chance is {chance:.1%}: "
+                f"{subject.name}: clean accuracy is {best:.1%} at best, chance is {chance:.1%}: "
                 "are weights, preprocessing and class order those of its training?"
             )

@@ -48,7 +48,7 @@ def run(subject: Subject, images: Images, command: str, processes: int) -> schem
         command=command,
         started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         config=config.model_dump(mode="json", exclude={"device"}),
-        suite=schema.Suite(
+        suite=schema.RecordedSuite(
             preset=config.preset,
             table=None if images.precomputed else config.table,
             backend="precomputed" if images.precomputed else config.backend,
@@ -56,6 +56,7 @@ def run(subject: Subject, images: Images, command: str, processes: int) -> schem
             modes=tuple(str(mode) for mode in subject.modes),
             conditions=tuple((c.corruption, c.severity) for c in images.conditions),
             overrides=_overrides(config),
+            baseline=config.baseline,
         ),
         model=schema.Model(
             spec=config.model,
@@ -136,10 +137,7 @@ def cell(subject: Subject, result: count.Result, shifts: dict[str, float] | None
         corruption=result.condition.corruption,
         severity=result.condition.severity,
         images=scores.images,
-        top1=scores.top1,
-        top5=scores.top5,
-        nll=scores.nll,
-        ece=scores.ece,
+        scores=scores.values,
         seconds=round(result.seconds, 4),
         batch_size=subject.config.batch_size if result.mode.unit != "image" else None,
         bins=scores.bins,

@@ -11,7 +11,7 @@ from lnbench.results.correct import Correct
 from lnbench.results.reading import document, dump, sealed
 from lnbench.results.schema import Record
 
-DIGITS = 6  # of nll and ece: what a machine's thread count changes lies beyond
+DIGITS = 6  # of scores that count no images: what a machine's thread count changes lies beyond
 
 
 def baseline_bytes(record: Record, correct: Correct) -> bytes:
@@ -23,9 +23,9 @@ def baseline_bytes(record: Record, correct: Correct) -> bytes:
     cells = []
     for cell in sorted(record.cells, key=lambda cell: (cell.mode, cell.corruption, cell.severity)):
         bits = pack(correct.flags[cell.key])
-        scores = {name: _rounded(getattr(cell, name)) for name in ("nll", "ece")}
+        scores = {name: _rounded(value, cell.images) for name, value in cell.scores.items()}
         dropped = {"seconds": None, "bins": None, "shifts": None}
-        kept = cell.model_copy(update={**scores, **dropped, "correct": bits})
+        kept = cell.model_copy(update={"scores": scores, **dropped, "correct": bits})
         cells.append(kept.model_dump(mode="json", exclude_none=True))
     content = dump(record)
     content |= {"command": "", "started": "", "cells": cells}
@@ -44,5 +44,8 @@ def write_baseline(path: Path, record: Record, correct: Correct | None) -> None:
     write_atomic(path, baseline_bytes(record, correct))
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, DIGITS)
+def _rounded(value: float | None, images: int) -> float | None:
+    """A share of the images stays as it is, so that a rule of no loss at all holds it to the last digit."""
+    if value is None or value == round(value * images) / images:
+        return value
+    return round(value, DIGITS)

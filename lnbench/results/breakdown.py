@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lnbench.metrics import METRICS
 from lnbench.results.correct import Correct
 from lnbench.results.schema import Cell, Record
 from lnbench.results.scores import benchmark_order
@@ -22,14 +23,13 @@ class Curve:
 
 @dataclass(frozen=True)
 class Reliability:
-    """A mode's calibration over some cells: ECE and NLL (mean over cells), and its confidence bins summed.
+    """A mode's scores over some cells: each metric's mean over cells, and the confidence bins summed.
 
     `bins`: (images, mean confidence, accuracy) of each filled bin.
     """
 
     name: str
-    ece: float | None
-    nll: float | None
+    scores: dict[str, float | None]
     bins: tuple[tuple[int, float, float], ...]
 
 
@@ -88,7 +88,7 @@ def _reliability(name: str, cells: list[Cell]) -> Reliability:
                 sums.append([0, 0.0, 0.0])
             sums[index] = [sums[index][0] + images, sums[index][1] + confidence, sums[index][2] + right]
     bins = tuple((int(n), conf / n, right / n) for n, conf, right in sums if n)
-    return Reliability(name, _mean([c.ece for c in cells]), _mean([c.nll for c in cells]), bins)
+    return Reliability(name, {m: _mean([c.scores.get(m) for c in cells]) for m in METRICS}, bins)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

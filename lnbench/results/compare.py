@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from lnbench.errors import RecordError, UsageError
+from lnbench.metrics import METRICS
 from lnbench.results.correct import Correct
 from lnbench.results.pairing import Evidence, Pairs, find_evidence, find_mismatches, find_missing, pair
-from lnbench.results.rules import FIGURES, HEADLINES, Rule
+from lnbench.results.rules import HEADLINES, Rule, sign, unit
 from lnbench.results.schema import Cell, Interval, Record
 from lnbench.results.scores import (
     mce_weights,
@@ -66,7 +67,7 @@ class Change:
     @property
     def gain(self) -> float:
         """The difference in the good direction."""
-        return self.difference if FIGURES[self.figure] else -self.difference
+        return sign(self.figure) * self.difference
 
     @property
     def name(self) -> str:
@@ -212,12 +213,13 @@ def _score_changes(pairs: Pairs, cells: Mapping[str, Change]) -> list[Change]:
     """Every score of every paired cell, for the rules; top-1 comes with its test."""
     changes = list(cells.values())
     for (mode, condition), (old, now) in pairs.items():
-        for figure in ("top5", "nll", "ece"):
-            before, after = getattr(old, figure), getattr(now, figure)
-            if before is not None and after is not None:
-                changes.append(Change(mode, condition, figure, before, after))
-            elif before is not None:  # a score that stopped being a number is as bad as it gets
-                changes.append(Change(mode, condition, figure, before, float("inf")))
+        for figure in METRICS:
+            before, after = old.scores.get(figure), now.scores.get(figure)
+            if figure == "top1" or before is None:
+                continue
+            if after is None:  # a score that stopped being a number is as bad as it gets
+                after = -sign(figure) * float("inf")
+            changes.append(Change(mode, condition, figure, before, after))
     return changes
 
 
@@ -307,10 +309,9 @@ def _apply(rule: Rule, changes: Sequence[Change], level: float | None) -> list[F
 
 def describe(change: Change) -> str:
     """One line for people: 'fixed/fog/3: top1 45.10 → 44.00 (-1.10 points, p 0.003)'."""
-    scale, unit = (1, "") if change.figure == "nll" else (100, " points")
+    of = unit(change.figure)
+    scale, digits, name = (100, 2, "points") if of == "%" else (1, 3, of)
+    base, new = (f"{scale * v:.{digits}f}" for v in (change.base, change.new))
     p = "" if change.adjusted is None else f", p {change.adjusted:.2g}"
     where = f"{change.mode}: {change.what}" if change.condition is None else f"{change.name}: {change.figure}"
-    return (
-        f"{where} {scale * change.base:.2f} → {scale * change.new:.2f} "
-        f"({scale * change.difference:+.2f}{unit}{p})"
-    )
+    return f"{where} {base} → {new} ({f'{scale * change.difference:+.{digits}f} {name}'.rstrip()}{p})"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lnbench.errors import RecordError
+from lnbench.results.bits import pack
 from lnbench.results.correct import Correct, read_correct
 from lnbench.results.reading import first_difference, read
 from lnbench.results.schema import Cell, Environment, Record, Run
@@ -144,8 +145,6 @@ def _difference(one: Environment, other: Environment) -> str | None:
 
 
 def _with_bits(shard: _Shard) -> list[Cell]:
-    from lnbench.results.bits import pack
-
     return [
         cell.model_copy(update={"correct": pack(shard.correct.flags[cell.key])})
         for cell in shard.record.cells

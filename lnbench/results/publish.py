@@ -16,7 +16,7 @@ from lnbench.results.schema import Record
 
 
 @dataclass(frozen=True)
-class Loaded:
+class Runs:
     """Runs to be shown together. `labels` is empty for a single run."""
 
     records: tuple[Record, ...]
@@ -25,14 +25,14 @@ class Loaded:
     sheet: bytes | None
 
 
-def load(paths: Sequence[Path]) -> Loaded:
+def load(paths: Sequence[Path]) -> Runs:
     """Read runs with their evidence, and the contact sheet of the first that has one."""
     if not paths:
         raise UsageError("give at least one run")
     records = tuple(read(path) for path in paths)
     correct = tuple(read_correct(path, record) for path, record in zip(paths, records, strict=True))
     labels = distinct(_unshared(paths)) if len(paths) > 1 else ()
-    return Loaded(records, labels, correct, _sheet(paths))
+    return Runs(records, labels, correct, _sheet(paths))
 
 
 def _unshared(paths: Sequence[Path]) -> list[str]:
@@ -55,43 +55,43 @@ def _sheet(paths: Sequence[Path]) -> bytes | None:
     return None
 
 
-def _html(runs: Loaded) -> str:
+def _html(runs: Runs) -> str:
     from lnbench.results.render.html import to_html
 
     return to_html(runs.records, runs.correct, labels=runs.labels, sheet=runs.sheet)
 
 
-def _markdown(runs: Loaded) -> str:
+def _markdown(runs: Runs) -> str:
     from lnbench.results.render.markdown import to_markdown
 
     return to_markdown(runs.records, runs.labels)
 
 
-def _latex(runs: Loaded) -> str:
+def _latex(runs: Runs) -> str:
     from lnbench.results.render.latex import to_latex
 
     return to_latex(runs.records, runs.labels)
 
 
-def _csv(runs: Loaded) -> str:
+def _csv(runs: Runs) -> str:
     from lnbench.results.render.delimited import to_csv
 
     return to_csv(runs.records, runs.labels)
 
 
-def _json(runs: Loaded) -> str:
+def _json(runs: Runs) -> str:
     from lnbench.results.render.delimited import to_json
 
     return to_json(runs.records, runs.labels)
 
 
-def _text(runs: Loaded) -> str:
+def _text(runs: Runs) -> str:
     from lnbench.results.render.terminal import to_text
 
     return to_text(runs.records, runs.labels)
 
 
-FORMATS: dict[str, Callable[[Loaded], str]] = {
+FORMATS: dict[str, Callable[[Runs], str]] = {
     "html": _html,
     "md": _markdown,
     "tex": _latex,
@@ -101,13 +101,13 @@ FORMATS: dict[str, Callable[[Loaded], str]] = {
 }
 
 
-def renderer(name: str, where: str) -> Callable[[Loaded], str]:
+def renderer(name: str, where: str) -> Callable[[Runs], str]:
     """The renderer of a format. UsageError with the known ones where there is none."""
     if name.lower() not in FORMATS:
         raise unknown(f"format in {where}", name, FORMATS)
     return FORMATS[name.lower()]
 
 
-def write(runs: Loaded, file: Path) -> None:
+def write(runs: Runs, file: Path) -> None:
     """Write `file` in the format its suffix names."""
     write_atomic(file, renderer(file.suffix.lstrip("."), str(file))(runs).encode("utf-8"))

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from lnbench.errors import RecordError
-from lnbench.files import reason
+from lnbench.files import one_line, reason
 from lnbench.results.schema import SCHEMA, Record
 
 RUN, CELLS, RESULTS, CORRECT, SHEET = "run.json", "cells.jsonl", "results.json", "correct.npz", "sheet.png"
@@ -79,7 +79,8 @@ def read(path: str | Path) -> Record:
         raise RecordError(f"{file} is not an lnbench record: give a run folder, results.json or a baseline")
     if content.get(CHECKSUM) != checksum(content):
         raise RecordError(f"{file} was changed after lnbench wrote it (its checksum does not fit)")
-    record = validate(Record, {k: v for k, v in content.items() if k != CHECKSUM}, str(file))
+    content = upgraded({key: value for key, value in content.items() if key != CHECKSUM})
+    record = validate(Record, content, str(file))
     check_cells(record, file)
     return record
 
@@ -109,10 +110,28 @@ def load_json(file: Path) -> dict[str, Any]:
         raise RecordError(f"{file} is not an lnbench record: it has no schema number")
     found = content["schema"]
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:
-        raise RecordError(f"{file}: schema {_short(found)} is not a schema number")
+        raise RecordError(f"{file}: schema {one_line(found, 80)} is not a schema number")
     if found > SCHEMA:
         raise RecordError(f"{file} has schema {found}, this lnbench reads up to {SCHEMA}: upgrade lnbench")
     return content
+
+
+def upgraded(content: dict[str, Any]) -> dict[str, Any]:
+    """What an earlier lnbench wrote, under this schema's keys.
+
+    Schema 1 had an empty `environment.deterministic`, and gave mCE against AlexNet whatever `config.baseline`
+    said.
+    """
+    if content["schema"] == SCHEMA:
+        return content
+    changed = {**content, "schema": SCHEMA}
+    if isinstance(environment := content.get("environment"), dict):
+        changed["environment"] = {key: v for key, v in environment.items() if key != "deterministic"}
+    for part in ("suite", "config"):
+        own = content.get(part)
+        if isinstance(own, dict) and (part == "suite" or "baseline" in own):
+            changed[part] = own | {"baseline": "alexnet"}
+    return changed
 
 
 def validate(kind: type[Kind], content: object, where: str) -> Kind:
@@ -136,9 +155,9 @@ def check_cells(record: Record, where: Path) -> None:
     expected, seen = set(record.suite.keys), set()
     for cell in record.cells:
         if cell.key in seen:
-            raise RecordError(f"{where} holds cell {_short(cell.name)} twice")
+            raise RecordError(f"{where} holds cell {one_line(cell.name, 80)} twice")
         if cell.key not in expected:
-            raise RecordError(f"{where} holds cell {_short(cell.name)}, which its suite does not have")
+            raise RecordError(f"{where} holds cell {one_line(cell.name, 80)}, which its suite does not have")
         seen.add(cell.key)
     if set(record.summary) != set(record.suite.modes):
         raise RecordError(f"{where}: the summary and the suite name different modes")
@@ -147,13 +166,7 @@ def check_cells(record: Record, where: Path) -> None:
 def _first_fault(error: ValidationError) -> str:
     fault = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in fault["loc"]) or "the whole"
-    return f"{_short(place)}: {_short(fault['msg'])}"
-
-
-def _short(value: object) -> str:
-    """One printable line of at most 80 characters."""
-    text = "".join(char if char.isprintable() else " " for char in str(value))
-    return text if len(text) <= 80 else text[:79] + "…"
+    return f"{one_line(place, 80)}: {one_line(fault['msg'], 80)}"
 
 
 def first_difference(old: object, new: object, name: str = "") -> str | None:
@@ -164,4 +177,6 @@ def first_difference(old: object, new: object, name: str = "") -> str | None:
             if found:
                 return found
         return None
-    return None if old == new else f"{name} is {_short(_dense(old))} there and {_short(_dense(new))} now"
+    if old == new:
+        return None
+    return f"{name} is {one_line(_dense(old), 80)} there and {one_line(_dense(new), 80)} now"

@@ -12,16 +12,33 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from lnbench.errors import UsageError, unknown
+from lnbench.metrics import METRICS, Better
 from lnbench.types import Condition
 
-# Figure → whether more is better.
-CELL_FIGURES = {"top1": True, "top5": True, "nll": False, "ece": False}
-HEADLINES = {"clean_top1": True, "mean_corruption_top1": True, "mce": False, "relative_mce": False}
-FIGURES = CELL_FIGURES | HEADLINES
-UNITLESS = frozenset({"nll"})  # nats; every other figure is a fraction, so a change needs a unit
+HEADLINES: dict[str, Better] = {
+    "clean_top1": "higher",
+    "mean_corruption_top1": "higher",
+    "mce": "lower",
+    "relative_mce": "lower",
+}
 
 CHANGE = re.compile(r"([+-])(\d+(?:\.\d*)?|\.\d+)\s*(pp|%|)")
 ROUNDING = 1e-9  # a loss of exactly the limit is within it, whatever the last bit says
+
+
+def figures() -> dict[str, Better]:
+    """Every figure that a rule may name, and which way is good: those of a cell, then those of a mode."""
+    return {name: metric.better for name, metric in METRICS.items()} | HEADLINES
+
+
+def sign(figure: str) -> int:
+    """1 where more is better, else -1."""
+    return 1 if figures()[figure] == "higher" else -1
+
+
+def unit(figure: str) -> str:
+    """The unit a figure is shown in; headline figures are rates."""
+    return METRICS[figure].unit if figure in METRICS else "%"
 
 
 @dataclass(frozen=True)
@@ -40,7 +57,7 @@ class Rule:
 
     @property
     def about_cells(self) -> bool:
-        return self.figure in CELL_FIGURES
+        return self.figure in METRICS
 
     def covers(self, mode: str, condition: Condition | None) -> bool:
         """Whether the rule speaks of this cell, or (condition None) of this mode's headline figures."""
@@ -54,7 +71,7 @@ class Rule:
 
     def broken(self, base: float, new: float) -> bool:
         """Whether the change from `base` to `new` is worse than the rule allows."""
-        loss = base - new if FIGURES[self.figure] else new - base
+        loss = sign(self.figure) * (base - new)
         return loss > (self.limit * abs(base) if self.relative else self.limit) + ROUNDING
 
 
@@ -65,29 +82,30 @@ def parse(text: str) -> Rule:
     if len(parts) < 2:
         raise UsageError(f"--fail-if '{text}': write FIGURE:CHANGE, such as top1:-0.5pp")
     change, figure, scope = parts[-1], parts[-2], parts[0] if len(parts) == 3 else ""
-    if figure not in FIGURES:
-        raise unknown("figure in --fail-if", figure, FIGURES)
+    if figure not in figures():
+        raise unknown("figure in --fail-if", figure, figures())
     match = CHANGE.fullmatch(change)
     if match is None:
         raise UsageError(f"--fail-if '{text}': '{change}' is no change; write -0.5pp, +1% or +0.02")
-    sign, number, unit = match.groups()
-    if (sign == "-") != FIGURES[figure]:
-        worse = "-" if FIGURES[figure] else "+"
-        raise UsageError(f"--fail-if '{text}': {figure} gets worse with {worse}, write {worse}{number}{unit}")
-    if unit == "pp" and figure in UNITLESS:
+    given, number, of = match.groups()
+    worse = "-" if sign(figure) > 0 else "+"
+    if given != worse:
+        raise UsageError(f"--fail-if '{text}': {figure} gets worse with {worse}, write {worse}{number}{of}")
+    rate = unit(figure) == "%"
+    if of == "pp" and not rate:
         raise UsageError(
-            f"--fail-if '{text}': {figure} is not a rate; write {sign}{number} or {sign}{number}%"
+            f"--fail-if '{text}': {figure} is not a rate; write {given}{number} or {given}{number}%"
         )
-    if unit == "" and figure not in UNITLESS:
+    if of == "" and rate:
         raise UsageError(f"--fail-if '{text}': say pp (points) or % (of the baseline)")
     _check_scope(text, figure, scope)
-    limit = float(number) / (100 if unit else 1)
-    return Rule(text.strip(), scope, figure, limit, unit == "%")
+    limit = float(number) / (100 if of else 1)
+    return Rule(text.strip(), scope, figure, limit, of == "%")
 
 
 def _check_scope(text: str, figure: str, scope: str) -> None:
     parts = scope.split("/") if scope else []
-    most = 3 if figure in CELL_FIGURES else 1
+    most = 3 if figure in METRICS else 1
     if len(parts) > most or any(not part for part in parts):
         shape = "mode/corruption/severity" if most == 3 else "mode"
         raise UsageError(f"--fail-if '{text}': the scope of {figure} is {shape}, not '{scope}'")

@@ -6,21 +6,29 @@ Rates are fractions in 0–1 everywhere; percent appears only where a person rea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib import metadata
 from platform import platform, python_version
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainSerializer
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from lnbench import __version__
-from lnbench.errors import LnbenchError
+from lnbench.metrics import METRICS
 from lnbench.types import Condition
 
-if TYPE_CHECKING:
-    import pandas
-
-SCHEMA: Literal[1] = 1
+SCHEMA: Literal[2] = 2
 STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "pillow", "imagecorruptions")
@@ -41,12 +49,15 @@ Rate = Annotated[float, Field(ge=0, le=1)]
 Score = Annotated[float | None, BeforeValidator(_finite)]
 Severity = Annotated[float, Field(ge=0, le=1000), PlainSerializer(_plain, return_type=int | float)]
 Interval = tuple[float, float]
+Baseline = Literal["alexnet"]
 
 
 class Cell(BaseModel):
     """Mode × condition: counts and scores, the unit of resume, comparison and JUnit.
 
-    `nll` is in nats; `ece` has 15 equal-width bins; `seconds` is compute time, null in a baseline file.
+    `scores`: each metric's figure by its name, null where it is not a number; in files they stand beside the
+    other keys. A name that no metric here has is another lnbench's, and kept. `top1` is always among them.
+    `seconds` is compute time, null in a baseline file.
     `batch_size` is set only where the batch is part of the answer (batch statistics).
     `correct`: base64 of the per-image correctness bits (see `bits.pack`), in `cells.jsonl` and baselines;
     `bins`: for each confidence bin (images, sum of confidences, number right); `shifts`: layer name →
@@ -59,15 +70,42 @@ class Cell(BaseModel):
     corruption: str = Field(min_length=1)
     severity: Severity
     images: int = Field(ge=1)
-    top1: Rate
-    top5: Rate
-    nll: Score = None
-    ece: Score = None
+    scores: dict[str, Score]
     seconds: float | None = Field(default=None, ge=0)
     batch_size: int | None = Field(default=None, ge=1)
     bins: tuple[tuple[int, float, float], ...] | None = None
     shifts: dict[str, float] | None = None
     correct: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, content: Any) -> Any:
+        if not isinstance(content, dict) or "scores" in content:
+            return content
+        known = {key: value for key, value in content.items() if key in cls.model_fields}
+        return known | {"scores": {key: value for key, value in content.items() if key not in known}}
+
+    @field_validator("scores")
+    @classmethod
+    def _scores_possible(cls, scores: dict[str, float | None]) -> dict[str, float | None]:
+        if scores.get("top1") is None:
+            raise ValueError("top1 is missing")
+        for name, value in scores.items():
+            rate = name in METRICS and METRICS[name].unit == "%"
+            if rate and value is not None and not 0 <= value <= 1:
+                raise ValueError(f"{name} {value:g} is not in 0–1")
+        return scores
+
+    @model_serializer(mode="wrap")
+    def _spread(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        content: dict[str, Any] = {}
+        for key, value in handler(self).items():
+            content |= value if key == "scores" else {key: value}
+        return {k: v for k, v in content.items() if v is not None or not info.exclude_none}
+
+    @property
+    def top1(self) -> float:
+        return float(self.scores["top1"] or 0)
 
     @property
     def condition(self) -> Condition:
@@ -83,11 +121,12 @@ class Cell(BaseModel):
         return f"{self.mode}/{self.condition}"
 
 
-class Suite(BaseModel):
+class RecordedSuite(BaseModel):
     """What was asked for: the cells a run will have, and everything that decides their pixels.
 
     `table` is the parameter table, null for precomputed sets; `overrides` the preset's own numbers
-    (empty where the table's are used); `conditions` in running order, `(corruption, severity)` each.
+    (empty where the table's are used); `conditions` in running order, `(corruption, severity)` each;
+    `baseline`: against whose errors mCE is given once all its conditions are there, null for no mCE.
     """
 
     model_config = STRICT
@@ -99,6 +138,7 @@ class Suite(BaseModel):
     modes: tuple[str, ...] = Field(min_length=1)
     conditions: tuple[tuple[str, Severity], ...] = Field(min_length=1)
     overrides: dict[str, JsonValue] = {}
+    baseline: Baseline | None = None
 
     @property
     def keys(self) -> tuple[tuple[str, Condition], ...]:
@@ -149,7 +189,6 @@ class Environment(BaseModel):
     device: str
     threads: int
     processes: int = 1
-    deterministic: dict[str, JsonValue] = {}
 
 
 class Run(BaseModel):
@@ -161,11 +200,11 @@ class Run(BaseModel):
 
     model_config = STRICT
 
-    version: Literal[1] = Field(default=SCHEMA, alias="schema")
+    version: Literal[2] = Field(default=SCHEMA, alias="schema")
     command: str = ""
     started: str = ""
     config: dict[str, JsonValue]
-    suite: Suite
+    suite: RecordedSuite
     model: Model
     data: Data
     environment: Environment
@@ -201,11 +240,11 @@ class Record(BaseModel):
 
     model_config = STRICT
 
-    version: Literal[1] = Field(default=SCHEMA, alias="schema")
+    version: Literal[2] = Field(default=SCHEMA, alias="schema")
     command: str = ""
     started: str = ""
     config: dict[str, JsonValue]
-    suite: Suite
+    suite: RecordedSuite
     model: Model
     data: Data
     environment: Environment
@@ -221,20 +260,8 @@ class Record(BaseModel):
         """The cell of that mode and condition, or None."""
         return next((cell for cell in self.cells if cell.key == (mode, condition)), None)
 
-    def to_pandas(self) -> pandas.DataFrame:
-        """One row for each cell, as in `results.csv`. LnbenchError where pandas is not installed."""
-        try:
-            import pandas
-        except ImportError:
-            raise LnbenchError("to_pandas needs pandas: pip install 'lnbench[pandas]'") from None
-        from lnbench.results.render.delimited import COLUMNS, rows
 
-        return pandas.DataFrame(rows([self]), columns=list(COLUMNS))
-
-
-def environment(
-    *, device: str, threads: int, processes: int = 1, deterministic: Mapping[str, JsonValue] | None = None
-) -> Environment:
+def environment(*, device: str, threads: int, processes: int = 1) -> Environment:
     """Describe this machine: interpreter, platform and installed versions, without importing any of them."""
     packages = {}
     for name in PACKAGES:
@@ -250,5 +277,4 @@ def environment(
         device=device,
         threads=threads,
         processes=processes,
-        deterministic=dict(deterministic or {}),
     )

@@ -6,10 +6,10 @@ Definitions and AlexNet's errors: Hendrycks & Dietterich, arXiv 1903.12261, sect
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from lnbench.results.bits import unpack
-from lnbench.results.schema import Cell, Interval, Suite, Summary
+from lnbench.results.schema import Cell, Interval, RecordedSuite, Summary
 from lnbench.types import CLEAN, CLEAN_NAME
 
 Z95 = 1.959963984540054  # the 97.5 % point of the normal distribution
@@ -98,8 +98,10 @@ def weighted_error(cells: Sequence[Cell], weights: Sequence[float]) -> float:
     return math.fsum(weight * (1 - cell.top1) for cell, weight in zip(cells, weights, strict=True))
 
 
-def mce_obstacle(suite: Suite, classes: int | None, present: Sequence[Cell]) -> str | None:
+def mce_obstacle(suite: RecordedSuite, classes: int | None, present: Sequence[Cell]) -> str | None:
     """Why mCE is undefined for these cells of one mode, or None where it is defined."""
+    if suite.baseline is None:
+        return "no mCE: the preset names no baseline"
     have = {(cell.corruption, cell.severity) for cell in present}
     missing = [(n, s) for n in ALEXNET for s in SEVERITIES if (n, s) not in have]
     if missing:
@@ -114,7 +116,7 @@ def mce_obstacle(suite: Suite, classes: int | None, present: Sequence[Cell]) -> 
     return None
 
 
-def mce_basis(suite: Suite) -> str:
+def mce_basis(suite: RecordedSuite) -> str:
     """What a defined mCE rests on, in a sentence."""
     if suite.backend == "precomputed":
         return f"mCE against {BASELINE}; stored images"
@@ -154,12 +156,12 @@ def image_interval(cells: Sequence[Cell], weights: Sequence[float]) -> Interval 
     return max(0.0, mean - half), min(1.0, mean + half)
 
 
-def summarize(cells: Sequence[Cell], suite: Suite, classes: int | None) -> dict[str, Summary]:
+def summarize(cells: Sequence[Cell], suite: RecordedSuite, classes: int | None) -> dict[str, Summary]:
     """Summary of each mode of the suite, in the suite's order. `classes` is the network's number."""
     return {mode: _summary([c for c in cells if c.mode == mode], suite, classes) for mode in suite.modes}
 
 
-def _summary(cells: list[Cell], suite: Suite, classes: int | None) -> Summary:
+def _summary(cells: list[Cell], suite: RecordedSuite, classes: int | None) -> Summary:
     clean = next((cell for cell in cells if cell.condition == CLEAN), None)
     corrupted = [cell for cell in cells if cell.condition != CLEAN]
     means = severity_means(corrupted)
@@ -180,9 +182,3 @@ def _summary(cells: list[Cell], suite: Suite, classes: int | None) -> Summary:
         corruption_set=corruption_set(cells),
         complete=len({cell.key for cell in cells}) == len(set(suite.conditions)),
     )
-
-
-def summary_value(summary: Mapping[str, Summary], mode: str, figure: str) -> float | None:
-    """One headline figure of one mode, None where it is undefined."""
-    value = getattr(summary[mode], figure)
-    return None if value is None else float(value)

@@ -29,8 +29,12 @@ from lnbench.results.reading import (
     load_json,
     parse,
     record_bytes,
+    upgraded,
     validate,
 )
+from lnbench.results.render.delimited import to_csv
+from lnbench.results.render.html import to_html
+from lnbench.results.render.markdown import to_markdown
 from lnbench.results.schema import Cell, Record, Run
 from lnbench.results.scores import summarize
 from lnbench.types import Condition
@@ -44,9 +48,9 @@ if TYPE_CHECKING:
 # goes last, so that a removal cut short never leaves files of unknown origin.
 WRITTEN = (CELLS, RESULTS, "results.csv", "report.md", "report.html", CORRECT, SHEET, RUN)
 
-# Config keys that say where things lie or how fast they go, never what comes out: the checkpoint and the
-# images are identified by their hashes, so a moved file is still the same run.
-INERT = frozenset({"out", "cache", "weights", "data", "workers", "threads", "chunk", "resume", "fresh"})
+# Config keys that say where things lie, never what comes out: the checkpoint and the images are identified
+# by their hashes, so a moved file is still the same run.
+INERT = frozenset({"weights", "data"})
 
 LOCK = ".lnbench.lock"
 
@@ -123,10 +127,6 @@ class RunFolder:
         `labels` and `ids`: int64 (N,) in store order; `sheet`: a PNG of the corruptions for the report.
         With cells missing (an interrupted run) the record says that it is not complete.
         """
-        from lnbench.results.render.delimited import to_csv
-        from lnbench.results.render.html import to_html
-        from lnbench.results.render.markdown import to_markdown
-
         record = make_record(self.run, self.cells)
         correct = from_cells(self.cells, labels=labels, ids=ids)
         parts: dict[str, Callable[[], bytes]] = {
@@ -209,7 +209,7 @@ def _remove_written(path: Path) -> None:
 
 def _resumed(path: Path, run: Run) -> Run:
     """The stored run, if `run` is the same; another machine or version is noted as a deviation."""
-    stored = validate(Run, load_json(path / RUN), str(path / RUN))
+    stored = validate(Run, upgraded(load_json(path / RUN)), str(path / RUN))
     difference = first_difference(identity(stored), identity(run))
     if difference:
         raise RecordError(f"{path} holds another run ({difference}): choose another --out, or give --fresh")

@@ -16,7 +16,7 @@ MARK = "*"  # beside the best of a row, so that it shows without colour and in p
 
 
 @dataclass(frozen=True)
-class Row:
+class PivotRow:
     """One line of the table: a fraction for each column (None: not measured or not defined)."""
 
     name: str
@@ -31,7 +31,7 @@ class Pivot:
     """The table. `columns` are modes, or (run, mode) pairs where several runs stand side by side."""
 
     columns: tuple[tuple[str, str], ...]  # (run label, "" for a single run; mode)
-    rows: tuple[Row, ...]
+    rows: tuple[PivotRow, ...]
     notes: tuple[str, ...]
 
     @property
@@ -70,7 +70,7 @@ def pivot(records: Sequence[Record], labels: Sequence[str] = ()) -> Pivot:
     return Pivot(tuple((label, mode) for _, label, mode in columns), tuple(rows), _notes(records, labels))
 
 
-def _row(name: str, kind: Kind, values: list[float | None], intervals: list[Interval | None]) -> Row:
+def _row(name: str, kind: Kind, values: list[float | None], intervals: list[Interval | None]) -> PivotRow:
     present = [value for value in values if value is not None]
     best: frozenset[int] = frozenset()
     if len(present) > 1:
@@ -78,7 +78,7 @@ def _row(name: str, kind: Kind, values: list[float | None], intervals: list[Inte
         best = frozenset(i for i, v in enumerate(values) if v is not None and abs(v - goal) < 1e-9)
         if len(best) == len(present):
             best = frozenset()
-    return Row(name, kind, tuple(values), tuple(intervals), best)
+    return PivotRow(name, kind, tuple(values), tuple(intervals), best)
 
 
 def _notes(records: Sequence[Record], labels: Sequence[str]) -> tuple[str, ...]:
@@ -100,12 +100,17 @@ def percent(value: float | None, digits: int = 2) -> str:
     return "–" if value is None else f"{100 * value:.{digits}f}"
 
 
+def figure(value: float | None, unit: str) -> str:
+    """A score as tables show it: a rate in percent, anything else with three decimals."""
+    return percent(value) if unit == "%" or value is None else f"{value:.3f}"
+
+
 def half_width(interval: Interval | None) -> str:
     """An interval as '±1.9', in points: half its width."""
     return "" if interval is None else f"±{50 * (interval[1] - interval[0]):.1f}"
 
 
-def entry(row: Row, column: int, *, mark: str = MARK) -> str:
+def entry(row: PivotRow, column: int, *, mark: str = MARK) -> str:
     """The text of one cell: value, and the mark on the best of its row."""
     return percent(row.values[column]) + (mark if column in row.best else "")
 

@@ -137,7 +137,7 @@ def test_damaged_records_give_one_line(lnbench: Lnbench, runs: dict[str, Path], 
     whole = (broken / "results.json").read_text()
     for text in (
         whole[:999],
-        whole.replace('"schema": 1', '"schema": 9'),
+        whole.replace('"schema": 2', '"schema": 9'),
         whole.replace("0.", "0.0", 1),
         "[]",
     ):

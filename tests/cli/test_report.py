@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lnbench.results.frame import to_pandas
 from lnbench.results.publish import FORMATS
 from lnbench.results.reading import read
 from tests.cli.conftest import Lnbench
@@ -68,7 +69,7 @@ def test_wrong_input_gives_one_line(
 
 def test_pandas_sees_the_same_rows(run: Path) -> None:
     pandas = pytest.importorskip("pandas")
-    frame = read(run).to_pandas()
+    frame = to_pandas(read(run))
     assert isinstance(frame, pandas.DataFrame) and len(frame) == 15
     assert frame.loc[frame["corruption"] == "clean", "severity"].eq(0).all()
     assert frame["top1"].between(frame["top1_low"], frame["top1_high"]).all()
@@ -79,4 +80,4 @@ def test_without_pandas_the_remedy_is_named(run: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setitem(__import__("sys").modules, "pandas", None)
     with pytest.raises(LnbenchError, match=r"to_pandas needs pandas: pip install 'lnbench\[pandas\]'"):
-        read(run).to_pandas()
+        to_pandas(read(run))

@@ -39,6 +39,17 @@ def counts(outcome: evaluation.Outcome) -> list[tuple[str, str, float]]:
     return [(cell.mode, cell.name, cell.top1) for cell in outcome.record.cells]
 
 
+@pytest.mark.parametrize("baseline", [None, "alexnet"])
+def test_the_preset_says_against_what_mce_is_given(
+    task: tuple[str, str, str], tmp_path: Path, baseline: str | None
+) -> None:
+    chosen = resolved(task).model_copy(update={"baseline": baseline})
+    (outcome,) = run([chosen], tmp_path)
+    assert outcome.record.suite.baseline == baseline
+    note = outcome.record.summary["fixed"].mce_note
+    assert ("names no baseline" in note) == (baseline is None)
+
+
 @pytest.fixture
 def small_device(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A device whose memory holds as many images as the list's entry says."""

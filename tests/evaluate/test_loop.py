@@ -51,7 +51,7 @@ def test_fixed_equals_the_untouched_network_image_by_image(task: tuple[str, str,
     assert np.array_equal(got.correct, (logits.argmax(1).numpy() == labels))
     nll = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels)).item()
     # float32 convolutions of one image and of a chunk may add in another order.
-    assert got.scores.nll == pytest.approx(nll, abs=1e-4)
+    assert got.scores.values["nll"] == pytest.approx(nll, abs=1e-4)
 
 
 def test_batch_takes_whole_batches_along_the_order_and_counts_each_image_once(

@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from lnbench.results.bits import pack
-from lnbench.results.schema import Cell, Data, Environment, Model, Run, Suite
+from lnbench.results.schema import Cell, Data, Environment, Model, RecordedSuite, Run
 from lnbench.results.scores import ALEXNET
 
 SHORT = (("gaussian_noise", 1), ("gaussian_noise", 5), ("contrast", 1), ("contrast", 5))
@@ -34,14 +34,15 @@ def make_run(
     return Run(
         command="lnbench evaluate --preset core --model cifar:resnet20",
         started="2026-01-02T03:04:05+00:00",
-        config={"seed": seed, "limit": None, "batch_size": 20, "threads": 2},
-        suite=Suite(
+        config={"seed": seed, "limit": None, "batch_size": 20},
+        suite=RecordedSuite(
             preset=preset,
             table=table,
             backend="native",
             seed=seed,
             modes=modes,
             conditions=(("clean", 0), *conditions),
+            baseline="alexnet",
         ),
         model=Model(
             spec=spec,
@@ -93,10 +94,12 @@ def make_cells(run: Run, *, loss: float = 0.0, noise: int = 1) -> tuple[Cell, ..
                 corruption=condition.corruption,
                 severity=condition.severity,
                 images=images,
-                top1=float(right.mean()),
-                top5=1.0,
-                nll=round(1 - rate / 2, 4),
-                ece=round(0.05 + (1 - rate) / 4, 4),
+                scores={
+                    "top1": float(right.mean()),
+                    "top5": 1.0,
+                    "nll": round(1 - rate / 2, 4),
+                    "ece": round(0.05 + (1 - rate) / 4, 4),
+                },
                 seconds=0.25,
                 batch_size=20 if mode == "batch" else None,
                 bins=bins(right),
@@ -104,6 +107,11 @@ def make_cells(run: Run, *, loss: float = 0.0, noise: int = 1) -> tuple[Cell, ..
             )
         )
     return tuple(cells)
+
+
+def rescored(cell: Cell, **scores: float | None) -> Cell:
+    """The cell with other scores, and no bits, which would not fit them."""
+    return cell.model_copy(update={"scores": {**cell.scores, **scores}, "correct": None})
 
 
 def bins(right: np.ndarray) -> tuple[tuple[int, float, float], ...]:

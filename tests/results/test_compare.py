@@ -21,7 +21,7 @@ from lnbench.results.rules import parse
 from lnbench.results.schema import Cell, Record, Run
 from lnbench.results.store import make_record
 from lnbench.types import CLEAN, Condition
-from tests.results.samples import FULL, make_cells, make_run
+from tests.results.samples import FULL, make_cells, make_run, rescored
 from tests.results.xsd import validate
 
 XSD = (Path(__file__).parent / "junit.xsd").read_text()
@@ -85,7 +85,7 @@ def flip(record: Record, correct: Correct, key: tuple[str, Condition], lost: int
     cells = []
     for cell in record.cells:
         if cell.key == key:
-            cell = cell.model_copy(update={"top1": float(flags.mean()), "correct": pack(flags)})
+            cell = rescored(cell, top1=float(flags.mean())).model_copy(update={"correct": pack(flags)})
         cells.append(cell)
     return make_record(record.run, cells), Correct({**correct.flags, key: flags})
 
@@ -192,7 +192,7 @@ def test_comparing_nothing_is_a_failure() -> None:
 
 def test_a_score_that_stops_being_a_number_fails() -> None:
     old, new, bits, _ = pair()
-    broken = make_record(new.run, [cell.model_copy(update={"nll": None}) for cell in new.cells])
+    broken = make_record(new.run, [rescored(cell, nll=None) for cell in new.cells])
     found = compare(old, broken, bits, bits, rules=[parse("nll:+1000")])
     assert len(found.failures) == 15
     assert json.loads(comparison_to_json(found))["passed"] is False
@@ -200,7 +200,7 @@ def test_a_score_that_stops_being_a_number_fails() -> None:
 
 def test_a_score_of_zero_is_a_score() -> None:
     old, _, bits, _ = pair()
-    perfect = make_record(old.run, [cell.model_copy(update={"ece": 0.0}) for cell in old.cells])
+    perfect = make_record(old.run, [rescored(cell, ece=0.0) for cell in old.cells])
     assert compare(perfect, perfect, bits, bits, rules=[parse("ece:+1pp")]).passed
 
 
@@ -217,7 +217,7 @@ def test_conditions_of_different_images_have_no_mean_to_test() -> None:
     key = ("fixed", Condition("contrast", 1))
     shorter = Correct({**bits.flags, key: bits.flags[key][:-1]})
     cells = [
-        c.model_copy(update={"images": 599, "correct": None, "top1": float(shorter.flags[key].mean())})
+        rescored(c, top1=float(shorter.flags[key].mean())).model_copy(update={"images": 599})
         if c.key == key
         else c
         for c in old.cells

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import ClassVar
 
@@ -16,10 +17,11 @@ from lnbench.results.compare import compare
 from lnbench.results.correct import Correct, from_cells
 from lnbench.results.ranking import distinct, label, rank
 from lnbench.results.render import terminal
-from lnbench.results.render.delimited import COLUMNS, comparison_to_json, to_csv, to_json
+from lnbench.results.render.delimited import columns, comparison_to_json, to_csv, to_json
 from lnbench.results.render.github import commands
 from lnbench.results.render.html import to_html
 from lnbench.results.render.junit import to_junit
+from lnbench.results.render.latex import text as latex_text
 from lnbench.results.render.latex import to_latex
 from lnbench.results.render.markdown import (
     code,
@@ -34,7 +36,7 @@ from lnbench.results.schema import Cell, Record, Run
 from lnbench.results.store import make_record
 from lnbench.results.tables import percent, pivot
 from tests.results.golden import FOLDER, GOLDENS, full, printed, sample
-from tests.results.samples import labels, make_cells, make_run
+from tests.results.samples import labels, make_cells, make_run, rescored
 from tests.results.test_compare import XSD
 from tests.results.xsd import validate
 
@@ -108,11 +110,11 @@ nasty = pytest.mark.parametrize("name", NASTY, ids=[ascii(name)[:24] for name in
 def test_csv_keeps_rows_and_runs_nothing(name: str) -> None:
     record, _ = nasty_record(name)
     rows = list(csv.reader(io.StringIO(to_csv([record, record], [name, "b"]), newline="")))
-    assert len(rows) == 13 and {len(row) for row in rows} == {len(COLUMNS)}
+    assert len(rows) == 13 and {len(row) for row in rows} == {len(columns([record]))}
     for row in rows[1:]:
         for value in row:
             assert not value.lstrip().startswith(("=", "+", "-", "@"))
-        assert row[COLUMNS.index("model")].removeprefix("'") == name
+        assert row[rows[0].index("model")].removeprefix("'") == name
     assert json.loads(to_json([record]))[0]["model"] == name
 
 
@@ -150,6 +152,14 @@ def test_markdown_escapes() -> None:
     assert code("a`b") == "``a`b``"
     assert code("`a`") == "`` `a` ``"
     assert code("a|b") == r"`a\|b`"
+
+
+@pytest.mark.parametrize("show", [text, code, latex_text])
+def test_a_name_is_one_line_that_hides_nothing(show: Callable[[object], str]) -> None:
+    assert show("plain name") == show("plain \r\n\tname")
+    shown = show("a\x1bb\x00c\u202ed")
+    assert shown.isprintable() and all(escape in shown for escape in ("x1b", "x00", "u202e"))
+    assert show("n" * 5000).count("n") == 5000
 
 
 class Page(HTMLParser):
@@ -237,7 +247,7 @@ def test_html_of_several_runs() -> None:
 def test_html_of_a_bare_record() -> None:
     """No bits, no bins, no labels, nothing but clean: the page has what there is."""
     run = make_run(conditions=(), modes=("fixed",))
-    cells = [cell.model_copy(update={"bins": None, "nll": None, "ece": None}) for cell in make_cells(run)]
+    cells = [rescored(cell, nll=None, ece=None).model_copy(update={"bins": None}) for cell in make_cells(run)]
     page = check_page(to_html([make_record(run, cells)], [None]))
     assert "Losses by class" not in page.text and "Headline figures" in page.text
     empty = make_record(run, [])
@@ -323,7 +333,7 @@ def test_the_best_of_a_row_is_marked() -> None:
     cells = []
     for cell in make_cells(run):
         right = 10 if cell.mode == "fixed" or cell.corruption == "clean" else 20
-        cells.append(cell.model_copy(update={"top1": right / 40, "correct": None}))
+        cells.append(rescored(cell, top1=right / 40))
     grid = pivot([make_record(run, cells)])
     assert {row.name: set(row.best) for row in grid.rows} == {"fog": {1}, "clean": set(), "mean": {1}}
     lines = printed(terminal.show, [make_record(run, cells)]).splitlines()

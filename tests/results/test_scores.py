@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from lnbench.results.bits import pack
-from lnbench.results.schema import Cell, Suite, Summary
+from lnbench.results.schema import Cell, RecordedSuite, Summary
 from lnbench.results.scores import (
     ALEXNET,
     ALEXNET_CLEAN,
@@ -46,13 +46,15 @@ RESNET50 = {
 
 
 def cell(corruption: str, severity: float, top1: float, images: int = 50_000, mode: str = "fixed") -> Cell:
-    return Cell(mode=mode, corruption=corruption, severity=severity, images=images, top1=top1, top5=1)
+    return Cell(
+        mode=mode, corruption=corruption, severity=severity, images=images, scores={"top1": top1, "top5": 1}
+    )
 
 
 def summary(cells: list[Cell], classes: int | None = 1000, **changes: object) -> Summary:
-    values = {"table": "imagenet", "backend": "native", "seed": 0, **changes}
+    values = {"table": "imagenet", "backend": "native", "seed": 0, "baseline": "alexnet", **changes}
     conditions = tuple((c.corruption, c.severity) for c in cells)
-    suite = Suite.model_validate({"modes": ("fixed",), "conditions": conditions, **values})
+    suite = RecordedSuite.model_validate({"modes": ("fixed",), "conditions": conditions, **values})
     return summarize(cells, suite, classes)["fixed"]
 
 
@@ -105,6 +107,7 @@ OBSTACLES = {
     "table": ({"table": "cifar"}, "'cifar' parameter table"),
     "overrides": ({"overrides": {"fog": {"1": [1, 2]}}}, "own corruption parameters"),
     "classes": ({"classes": 10}, "1000 classes"),
+    "baseline": ({"baseline": None}, "names no baseline"),
     "unknown classes": ({"classes": None}, "1000 classes"),
 }
 

@@ -21,7 +21,7 @@ from lnbench.results.reading import read
 from lnbench.results.schema import Run
 from lnbench.results.store import WRITTEN, RunFolder
 from lnbench.types import CLEAN, Condition
-from tests.results.samples import labels, make_cells, make_run
+from tests.results.samples import labels, make_cells, make_run, rescored
 
 ROOT = Path(__file__).parents[2]
 
@@ -124,7 +124,7 @@ def test_what_decides_no_number_does_not_hinder(tmp_path: Path) -> None:
     RunFolder.create_or_resume(tmp_path, run).close()
     moved = run.model_copy(
         update={
-            "config": {**run.config, "threads": 8},
+            "config": {**run.config, "data": "moved.npz"},
             "started": "later",
             "environment": run.environment.model_copy(update={"device": "NVIDIA"}),
         }
@@ -178,7 +178,7 @@ def test_append_refuses_what_does_not_belong(tmp_path: Path) -> None:
             with pytest.raises(ValueError):
                 folder.append(wrong)
         with pytest.raises(RecordError, match="its bits say"):
-            folder.append([cells[1].model_copy(update={"top1": 0.0})])
+            folder.append([rescored(cells[1], top1=0.0).model_copy(update={"correct": cells[1].correct})])
         assert folder.finished() == {cells[0].key}
 
 
@@ -201,7 +201,7 @@ def child(code: str, folder: Path, prepare: Callable[[], None] | None = None) ->
         import numpy as np
         from lnbench.errors import RecordError
         from lnbench.results.store import RunFolder
-        from tests.results.samples import labels, make_cells, make_run
+        from tests.results.samples import labels, make_cells, make_run, rescored
         folder, run = Path(sys.argv[1]), make_run()
         cells = make_cells(run)
     """
@@ -290,7 +290,7 @@ def test_a_read_only_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_the_record_has_the_promised_shape(tmp_path: Path) -> None:
     fill(tmp_path, make_run())
     content = json.loads((tmp_path / "results.json").read_text())
-    assert content["schema"] == 1
+    assert content["schema"] == 2
     assert set(content) >= {"config", "model", "data", "environment", "cells", "summary"}
     assert set(content["cells"][0]) >= {
         "mode", "corruption", "severity", "images", "top1", "top5", "nll", "ece", "seconds",

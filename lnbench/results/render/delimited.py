@@ -9,57 +9,46 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from lnbench.metrics import METRICS
 from lnbench.results.compare import Change, Comparison
 from lnbench.results.schema import Record
 from lnbench.results.scores import rate_interval
-
-COLUMNS = (
-    "run",
-    "model",
-    "data",
-    "mode",
-    "corruption",
-    "severity",
-    "images",
-    "top1",
-    "top1_low",
-    "top1_high",
-    "top5",
-    "nll",
-    "ece",
-    "batch_size",
-    "seconds",
-)
 
 # A spreadsheet runs a field that begins with one of these as a formula.
 FORMULA_STARTS = ("=", "+", "-", "@")
 
 
+def columns(records: Sequence[Record]) -> list[str]:
+    """The names of the columns: every metric here, and those that only the records know."""
+    found = dict.fromkeys([*METRICS, *(name for r in records for cell in r.cells for name in cell.scores)])
+    scores = [name for name in found if name != "top1"]
+    where = ["run", "model", "data", "mode", "corruption", "severity", "images"]
+    return [*where, "top1", "top1_low", "top1_high", *scores, "batch_size", "seconds"]
+
+
 def rows(records: Sequence[Record], labels: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Every cell as a flat row; `top1_low` and `top1_high` are the 95 % Wilson interval. Rates in 0–1."""
     names = list(labels) if labels else [""] * len(records)
+    head = columns(records)
     found = []
     for record, name in zip(records, names, strict=True):
         for cell in record.cells:
             low, high = rate_interval(cell)
-            values = (
-                name,
-                record.model.spec,
-                record.data.spec,
-                cell.mode,
-                cell.corruption,
-                cell.severity,
-                cell.images,
-                cell.top1,
-                low,
-                high,
-                cell.top5,
-                cell.nll,
-                cell.ece,
-                cell.batch_size,
-                cell.seconds,
-            )
-            found.append(dict(zip(COLUMNS, values, strict=True)))
+            values = {
+                **cell.scores,
+                "run": name,
+                "model": record.model.spec,
+                "data": record.data.spec,
+                "mode": cell.mode,
+                "corruption": cell.corruption,
+                "severity": cell.severity,
+                "images": cell.images,
+                "top1_low": low,
+                "top1_high": high,
+                "batch_size": cell.batch_size,
+                "seconds": cell.seconds,
+            }
+            found.append({column: values.get(column) for column in head})
     return found
 
 
@@ -67,7 +56,7 @@ def to_csv(records: Sequence[Record], labels: Sequence[str] = ()) -> str:
     """RFC 4180 text with a header; empty for what is not known."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(columns(records))
     writer.writerows([field(value) for value in row.values()] for row in rows(records, labels))
     return text.getvalue()
 

@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from lnbench.metrics import METRICS, Metric
 from lnbench.results.breakdown import (
     ClassLoss,
     Curve,
@@ -26,7 +27,7 @@ from lnbench.results.correct import Correct
 from lnbench.results.render.markdown import facts, surroundings
 from lnbench.results.render.plots import ENOUGH, legend_plot, reliability_plot, severity_plot
 from lnbench.results.schema import Record
-from lnbench.results.tables import MARK, half_width, percent, pivot
+from lnbench.results.tables import MARK, figure, half_width, percent, pivot
 
 CLASSES_SHOWN = 20  # of each mode; the rest is in correct.npz
 
@@ -75,6 +76,7 @@ def to_html(
         "legends": [_legend(records, labels, place) for place in ("k", "l")],
         "severities": list(_severity_plots(records, labels)),
         "reliability": list(_reliability_plots(records, labels)),
+        "metrics": _others(),
         "calibration": list(_calibration_rows(records, labels)),
         "classes": list(_class_tables(records, correct, labels)),
         "enough": ENOUGH,
@@ -162,15 +164,18 @@ def _gap(entry: Reliability) -> str:
     return f"{entry.name} is {word}confident by {100 * abs(excess):.1f} points on average"
 
 
+def _others() -> list[Metric]:
+    """The metrics that have no table of their own."""
+    return [metric for name, metric in METRICS.items() if name != "top1"]
+
+
 def _calibration_rows(records: Sequence[Record], labels: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """Name, then ECE (%) and NLL on clean and on corrupted images."""
+    """Name, then each of `_others` on clean and on corrupted images."""
     pairs = zip(
         calibration(records, labels, clean=True), calibration(records, labels, clean=False), strict=True
     )
     for clean, corrupted in pairs:
-        nlls = ("–" if entry.nll is None else f"{entry.nll:.3f}" for entry in (clean, corrupted))
-        first, second = nlls
-        yield clean.name, percent(clean.ece), percent(corrupted.ece), first, second
+        yield clean.name, *(figure(e.scores[m.name], m.unit) for m in _others() for e in (clean, corrupted))
 
 
 def _class_tables(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lnbench.files import one_line
 from lnbench.results.schema import Record
 from lnbench.results.tables import percent, pivot
 
@@ -32,7 +33,7 @@ ESCAPES = {
 
 def text(value: object) -> str:
     """A name that typesets as itself: no command, no comment, no column."""
-    return "".join(ESCAPES.get(char, char) if char.isprintable() else " " for char in str(value))
+    return "".join(ESCAPES.get(char, char) for char in one_line(value, 10_000))
 
 
 def to_latex(records: Sequence[Record], labels: Sequence[str] = ()) -> str:

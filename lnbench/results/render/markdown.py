@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from lnbench.files import one_line
 from lnbench.results.compare import Change, Comparison
 from lnbench.results.ranking import rank
 from lnbench.results.schema import Record
@@ -20,16 +21,18 @@ from lnbench.results.tables import (
     pivot,
 )
 
+LONGEST = 10_000  # characters of a name or command line
+
 
 def text(value: object) -> str:
     """A name as plain text in Markdown and in its tables: nothing in it is markup, link, HTML or a row."""
-    line = "".join(char if char.isprintable() else " " for char in str(value))
+    line = one_line(value, LONGEST)
     return re.sub(r"([\\`*_{}\[\]<>#|~$@!])", r"\\\1", line.replace("&", "&amp;"))
 
 
 def code(value: object) -> str:
     """A text as inline code, whatever backticks and pipes it holds."""
-    line = "".join(char if char.isprintable() else " " for char in str(value)).replace("|", "\\|")
+    line = one_line(value, LONGEST).replace("|", "\\|")
     fence = "`" * (1 + max((len(run) for run in re.findall(r"`+", line)), default=0))
     pad = " " if line.startswith("`") or line.endswith("`") or not line.strip() else ""
     return f"{fence}{pad}{line}{pad}{fence}"
@@ -107,8 +110,7 @@ def surroundings(record: Record) -> list[tuple[str, str]]:
     here = record.environment
     found = [("lnbench", here.lnbench), ("python", here.python), *here.packages.items()]
     found += [("platform", here.platform), ("device", here.device), ("threads", str(here.threads))]
-    found += [("processes", str(here.processes))]
-    return found + [(name, str(value)) for name, value in here.deterministic.items()]
+    return [*found, ("processes", str(here.processes))]
 
 
 def comparison_to_markdown(comparison: Comparison, cap: int | None = None) -> str:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lnbench.files import one_line
 from lnbench.results.compare import Change, Comparison
 from lnbench.results.ranking import rank
 from lnbench.results.schema import Record
@@ -33,18 +34,13 @@ COMFORTABLE = 72  # below this width a comparison shows points and p alone
 ASCII = {"–": "-", "±": "+-", "·": "-", "×": "x", "…": "..", "→": "->", "▼ ": "", "▲ ": "", "= ": ""}
 
 
-def plain(value: object) -> str:
-    """A name without control characters: no colour codes, no cursor movements, one line."""
-    return "".join(char if char.isprintable() else " " for char in str(value))
-
-
 def show(records: Sequence[Record], console: Console, labels: Sequence[str] = ()) -> None:
     """Print the pivot of `records`; where the columns do not fit the width, several tables follow."""
     grid = pivot(records, labels)
     for table in tables(grid, console):
         console.print(table)
     for note in grid.notes:
-        console.print(Text(encodable(plain(note), console)), style="dim")
+        console.print(Text(encodable(one_line(note), console)), style="dim")
 
 
 def tables(grid: Pivot, console: Console) -> list[Table]:
@@ -62,7 +58,7 @@ def _table(grid: Pivot, columns: range, console: Console) -> Table:
     table.add_column("top-1 %", min_width=NAME_WIDTH, overflow="fold")
     room = max(MODE_WIDTH, (console.width - NAME_WIDTH - GAP) // len(columns) - GAP)
     for column in columns:
-        heading = fold(encodable(plain(grid.headings[column]), console), room)
+        heading = fold(encodable(one_line(grid.headings[column]), console), room)
         table.add_column(Text(heading), justify="right", min_width=MODE_WIDTH, overflow="fold")
     for row in grid.rows:
         cells = []
@@ -70,7 +66,7 @@ def _table(grid: Pivot, columns: range, console: Console) -> Table:
             best = column in row.best
             shown = entry(row, column) + ("" if best else " ")
             cells.append(Text(encodable(shown, console), style="bold" if best else ""))
-        table.add_row(Text(encodable(plain(row.name), console)), *cells)
+        table.add_row(Text(encodable(one_line(row.name), console)), *cells)
         if any(row.intervals[column] for column in columns):
             widths = [encodable(half_width(row.intervals[column]), console) + " " for column in columns]
             table.add_row("", *(Text(text, style="dim") for text in widths))
@@ -126,19 +122,19 @@ def _changes(changes: Sequence[Change], console: Console) -> Table:
     table.add_column("", no_wrap=True, overflow="crop")
     styles = {"worse": "bold", "better": "", "same": "dim"}
     for mode in dict.fromkeys(change.mode for change in changes):
-        table.add_row(Text(encodable(plain(mode), console), style="bold"))
+        table.add_row(Text(encodable(one_line(mode), console), style="bold"))
         for change in changes:
             if change.mode == mode:
                 entries = change_entries(change)
-                texts = [f"  {change.what}", *(entries[column] for column in columns), entries[-1]]
+                texts = [f"  {one_line(change.what)}", *(entries[column] for column in columns), entries[-1]]
                 style = styles[change.verdict]
-                table.add_row(*(Text(encodable(plain(t), console), style=style) for t in texts))
+                table.add_row(*(Text(encodable(t, console), style=style) for t in texts))
     return table
 
 
 def say(text: str, console: Console, style: str = "") -> None:
     """Print a line that may hold names from anywhere."""
-    console.print(Text(encodable(plain(text), console), style=style))
+    console.print(Text(encodable(one_line(text), console), style=style))
 
 
 def show_ranking(records: Sequence[Record], console: Console, labels: Sequence[str] = ()) -> None:
@@ -156,7 +152,7 @@ def show_ranking(records: Sequence[Record], console: Console, labels: Sequence[s
         place = "–" if entry_.place is None else str(entry_.place)
         cells = (place, entry_.label, entry_.mode, *figures, percent(summary.mce))
         style = "bold" if entry_.place == 1 else ""
-        table.add_row(*(Text(encodable(plain(cell), console), style=style) for cell in cells))
+        table.add_row(*(Text(encodable(one_line(cell), console), style=style) for cell in cells))
     console.print(table)
 
 
