@@ -37,7 +37,7 @@ from lnbench.norm.modes import parse
 from lnbench.results.correct import read_correct
 from lnbench.results.reading import read
 from lnbench.training.finetune import Progress, Recipe, train
-from lnbench.types import Geometry, Normalization
+from lnbench.types import Geometry, InputNormalization
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "localnorm_study.json"
@@ -180,7 +180,7 @@ def fine_tune(network: Network, seed: int, options: argparse.Namespace, out: Pat
         store.images,
         store.labels,
         recipe,
-        normalization=Normalization(),
+        normalization=InputNormalization(),
         state=out.with_suffix(".training.pth"),
         report=show,
     )
@@ -288,7 +288,7 @@ def cost() -> dict[str, object]:
         network = registry.build(registry.parse("cifar:resnet20"), classes=10, pretrained=False).network
         if groups is not None:
             convert_localnorm(network, groups=groups)
-        classifier = Classifier(network, Normalization())
+        classifier = Classifier(network, InputNormalization())
         layers = wrap.attach(classifier.network)
         for text in MODES:
             mode = parse(text)

@@ -25,7 +25,7 @@ from lnbench.models import checkpoint
 from lnbench.models.demo import demo_network
 from lnbench.norm.convert import convert_localnorm
 from lnbench.training.finetune import Progress, Recipe, train
-from lnbench.types import Normalization
+from lnbench.types import InputNormalization
 
 WEIGHTS = Path(__file__).parents[1] / "lnbench" / "models" / "weights"
 GROUPS = 4
@@ -65,7 +65,7 @@ def train_one(
     if norm == "localnorm":
         convert_localnorm(network, groups=GROUPS)
         recipe = Recipe(**{**asdict(recipe), "group_images": group_images})
-    normalization = Normalization()
+    normalization = InputNormalization()
     started = time.perf_counter()
     train(network, images, labels, recipe, normalization=normalization, report=show)
     print(f"{norm}: {time.perf_counter() - started:.0f} s")

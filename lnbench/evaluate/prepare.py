@@ -23,7 +23,7 @@ from lnbench.models.classifier import Classifier
 from lnbench.norm import convert, wrap
 from lnbench.norm.distance import distance
 from lnbench.norm.modes import Mode, parse
-from lnbench.types import CLEAN, Condition, Geometry, Normalization
+from lnbench.types import CLEAN, Condition, Geometry, InputNormalization
 
 _CHECKED_IMAGES = 64
 # A first layer whose inputs have moved by a quarter of a standard deviation is far outside what a
@@ -40,7 +40,7 @@ class Subject:
     layers: wrap.NormLayers
     modes: tuple[Mode, ...]
     geometry: Geometry
-    normalization: Normalization
+    normalization: InputNormalization
     source: str
     sha256: str | None
     warnings: list[str] = field(default_factory=list)
@@ -96,7 +96,7 @@ def load_subject(config: RunConfig, device: torch.device, allow_pickle: bool = F
         convert.convert_like(built.network, stored.tensors)
         checkpoints.fit(built.network, stored)
         sha256, source = stored.sha256, str(path.name)
-    normalization = Normalization(
+    normalization = InputNormalization(
         config.mean or built.normalization.mean, config.std or built.normalization.std
     )
     geometry = Geometry(
@@ -188,7 +188,7 @@ def check_input(subject: Subject, store: Store) -> Iterator[str]:
     step = len(store.labels) // count
     pixels = _pixels(store, list(range(0, step * count, step)), subject.classifier.device)
 
-    def shift(images: Tensor, normalization: Normalization) -> float:
+    def shift(images: Tensor, normalization: InputNormalization) -> float:
         trial = subject.classifier.renormalized(normalization)
         return distance(subject.layers.observe(lambda: trial.logits(images))[0])
 
@@ -207,11 +207,11 @@ def check_input(subject: Subject, store: Store) -> Iterator[str]:
 
 
 _USUAL = {
-    "ImageNet mean/std": Normalization(),
-    "CIFAR-10 mean/std": Normalization((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-    "--mean 0.5,0.5,0.5 --std 0.5,0.5,0.5": Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-    "--mean 0,0,0 --std 1,1,1 (plain 0–1)": Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
-    "the 0–255 range (--mean 0,0,0 --std 0.00392,0.00392,0.00392)": Normalization(
+    "ImageNet mean/std": InputNormalization(),
+    "CIFAR-10 mean/std": InputNormalization((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "--mean 0.5,0.5,0.5 --std 0.5,0.5,0.5": InputNormalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "--mean 0,0,0 --std 1,1,1 (plain 0–1)": InputNormalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "the 0–255 range (--mean 0,0,0 --std 0.00392,0.00392,0.00392)": InputNormalization(
         (0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255)
     ),
 }

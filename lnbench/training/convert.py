@@ -28,7 +28,7 @@ from lnbench.norm.layer import norm_layers
 from lnbench.norm.localnorm import LocalNorm2d
 from lnbench.norm.modes import Mode
 from lnbench.training import finetune
-from lnbench.types import Geometry, Normalization
+from lnbench.types import Geometry, InputNormalization
 
 Target = Literal["localnorm", "batchnorm", "adapted"]
 TARGETS: tuple[Target, ...] = ("localnorm", "batchnorm", "adapted")
@@ -76,7 +76,7 @@ class Loaded:
     saved: checkpoints.Checkpoint
     network: nn.Module
     geometry: Geometry
-    normalization: Normalization
+    normalization: InputNormalization
     groups: int | None
 
 
@@ -172,7 +172,7 @@ def _load(request: Request) -> Loaded:
         raise ModelError(f"{request.model} has no BatchNorm layers: there is nothing to convert")
     checkpoints.fit(network, saved)
     own = built.normalization
-    normalization = Normalization(request.mean or own.mean, request.std or own.std)
+    normalization = InputNormalization(request.mean or own.mean, request.std or own.std)
     geometry = built.geometry
     if request.resize or request.crop:
         geometry = Geometry(request.resize, request.crop, geometry.interpolation)

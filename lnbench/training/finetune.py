@@ -27,7 +27,7 @@ from lnbench.norm import wrap
 from lnbench.norm.localnorm import LocalNorm2d
 from lnbench.norm.modes import Mode, parse
 from lnbench.training.batches import Batches, epoch_seed
-from lnbench.types import Normalization
+from lnbench.types import InputNormalization
 
 _REPORT_EVERY = 50  # steps
 _CHUNK = 250  # images of one held-out forward
@@ -78,7 +78,7 @@ def train(
     labels: np.ndarray,
     recipe: Recipe,
     *,
-    normalization: Normalization,
+    normalization: InputNormalization,
     held_out: tuple[np.ndarray, np.ndarray] | None = None,
     device: torch.device | str = "cpu",
     state: Path | None = None,
@@ -149,7 +149,7 @@ def measure(
     network: nn.Module,
     images: np.ndarray,
     labels: np.ndarray,
-    normalization: Normalization,
+    normalization: InputNormalization,
     device: torch.device | str = "cpu",
 ) -> dict[str, float]:
     """Top-1 accuracy (0–1) by mode: `fixed` of a BatchNorm network, `local` and `batch` of a LocalNorm one.

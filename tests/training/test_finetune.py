@@ -19,9 +19,9 @@ from lnbench.norm.convert import convert_localnorm
 from lnbench.norm.localnorm import LocalNorm2d
 from lnbench.training import finetune
 from lnbench.training.finetune import Progress, Recipe, train
-from lnbench.types import Normalization
+from lnbench.types import InputNormalization
 
-NORMALIZATION = Normalization()
+NORMALIZATION = InputNormalization()
 QUICK = Recipe(epochs=3, lr=0.05, batch_size=16, pad=1)
 
 
