@@ -126,7 +126,7 @@ def test_a_training_that_was_interrupted_ends_with_the_same_weights(
 KILLED = """
 import os, signal, sys, torch
 from pathlib import Path
-from tests.test_finetune import fit, network
+from tests.training.test_finetune import fit, network
 def report(progress):
     if progress.epoch == 1:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -149,7 +149,7 @@ def test_a_killed_process_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
 
 
 def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment)
 
 
@@ -247,7 +247,7 @@ SHARED = Recipe(epochs=2, lr=0.1, batch_size=16, pad=1)
 PARALLEL = """
 import sys, torch
 from lnbench import dist
-from tests.test_finetune import SHARED, fit, plain
+from tests.training.test_finetune import SHARED, fit, plain
 torch.set_num_threads(1)
 net = plain()
 with dist.joined() as processes:
