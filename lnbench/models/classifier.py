@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lnbench.errors import ModelError
+from lnbench.files import said
 from lnbench.types import InputNormalization
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -77,9 +78,8 @@ class Classifier:
             black = torch.zeros(1, 3, height, width, dtype=torch.uint8, device=self.device)
             return self.logits(black).shape[1]
         except (RuntimeError, ValueError, AssertionError) as error:
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ModelError(
-                f"{type(self.network).__name__} cannot take {height}×{width} images ({first[:160]}): "
+                f"{type(self.network).__name__} cannot take {height}×{width} images ({said(error)}): "
                 "give --resize and --crop"
             ) from None
 

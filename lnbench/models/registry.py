@@ -22,10 +22,10 @@ import torch
 from torch import nn
 
 from lnbench.errors import CheckpointError, ModelError, UsageError, unknown
+from lnbench.files import said
 from lnbench.models import checkpoint
 from lnbench.models.catalog import ModelSpec, listing, parse
 from lnbench.models.cifar import cifar_network
-from lnbench.models.sniff import printable
 from lnbench.types import Geometry, InputNormalization, Interpolation
 
 __all__ = ["Built", "ModelSpec", "build", "listing", "packaged_weights", "parse"]
@@ -137,7 +137,7 @@ def running(path: Path, what: str) -> Iterator[None]:
         lines = [frame.lineno for frame in frames if frame.filename == str(path)]
         line = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else (lines or [None])[-1]
         where = f"{path}, line {line}" if line else str(path)
-        raise ModelError(f"{where}: {what} raised {type(error).__name__}: {first_line(error)}") from None
+        raise ModelError(f"{where}: {what} raised {type(error).__name__}: {said(error)}") from None
 
 
 # -- torchvision --------------------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def fetch(url: str, what: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), digest and digest[1], progress=sys.stderr.isatty())
     except Exception as error:
-        raise not_to_be_had(what, path.parent, first_line(error)) from None
+        raise not_to_be_had(what, path.parent, said(error)) from None
     return path
 
 
@@ -199,10 +199,6 @@ def not_to_be_had(what: str, cache: object, why: str) -> CheckpointError:
         f"{what}: its weights are not in {cache} and cannot be downloaded ({why}): "
         "connect to the network once, or give --weights FILE"
     )
-
-
-def first_line(error: BaseException) -> str:
-    return printable((str(error).strip().splitlines() or [type(error).__name__])[0], 160)
 
 
 def reachable(url: str) -> bool:
@@ -249,9 +245,9 @@ def build_timm(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built:
             network = timm.create_model(name, pretrained=pretrained, **options)
         except Exception as error:
             if offline or pretrained or isinstance(error, OSError):
-                text = f"no connection to {offline}" if offline else first_line(error)
+                text = f"no connection to {offline}" if offline else said(error)
                 raise not_to_be_had(str(spec), cache, text) from None
-            raise ModelError(f"{spec} cannot be built: {first_line(error)}") from None
+            raise ModelError(f"{spec} cannot be built: {said(error)}") from None
     geometry, normalization = timm_preprocessing(timm, network, spec)
     config = network.pretrained_cfg
     origin = config.get("hf_hub_id") or config.get("url") or config.get("file") or "its cache"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from lnbench.data import demo
 from lnbench.data.decode import Unreadable, decode
 from lnbench.data.geometry import fit
 from lnbench.errors import DataError, UsageError
+from lnbench.files import atomic
 from lnbench.types import CLEAN, CLEAN_NAME, Condition, Geometry
 
 Picture = npt.NDArray[np.uint8]  # (H, W, 3)
@@ -88,15 +87,8 @@ def stack(sheets: Sequence[Image.Image]) -> Image.Image:
 
 def save(image: Image.Image, path: Path, picture_format: str) -> None:
     """Write the sheet, whole or not at all. Raises DataError."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        image.save(partial, picture_format, quality=92)
-        partial.replace(path)
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+    with atomic(path, DataError) as file:
+        image.save(file, picture_format, quality=92)
 
 
 def to_png(image: Image.Image) -> bytes:

@@ -340,7 +340,7 @@ def test_a_network_that_timm_cannot_build_is_one_line(timm: Any, monkeypatch: py
         raise TypeError("unexpected\nargument")
 
     monkeypatch.setattr(timm, "create_model", fail)
-    assert refused("timm:resnet18", ModelError) == "timm:resnet18 cannot be built: unexpected"
+    assert refused("timm:resnet18", ModelError) == "timm:resnet18 cannot be built: unexpected argument"
 
 
 def test_without_timm_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
