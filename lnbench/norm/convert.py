@@ -107,13 +107,6 @@ def is_localnorm(tensors: Mapping[str, Tensor]) -> int | None:
     return next(iter(found), None)
 
 
-def average_groups(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a LocalNorm checkpoint's tensors with weights and biases averaged to BatchNorm's (C,)."""
-    local = {name.removesuffix("weight") for name in _local_weights(tensors)}
-    grouped = {f"{prefix}{part}" for prefix in local for part in ("weight", "bias")}
-    return {name: mean_over_groups(value) if name in grouped else value for name, value in tensors.items()}
-
-
 def verify_conversion(original: nn.Module, converted: nn.Module, inputs: Tensor) -> float:
     """Check a conversion that has not been trained yet, and return the largest difference of outputs.
 
