@@ -119,7 +119,7 @@ def prepare_all(
 def _load(
     configs: Sequence[RunConfig], allow_pickle: bool, strict: bool, processes: Processes
 ) -> tuple[list[Subject], list[LnbenchError]]:
-    device = prepare.device_of(processes.device(configs[0].device))
+    device = processes.device(configs[0].device)
     if device.type == "cuda":
         # Convolutions in TF32 differ from float32 by more than a severity step on some networks.
         torch.backends.cudnn.allow_tf32 = False

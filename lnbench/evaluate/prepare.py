@@ -61,21 +61,6 @@ class Images:
     precomputed: bool
 
 
-def device_of(name: str) -> torch.device:
-    """The torch device for `auto`, `cpu`, `cuda` or `cuda:1`. Raises UsageError."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"--device {name}: not a device; use auto, cpu, cuda or cuda:N") from None
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"--device {name}: only cpu and cuda are supported")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"--device {name}: {torch.cuda.device_count()} CUDA devices found; use --device cpu")
-    return device
-
-
 def load_subject(config: RunConfig, device: torch.device, allow_pickle: bool = False) -> Subject:
     """Build the network, load its weights and wrap its norm layers.
 
@@ -237,7 +222,6 @@ __all__ = [
     "Subject",
     "check_fit",
     "check_input",
-    "device_of",
     "load_subject",
     "open_images",
 ]

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from lnbench.config import RunConfig
+from lnbench.dist import ALONE
 from lnbench.errors import UsageError
 from lnbench.evaluate import prepare
 from lnbench.evaluate.loop import Progress
@@ -39,7 +40,7 @@ def export(
         raise UsageError(f"{config.data} is a corrupted set already; give the clean images")
     store = images.clean
     config = prepare.settle(config, store)
-    device = prepare.device_of(config.device)
+    device = ALONE.device(config.device)
     identity = {
         "data": store.fingerprint,
         "seed": str(config.seed),

@@ -18,7 +18,6 @@ from lnbench import __version__, dist
 from lnbench.data import batches, sources
 from lnbench.data.store import Store
 from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, UsageError
-from lnbench.evaluate import prepare
 from lnbench.models import checkpoint as checkpoints
 from lnbench.models import registry
 from lnbench.models.classifier import Classifier
@@ -98,7 +97,7 @@ def run(request: Request, observer: Observer | None = None) -> None:
     """
     _check(request)
     with dist.joined() as processes:
-        device = prepare.device_of(processes.device(request.device))
+        device = processes.device(request.device)
         heard = observer if observer and processes.first else Observer()
         on_device = replace(request, device=str(device))
         processes.agree(lambda: _run(on_device, processes, heard))
