@@ -36,7 +36,8 @@ from lnbench.norm.convert import convert_localnorm
 from lnbench.norm.modes import parse
 from lnbench.results.correct import read_correct
 from lnbench.results.reading import read
-from lnbench.training.finetune import Progress, Recipe, train
+from lnbench.training.finetune import Standing, train
+from lnbench.training.recipe import Recipe
 from lnbench.types import Geometry, InputNormalization
 
 HERE = Path(__file__).parent
@@ -317,10 +318,10 @@ def unpacked(archive: Path) -> Path:
     return inner[0] if len(inner) == 1 else folder
 
 
-def show(progress: Progress) -> None:
+def show(standing: Standing) -> None:
     print(
-        f"  epoch {progress.epoch + 1}/{progress.epochs}, step {progress.step}/{progress.steps}: "
-        f"loss {progress.loss:.3f}",
+        f"  epoch {standing.epoch + 1}/{standing.epochs}, step {standing.step}/{standing.steps}: "
+        f"loss {standing.loss:.3f}",
         flush=True,
     )
 

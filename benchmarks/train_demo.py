@@ -24,7 +24,8 @@ from lnbench.data.demo import open_demo
 from lnbench.models import checkpoint
 from lnbench.models.demo import demo_network
 from lnbench.norm.convert import convert_localnorm
-from lnbench.training.finetune import Progress, Recipe, train
+from lnbench.training.finetune import Standing, train
+from lnbench.training.recipe import Recipe
 from lnbench.types import InputNormalization
 
 WEIGHTS = Path(__file__).parents[1] / "lnbench" / "models" / "weights"
@@ -82,9 +83,9 @@ def train_one(
     checkpoint.write(out, network.state_dict(), extras={}, metadata=metadata)
 
 
-def show(progress: Progress) -> None:
-    if progress.step == progress.steps:
-        print(f"  epoch {progress.epoch + 1}/{progress.epochs}: loss {progress.loss:.3f}", flush=True)
+def show(standing: Standing) -> None:
+    if standing.step == standing.steps:
+        print(f"  epoch {standing.epoch + 1}/{standing.epochs}: loss {standing.loss:.3f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,8 @@ from lnbench.corruptions.tables import MIN_SIDE
 from lnbench.data import precomputed, sources
 from lnbench.data.store import Store
 from lnbench.errors import DataError, UsageError
-from lnbench.models import checkpoint as checkpoints
-from lnbench.models import registry
 from lnbench.models.classifier import Classifier
+from lnbench.models.load import Preprocessing, load
 from lnbench.norm import convert, wrap
 from lnbench.norm.distance import distance
 from lnbench.norm.modes import Mode, parse
@@ -67,34 +66,21 @@ def load_subject(config: RunConfig, device: torch.device, allow_pickle: bool = F
     A LocalNorm checkpoint is recognised by the shapes of its weights and the network converted to fit.
     Raises UsageError, CheckpointError or ModelError.
     """
-    spec = registry.parse(config.model)
-    path = Path(config.weights) if config.weights is not None else registry.packaged_weights(spec)
-    if path is None:
-        built = registry.build(spec, classes=None, pretrained=True)
-        sha256, source = None, built.source
-    else:
-        stored = checkpoints.read(path, ema=config.ema, allow_pickle=allow_pickle)
-        built = registry.build(spec, classes=None, pretrained=False)
-        classes = checkpoints.classes_in(stored, built.network)
-        if classes is not None and classes != built.classes:
-            built = registry.build(spec, classes=classes, pretrained=False)
-        convert.convert_like(built.network, stored.tensors)
-        checkpoints.fit(built.network, stored)
-        sha256, source = stored.sha256, str(path.name)
-    normalization = InputNormalization(
-        config.mean or built.normalization.mean, config.std or built.normalization.std
+    loaded = load(
+        config.model,
+        None if config.weights is None else Path(config.weights),
+        Preprocessing(config.mean, config.std, config.resize, config.crop, config.interpolation),
+        ema=config.ema,
+        allow_pickle=allow_pickle,
+        before_fit=convert.convert_like,
     )
-    geometry = Geometry(
-        resize=config.resize or (None if config.crop else built.geometry.resize),
-        crop=config.crop or (None if config.resize else built.geometry.crop),
-        interpolation=config.interpolation or built.geometry.interpolation,
-    )
-    classifier = Classifier(built.network, normalization, device=device, precision=config.precision)
+    classifier = Classifier(loaded.network, loaded.normalization, device=device, precision=config.precision)
     layers = wrap.attach(classifier.network)
     modes = tuple(parse(text) for text in config.modes)
     return Subject(
-        config, classifier, layers, modes, geometry, normalization, source, sha256, _mode_notes(layers, modes)
-    )
+        config, classifier, layers, modes, loaded.geometry, loaded.normalization, loaded.source,
+        loaded.sha256, _mode_notes(layers, modes),
+    )  # fmt: skip
 
 
 def open_images(

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 WIDTHS = (16, 32, 64)  # channels of the three stages, at 32×32, 16×16 and 8×8 for a 64 px image
 
 
-class Block(nn.Module):
+class DemoBlock(nn.Module):
     """Two 3×3 convolutions with BatchNorm around a shortcut (He et al., arXiv 1512.03385, figure 2)."""
 
     def __init__(self, incoming: int, outgoing: int, stride: int) -> None:
@@ -42,9 +42,9 @@ class DemoNetwork(nn.Module):
         first, second, third = WIDTHS
         self.conv1 = nn.Conv2d(3, first, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(first)
-        self.layer1 = Block(first, first, stride=1)
-        self.layer2 = Block(first, second, stride=2)
-        self.layer3 = Block(second, third, stride=2)
+        self.layer1 = DemoBlock(first, first, stride=1)
+        self.layer2 = DemoBlock(first, second, stride=2)
+        self.layer3 = DemoBlock(second, third, stride=2)
         self.linear = nn.Linear(third, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

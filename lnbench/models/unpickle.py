@@ -42,7 +42,7 @@ class Value(NamedTuple):
     tag: str = ""
 
 
-class Stream(Protocol):
+class Readable(Protocol):
     """What pickletools reads from."""
 
     def read(self, count: int, /) -> bytes: ...
@@ -50,7 +50,7 @@ class Stream(Protocol):
     def tell(self) -> int: ...
 
 
-def blocked_globals(stream: Stream) -> list[str]:
+def blocked_globals(stream: Readable) -> list[str]:
     """Walk one pickle from the stream's position to behind its STOP; the globals no plain weights need.
 
     Raises ValueError for a pickle that is cut short, malformed, or grows one of the traps above.

@@ -18,7 +18,8 @@ from lnbench.errors import CheckpointError, DataError, LnbenchError, UsageError
 from lnbench.norm.convert import convert_localnorm
 from lnbench.norm.localnorm import LocalNorm2d
 from lnbench.training import finetune
-from lnbench.training.finetune import Progress, Recipe, train
+from lnbench.training.finetune import Standing, train
+from lnbench.training.recipe import Recipe, rate
 from lnbench.types import InputNormalization
 
 NORMALIZATION = InputNormalization()
@@ -56,7 +57,7 @@ def stripes(count: int, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
     return images.astype(np.uint8), labels
 
 
-def fit(net: nn.Module, recipe: Recipe = QUICK, count: int = 96, **options: object) -> list[Progress]:
+def fit(net: nn.Module, recipe: Recipe = QUICK, count: int = 96, **options: object) -> list[Standing]:
     return train(net, *stripes(count), recipe, normalization=NORMALIZATION, **options)  # type: ignore[arg-type]
 
 
@@ -111,7 +112,7 @@ def test_a_training_that_was_interrupted_ends_with_the_same_weights(
     undisturbed, resumed = network(groups), network(groups)
     expected = fit(undisturbed)
 
-    def stop(progress: Progress) -> None:
+    def stop(progress: Standing) -> None:
         if progress.epoch == 1:
             raise Stop
 
@@ -194,11 +195,7 @@ def test_only_weights_of_convolutions_and_linear_layers_decay() -> None:
 
 
 def test_the_rate_warms_up_and_falls_along_a_cosine() -> None:
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1)
-    rates = []
-    for step in range(100):
-        finetune._set_rate(optimizer, Recipe(lr=0.5, warmup=0.1), step, 100)
-        rates.append(optimizer.param_groups[0]["lr"])
+    rates = [rate(Recipe(lr=0.5, warmup=0.1), step, 100) for step in range(100)]
     assert rates[:10] == pytest.approx([0.05 * (step + 1) for step in range(10)])
     assert rates[55] == pytest.approx(0.25)  # half-way down the cosine
     assert rates[10:] == sorted(rates[10:], reverse=True) and 0 < rates[-1] < 0.001
