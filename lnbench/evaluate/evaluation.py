@@ -208,10 +208,13 @@ def evaluate(
     *,
     fresh: bool = False,
     command: str = "",
+    sheet: Callable[[RunConfig, Images], bytes | None] = lambda config, images: None,
     observer: Observer | None = None,
     processes: Processes = ALONE,
 ) -> list[Outcome]:
     """Count every cell that is not yet finished; each subject writes its own run folder.
+
+    `sheet` draws the contact sheet of the report, a PNG, or has none.
 
     Interrupted at any moment, at most the conditions in flight are lost; called again, with any number of
     processes, it goes on. The first process alone reads and writes the folders and has an outcome.
@@ -260,9 +263,9 @@ def evaluate(
             observer.finished(condition)
 
         def finish() -> list[Outcome]:
-            sheet = record.sheet(subjects[0].config, prepared.images) if opened else None
+            drawn = sheet(subjects[0].config, prepared.images) if opened else None
             return [
-                Outcome(folder.finish(labels=clean.labels, ids=clean.ids, sheet=sheet), folder.path)
+                Outcome(folder.finish(labels=clean.labels, ids=clean.ids, sheet=drawn), folder.path)
                 for folder in opened
             ]
 
