@@ -81,7 +81,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "list": list_,
 }
 for _name, _command in COMMANDS.items():
-    app.command(_name)(_guarded(_command))
+    # A word too many is refused by `evaluate` itself, which knows what was meant.
+    _settings = {"allow_extra_args": True} if _name == "evaluate" else None
+    app.command(_name, context_settings=_settings)(_guarded(_command))
 
 
 def _version(value: bool) -> None:
