@@ -158,7 +158,7 @@ def machine(device: torch.device) -> str:
 def _resident(subject: prepare.Subject, store: Any) -> list[torch.Tensor]:
     """All images as the network's input, in chunks of the engine's size."""
     classifier = subject.classifier
-    stream = Stream(store, Condition("clean", 0), subject.config, classifier.device, corrupted=True)
+    stream = Stream(store, Condition("clean", 0), subject.config, classifier.device, seed=0, corrupted=True)
     with torch.inference_mode():
         return [
             torch.addcmul(

@@ -33,11 +33,12 @@ from lnbench.models import checkpoint, registry
 from lnbench.models.classifier import Classifier
 from lnbench.norm import wrap
 from lnbench.norm.convert import convert_localnorm
-from lnbench.norm.modes import parse
+from lnbench.norm.modes.registry import parse
 from lnbench.results.correct import read_correct
 from lnbench.results.reading import read
-from lnbench.training.finetune import Progress, Recipe, train
-from lnbench.types import Geometry, Normalization
+from lnbench.training.finetune import Standing, train
+from lnbench.training.recipe import Recipe
+from lnbench.types import Geometry, InputNormalization
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "localnorm_study.json"
@@ -180,7 +181,7 @@ def fine_tune(network: Network, seed: int, options: argparse.Namespace, out: Pat
         store.images,
         store.labels,
         recipe,
-        normalization=Normalization(),
+        normalization=InputNormalization(),
         state=out.with_suffix(".training.pth"),
         report=show,
     )
@@ -288,7 +289,7 @@ def cost() -> dict[str, object]:
         network = registry.build(registry.parse("cifar:resnet20"), classes=10, pretrained=False).network
         if groups is not None:
             convert_localnorm(network, groups=groups)
-        classifier = Classifier(network, Normalization())
+        classifier = Classifier(network, InputNormalization())
         layers = wrap.attach(classifier.network)
         for text in MODES:
             mode = parse(text)
@@ -317,10 +318,10 @@ def unpacked(archive: Path) -> Path:
     return inner[0] if len(inner) == 1 else folder
 
 
-def show(progress: Progress) -> None:
+def show(standing: Standing) -> None:
     print(
-        f"  epoch {progress.epoch + 1}/{progress.epochs}, step {progress.step}/{progress.steps}: "
-        f"loss {progress.loss:.3f}",
+        f"  epoch {standing.epoch + 1}/{standing.epochs}, step {standing.step}/{standing.steps}: "
+        f"loss {standing.loss:.3f}",
         flush=True,
     )
 

@@ -24,8 +24,9 @@ from lnbench.data.demo import open_demo
 from lnbench.models import checkpoint
 from lnbench.models.demo import demo_network
 from lnbench.norm.convert import convert_localnorm
-from lnbench.training.finetune import Progress, Recipe, train
-from lnbench.types import Normalization
+from lnbench.training.finetune import Standing, train
+from lnbench.training.recipe import Recipe
+from lnbench.types import InputNormalization
 
 WEIGHTS = Path(__file__).parents[1] / "lnbench" / "models" / "weights"
 GROUPS = 4
@@ -65,7 +66,7 @@ def train_one(
     if norm == "localnorm":
         convert_localnorm(network, groups=GROUPS)
         recipe = Recipe(**{**asdict(recipe), "group_images": group_images})
-    normalization = Normalization()
+    normalization = InputNormalization()
     started = time.perf_counter()
     train(network, images, labels, recipe, normalization=normalization, report=show)
     print(f"{norm}: {time.perf_counter() - started:.0f} s")
@@ -82,9 +83,9 @@ def train_one(
     checkpoint.write(out, network.state_dict(), extras={}, metadata=metadata)
 
 
-def show(progress: Progress) -> None:
-    if progress.step == progress.steps:
-        print(f"  epoch {progress.epoch + 1}/{progress.epochs}: loss {progress.loss:.3f}", flush=True)
+def show(standing: Standing) -> None:
+    if standing.step == standing.steps:
+        print(f"  epoch {standing.epoch + 1}/{standing.epochs}: loss {standing.loss:.3f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from lnbench.corruptions import reference, registry
 from lnbench.errors import UsageError, unknown
@@ -29,6 +37,20 @@ Backend = Literal["native", "reference"]
 Channels = tuple[float, float, float]
 Parameters = dict[str, dict[float, tuple[float, ...]]]
 Kind = TypeVar("Kind", dict[str, Any], list[Any])
+Resolved = TypeVar("Resolved", bound="_Frozen")
+
+
+def check_sides(sides: int | tuple[int, int]) -> int | tuple[int, int]:
+    """Refuse a side or (height, width) that no image can be brought to. Raises UsageError."""
+    for value in (sides,) if isinstance(sides, int) else sides:
+        if not registry.MIN_SIDE <= value <= 65_536:
+            raise UsageError(f"--resize and --crop take {registry.MIN_SIDE} to 65536 pixels, got {sides}")
+    return sides
+
+
+Sides = Annotated[int | tuple[int, int], AfterValidator(check_sides)]
+Limit = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class _Frozen(BaseModel):
@@ -147,14 +169,14 @@ class RunConfig(Suite):
     weights: str | None = None
     ema: bool = False
     data: str
-    limit: Annotated[int, Field(ge=1)] | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    limit: Limit | None = None
+    seed: Seed = 0
     precision: Precision = "fp32"
     device: str = "auto"
     mean: Channels | None = None
     std: Channels | None = None
-    resize: int | tuple[int, int] | None = None
-    crop: int | tuple[int, int] | None = None
+    resize: Sides | None = None
+    crop: Sides | None = None
     interpolation: Interpolation | None = None
     skip_unreadable: bool = False
     diagnose: bool = False
@@ -174,13 +196,17 @@ class RunConfig(Suite):
             raise UsageError(f"--std must be positive, got {','.join(f'{v:g}' for v in std)}")
         return std
 
-    @field_validator("resize", "crop")
-    @classmethod
-    def _sides_usable(cls, side: int | tuple[int, int] | None) -> int | tuple[int, int] | None:
-        sides = () if side is None else (side,) if isinstance(side, int) else side
-        if any(not registry.MIN_SIDE <= value <= 65_536 for value in sides):
-            raise UsageError(f"--resize and --crop take {registry.MIN_SIDE} to 65536 pixels, got {side}")
-        return side
+
+class Selection(_Frozen):
+    """Which images, and as which pixels: what a corrupted set needs beside its suite."""
+
+    data: str
+    limit: Limit | None = None
+    seed: Seed = 0
+    resize: Sides | None = None
+    crop: Sides | None = None
+    interpolation: Interpolation = "bilinear"
+    skip_unreadable: bool = False
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -248,10 +274,30 @@ def load_models(path: Path) -> list[ModelEntry]:
 
 def resolve(preset: Preset, overrides: Mapping[str, Any]) -> RunConfig:
     """One run's config: the preset, then everything in `overrides` that is not None."""
-    suite = {name: getattr(preset, name) for name in Suite.model_fields}
-    given = {name: value for name, value in overrides.items() if value is not None}
+    return _resolved(RunConfig, {"preset": preset.name, **_suite(preset), **_given(overrides)})
+
+
+def resolve_suite(preset: Preset, overrides: Mapping[str, Any]) -> Suite:
+    """The preset's suite with everything in `overrides` that is not None. Raises UsageError."""
+    return _resolved(Suite, {**_suite(preset), **_given(overrides)})
+
+
+def select(**options: Any) -> Selection:
+    """The images asked for; options that are None are not given. Raises UsageError."""
+    return _resolved(Selection, _given(options))
+
+
+def _suite(preset: Preset) -> dict[str, Any]:
+    return {name: getattr(preset, name) for name in Suite.model_fields}
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _resolved(kind: type[Resolved], values: Mapping[str, Any]) -> Resolved:
     try:
-        return RunConfig(**{"preset": preset.name, **suite, **given})
+        return kind(**values)
     except ValidationError as error:
         raise _one_line("options", error) from None
 

@@ -23,6 +23,7 @@ from torch import distributed as group
 from torch.distributed.rendezvous import rendezvous
 
 from lnbench.errors import LnbenchError, UsageError
+from lnbench.files import one_line, said
 
 T = TypeVar("T")
 
@@ -52,12 +53,25 @@ class Processes:
         """Whether this process writes and speaks for all."""
         return self.rank == 0
 
-    def device(self, name: str) -> str:
-        """The device that a `--device` names for this process: its own GPU for `auto` and `cuda`."""
+    def device(self, name: str) -> torch.device:
+        """The device that a `--device` names (auto, cpu, cuda, cuda:1) for this process.
+
+        One of several takes a GPU of its own for `auto` and `cuda`. Raises UsageError.
+        """
         count = torch.cuda.device_count()
-        if self.world == 1 or name not in ("auto", "cuda") or not count:
-            return name
-        return f"cuda:{self.local_rank % count}"
+        if self.world > 1 and name in ("auto", "cuda") and count:
+            return torch.device("cuda", self.local_rank % count)
+        if name == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            device = torch.device(name)
+        except RuntimeError:
+            raise UsageError(f"--device {name}: not a device; use auto, cpu, cuda or cuda:N") from None
+        if device.type not in ("cpu", "cuda"):
+            raise UsageError(f"--device {name}: only cpu and cuda are supported")
+        if device.type == "cuda" and (device.index or 0) >= count:
+            raise UsageError(f"--device {name}: {count} CUDA devices found; use --device cpu")
+        return device
 
     def barrier(self, work: Callable[[], T]) -> T:
         """Run `work` in every process; where it fails in one, it fails in all with that one's error.
@@ -151,8 +165,7 @@ ALONE = Processes()
 def _described(error: Exception) -> tuple[str, int]:
     if isinstance(error, LnbenchError):
         return str(error), error.exit_code
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"internal error, {type(error).__name__}: {first}", LnbenchError.exit_code
+    return f"internal error, {type(error).__name__}: {one_line(error)}", LnbenchError.exit_code
 
 
 @contextlib.contextmanager
@@ -206,8 +219,7 @@ def _join() -> Processes:
                 timeout=patience,
             )  # fmt: skip
     except (RuntimeError, ValueError) as error:
-        first = (str(error).strip().splitlines() or [""])[0]
-        raise LnbenchError(f"process {rank} cannot reach the other processes: {first[:200]}") from None
+        raise LnbenchError(f"process {rank} cannot reach the other processes: {said(error)}") from None
     return Processes(rank, world, local_rank, local_world, store)
 
 

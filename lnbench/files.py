@@ -91,10 +91,15 @@ def one_line(text: object, limit: int = 1000) -> str:
     Runs of white space become one space; other characters that cannot be printed, undecodable bytes among
     them, become escapes; what is longer than `limit` ends in an ellipsis.
     """
-    line = " ".join(str(text).split())
+    line = " ".join(str(text).split())[: limit + 1]
     if not line.isprintable():
         line = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def said(error: BaseException, limit: int = 160) -> str:
+    """What an exception says, as one line; its kind where it says nothing."""
+    return one_line(error, limit) or type(error).__name__
 
 
 def reason(error: OSError) -> str:

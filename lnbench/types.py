@@ -45,7 +45,7 @@ class Geometry:
 
 
 @dataclass(frozen=True)
-class Normalization:
+class InputNormalization:
     """Per-channel mean and standard deviation of the input, on the 0–1 scale, RGB order."""
 
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,17 @@ def shared() -> Path:
     if not (folder / "checkpoints").is_dir():
         pytest.skip("the shared data and checkpoints are not beside this clone (../shared)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def cifar_jpegs(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five JPEG images of each CIFAR-10 class, in class folders."""
+    root = tmp_path_factory.mktemp("cifar")
+    with zipfile.ZipFile(shared / "data" / "cifar10_jpeg_test.zip") as archive:
+        for name in archive.namelist():
+            if name.endswith(("0000.jpg", "0001.jpg", "0002.jpg", "0003.jpg", "0004.jpg")):
+                archive.extract(name, root)
+    return root / "test"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -51,6 +51,31 @@ def test_options_win_over_the_preset_and_none_means_not_given() -> None:
     assert (run.modes, run.batch_size, run.severities) == (("local",), 200, (1, 5))
 
 
+@pytest.mark.parametrize("name", config.preset_names())
+def test_a_suite_by_itself_is_the_runs(name: str) -> None:
+    preset, overrides = config.load_preset(name), {"severities": [5, 1], "backend": None}
+    suite, run = config.resolve_suite(preset, overrides), config.resolve(preset, {**NEEDED, **overrides})
+    assert type(suite) is config.Suite
+    assert suite.model_dump() == run.model_dump(include=set(config.Suite.model_fields))
+    assert suite.severities == (1, 5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"crop": 16}, "32 to 65536"),
+        ({"resize": (64, 70_000)}, "32 to 65536"),
+        ({"limit": 0}, "limit"),
+        ({"seed": -1}, "seed"),
+        ({"interpolation": "cubic"}, "interpolation"),
+    ],
+)
+def test_bad_selections_are_refused(options: dict[str, object], message: str) -> None:
+    assert config.select(data="demo", limit=None).interpolation == "bilinear"
+    with pytest.raises(UsageError, match=message):
+        config.select(data="demo", **options)
+
+
 def test_families_expand_and_doubles_vanish() -> None:
     run = config.resolve(
         config.load_preset("core"),

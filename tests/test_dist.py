@@ -123,7 +123,6 @@ def test_alone_everything_is_a_no_op() -> None:
     assert torch.equal(tensor, torch.ones(3))
     assert dist.ALONE.barrier(lambda: 5) == dist.ALONE.broadcast(5) == 5
     assert dist.ALONE.gather(5) == [5]
-    assert dist.ALONE.device("auto") == "auto"
     with pytest.raises(DataError):
         dist.ALONE.barrier(lambda: (_ for _ in ()).throw(DataError("x")))
 
@@ -138,6 +137,26 @@ def test_half_an_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_process_of_a_machine_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     third = dist.Processes(rank=6, world=8, local_rank=2, local_world=4)
-    assert third.device("auto") == third.device("cuda") == "cuda:2"
-    assert third.device("cpu") == "cpu"
-    assert dist.Processes(rank=5, world=8, local_rank=5, local_world=8).device("auto") == "cuda:1"
+    assert third.device("auto") == third.device("cuda") == torch.device("cuda:2")
+    assert third.device("cuda:3") == torch.device("cuda:3")
+    assert third.device("cpu") == torch.device("cpu")
+    crowded = dist.Processes(rank=5, world=8, local_rank=5, local_world=8)
+    assert crowded.device("auto") == torch.device("cuda:1")
+
+
+@pytest.mark.parametrize("processes", [dist.ALONE, dist.Processes(rank=1, world=2)])
+def test_without_a_gpu_auto_is_the_cpu_and_the_rest_is_refused(
+    processes: dist.Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert processes.device("auto") == processes.device("cpu") == torch.device("cpu")
+    wrong = {
+        "toaster": "not a device",
+        "mps": "only cpu and cuda",
+        "cuda": "0 CUDA devices",
+        "cuda:1": "0 CUDA",
+    }
+    for name, words in wrong.items():
+        with pytest.raises(UsageError, match=f"--device {name}: {words}"):
+            processes.device(name)

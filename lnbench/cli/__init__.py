@@ -22,6 +22,7 @@ from lnbench.cli.list import list_
 from lnbench.cli.merge import merge
 from lnbench.cli.report import report
 from lnbench.errors import LnbenchError
+from lnbench.files import one_line
 
 app = typer.Typer(
     name="lnbench",
@@ -58,11 +59,8 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
         except Exception as error:
             if os.environ.get("LNBENCH_TRACEBACK"):
                 raise
-            kind = type(error).__name__
-            text = str(error).strip().split("\n")[0]
-            raise _stop(
-                f"internal error, {kind}: {text} (LNBENCH_TRACEBACK=1 shows where; please report it)", 3
-            ) from None
+            text = f"internal error, {type(error).__name__}: {one_line(error)}"
+            raise _stop(f"{text} (LNBENCH_TRACEBACK=1 shows where; please report it)", 3) from None
 
     return run
 
@@ -83,7 +81,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "list": list_,
 }
 for _name, _command in COMMANDS.items():
-    app.command(_name)(_guarded(_command))
+    # A word too many is refused by `evaluate` itself, which knows what was meant.
+    _settings = {"allow_extra_args": True} if _name == "evaluate" else None
+    app.command(_name, context_settings=_settings)(_guarded(_command))
 
 
 def _version(value: bool) -> None:

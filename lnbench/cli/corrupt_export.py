@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from lnbench.cli import options
+
 
 class Layout(str, Enum):
     """How the files lie."""
@@ -17,72 +19,62 @@ class Layout(str, Enum):
 
 
 def corrupt_export(
-    data: Annotated[str, typer.Argument(help="Clean images: folder:PATH, cifar10:PATH, npz:PATH, demo, …")],
+    data: Annotated[str, typer.Argument(help=f"Clean images: {options.IMAGES}.")],
     out: Annotated[Path, typer.Argument(help="Folder to write to; an unfinished export there goes on.")],
     layout: Annotated[
         Layout, typer.Option(help="<corruption>/<severity>/<class>/ folders, or <corruption>.npy arrays.")
     ],
-    preset: Annotated[str, typer.Option(help="Corruption suite: a name or a YAML file.")] = "imagenet-c",
-    corruption: Annotated[
-        list[str] | None, typer.Option(help="Corruption or family, repeatable; the preset's otherwise.")
-    ] = None,
-    severity: Annotated[list[float] | None, typer.Option(help="Severity 1–5, repeatable.")] = None,
+    preset: options.Preset = "imagenet-c",
+    corruption: options.Corruption = None,
+    severity: options.Severity = None,
     quality: Annotated[
         int | None, typer.Option(help="JPEG quality 1–95 of imagenet-c folders; lossless PNG otherwise.")
     ] = None,
-    resize: Annotated[str | None, typer.Option(help="Shorter side, or HEIGHTxWIDTH, in pixels.")] = None,
-    crop: Annotated[str | None, typer.Option(help="Centre crop, side or HEIGHTxWIDTH, in pixels.")] = None,
-    interpolation: Annotated[
-        str, typer.Option(help="nearest, bilinear, bicubic, lanczos or box.")
-    ] = "bilinear",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    backend: Annotated[str, typer.Option(help="native, or reference (imagecorruptions).")] = "native",
-    limit: Annotated[int | None, typer.Option(help="Use a class-balanced subset of N images.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of noise and subset.")] = 0,
-    skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")
-    ] = False,
+    resize: options.Resize = None,
+    crop: options.Crop = None,
+    interpolation: options.Interpolation[str] = "bilinear",
+    device: options.Device = "auto",
+    backend: options.Backend[str] = "native",
+    limit: options.Limit = None,
+    seed: options.Seed[int] = 0,
+    skip_unreadable: options.SkipUnreadable = False,
 ) -> None:
     """Write the corrupted images of a dataset for other tools."""
     from lnbench import config as configs
     from lnbench.cli import console
     from lnbench.cli.values import sides
-    from lnbench.types import Geometry
 
-    run = configs.resolve(
+    suite = configs.resolve_suite(
         configs.load_preset(preset),
-        {
-            "model": "none",
-            "data": data,
-            "corruptions": corruption or None,
-            "severities": severity or None,
-            "resize": sides("--resize", resize),
-            "crop": sides("--crop", crop),
-            "interpolation": interpolation,
-            "device": device,
-            "backend": backend,
-            "limit": limit,
-            "seed": seed,
-            "skip_unreadable": skip_unreadable,
-        },
+        {"corruptions": corruption or None, "severities": severity or None, "backend": backend},
     )
-    geometry = Geometry(run.resize, run.crop, run.interpolation or "bilinear")
+    selection = configs.select(
+        data=data,
+        limit=limit,
+        seed=seed,
+        resize=sides("--resize", resize),
+        crop=sides("--crop", crop),
+        interpolation=interpolation,
+        skip_unreadable=skip_unreadable,
+    )
     with console.Watch() as watch:
+        from lnbench.dist import ALONE
         from lnbench.memory import keep_freed
         from lnbench.pictures.export import export
 
         keep_freed()
         written = export(
-            run,
+            suite,
+            selection,
             out,
             layout=layout.value,
-            geometry=geometry,
             quality=quality,
+            device=ALONE.device(device),
             decoding=watch.decoding,
             started=watch.counting,
             progress=watch.progressed,
             finished=watch.finished,
         )
-    done = len(run.conditions) - written
+    done = len(suite.conditions) - written
     kept = f", {done} were there already" if done else ""
     console.stdout().print(f"{out}: {written} conditions written{kept}", markup=False)

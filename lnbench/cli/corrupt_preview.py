@@ -7,8 +7,12 @@ from typing import Annotated
 
 import typer
 
+from lnbench.cli import options
+
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _BACKENDS = ("native", "reference", "both")
+_SIZE = f"{options.SIDES} The table's size otherwise."
+_BACKEND = f"{options.BACKEND} both: with their difference."
 
 
 def corrupt_preview(
@@ -19,21 +23,15 @@ def corrupt_preview(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Where the sheet goes: .png, .jpg or .webp.")
     ] = Path("sheet.png"),
-    preset: Annotated[str, typer.Option(help="Corruption suite: a name or a YAML file.")] = "imagenet-c",
-    corruption: Annotated[
-        list[str] | None, typer.Option(help="Corruption or family, repeatable; the preset's otherwise.")
-    ] = None,
-    severity: Annotated[list[float] | None, typer.Option(help="Severity 1–5, repeatable.")] = None,
-    resize: Annotated[
-        str | None, typer.Option(help="Shorter side, or HEIGHTxWIDTH; the table's size otherwise.")
-    ] = None,
+    preset: options.Preset = "imagenet-c",
+    corruption: options.Corruption = None,
+    severity: options.Severity = None,
+    resize: Annotated[str | None, typer.Option(help=_SIZE)] = None,
     histograms: Annotated[
         bool, typer.Option("--histograms", help="Draw the RGB histogram under each picture.")
     ] = False,
-    backend: Annotated[
-        str, typer.Option(help="native, reference (imagecorruptions), or both with their difference.")
-    ] = "native",
-    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
+    backend: Annotated[str, typer.Option(help=_BACKEND)] = "native",
+    seed: options.Seed[int] = 0,
 ) -> None:
     """Draw a contact sheet, corruptions × severities, of one or more pictures."""
     from lnbench import config as configs
@@ -45,22 +43,20 @@ def corrupt_preview(
         raise UsageError(f"-o {output}: the sheet can be written as {', '.join(_FORMATS)}")
     if backend not in _BACKENDS:
         raise unknown("backend", backend, _BACKENDS)
-    chosen = configs.resolve(
+    suite = configs.resolve_suite(
         configs.load_preset(preset),
         {
-            "model": "none",
-            "resize": sides("--resize", resize),
-            "data": "none",
             "corruptions": corruption or None,
             "severities": severity or None,
             "backend": None if backend == "native" else "reference",
         },
     )
+    size = sides("--resize", resize)
     from lnbench.pictures import sheet
 
     made = [
-        sheet.of_picture(picture, chosen, seed=seed, backend=backend, histograms=histograms)
-        for picture in sheet.load_pictures(images, chosen.resize, chosen.table)
+        sheet.of_picture(picture, suite, seed=seed, backend=backend, histograms=histograms)
+        for picture in sheet.load_pictures(images, size, suite.table)
     ]
     sheet.save(sheet.stack(made), output, _FORMATS[output.suffix.lower()])
     stdout().print(str(output), markup=False)

@@ -1,11 +1,13 @@
-"""Option values that are more than one word: `r,g,b`, `HEIGHTxWIDTH`, names for folders."""
+"""Option values that are more than one word: `r,g,b`, `HEIGHTxWIDTH`, `fixed,batch`."""
 
 from __future__ import annotations
 
 import re
 import shlex
 import sys
+from collections.abc import Collection, Iterable
 
+from lnbench.config import check_sides
 from lnbench.errors import UsageError
 
 
@@ -32,7 +34,7 @@ def sides(option: str, text: str | None) -> int | tuple[int, int] | None:
     if not match:
         raise UsageError(f"{option} takes pixels such as 224, or HEIGHTxWIDTH such as 224x320; got '{text}'")
     height, width = match.groups()
-    return int(height) if width is None else (int(height), int(width))
+    return check_sides(int(height) if width is None else (int(height), int(width)))
 
 
 def size(option: str, text: str | None) -> int | None:
@@ -46,9 +48,31 @@ def size(option: str, text: str | None) -> int | None:
     return int(float(number) * (1024 if binary else 1000) ** " kmgt".index(unit.lower() or " "))
 
 
-def slug(text: str) -> str:
-    """A name that is safe as one folder on every system."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:80] or "run"
+def whole_numbers(option: str, text: str | None) -> tuple[int, ...]:
+    """Numbers from 1 on, such as `1,16`; none where the option is not given. Raises UsageError."""
+    if text is None:
+        return ()
+    if not all(part.isdecimal() and int(part) > 0 for part in text.split(",")):
+        raise UsageError(f"{option} takes whole numbers such as 1,16; got '{text}'")
+    return tuple(int(part) for part in text.split(","))
+
+
+def modes(texts: Iterable[str], known: Collection[str]) -> list[str]:
+    """Each mode by itself, where several were given at once: `fixed,batch`.
+
+    A mode's options have commas too (`blend:N=16,scope=batch`), so a comma ends a mode only where a known
+    one follows, or something that is no `option=value`.
+    """
+    found: list[str] = []
+    for text in texts:
+        first, *rest = text.split(",")
+        found.append(first)
+        for part in rest:
+            if part.partition(":")[0].strip() in known or "=" not in part:
+                found.append(part)
+            else:
+                found[-1] += f",{part}"
+    return found
 
 
 def command() -> str:

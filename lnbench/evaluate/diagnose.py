@@ -18,10 +18,11 @@ def shifts(subject: Subject, images: Images, condition: Condition) -> dict[str, 
 
     Observed on the first 128 images of the run's seeded order. See `norm.distance` for the measure.
     """
-    classifier = subject.classifier
+    classifier, config = subject.classifier, subject.config
     stream = Stream(
-        images.of(condition), condition, subject.config, classifier.device, corrupted=images.precomputed
-    )
+        images.of(condition), condition, config, classifier.device,
+        seed=config.seed, corrupted=images.precomputed,
+    )  # fmt: skip
     pixels = stream.pixels(stream.order[:_IMAGES])
     seen = subject.layers.observe(lambda: classifier.logits(pixels))
     return {one.name: round(distance(one), 4) for one in seen}

@@ -118,7 +118,7 @@ def prepare_all(
 def _load(
     configs: Sequence[RunConfig], allow_pickle: bool, strict: bool, processes: Processes
 ) -> tuple[list[Subject], list[LnbenchError]]:
-    device = prepare.device_of(processes.device(configs[0].device))
+    device = processes.device(configs[0].device)
     if device.type == "cuda":
         # Convolutions in TF32 differ from float32 by more than a severity step on some networks.
         torch.backends.cudnn.allow_tf32 = False
@@ -203,10 +203,13 @@ def evaluate(
     *,
     fresh: bool = False,
     command: str = "",
+    sheet: Callable[[RunConfig, Images], bytes | None] = lambda config, images: None,
     observer: Observer | None = None,
     processes: Processes = ALONE,
 ) -> list[Outcome]:
     """Count every cell that is not yet finished; each subject writes its own run folder.
+
+    `sheet` draws the contact sheet of the report, a PNG, or has none.
 
     Interrupted at any moment, at most the conditions in flight are lost; called again, with any number of
     processes, it goes on. The first process alone reads and writes the folders and has an outcome.
@@ -255,9 +258,9 @@ def evaluate(
             observer.finished(condition)
 
         def finish() -> list[Outcome]:
-            sheet = record.sheet(subjects[0].config, prepared.images) if opened else None
+            drawn = sheet(subjects[0].config, prepared.images) if opened else None
             return [
-                Outcome(folder.finish(labels=clean.labels, ids=clean.ids, sheet=sheet), folder.path)
+                Outcome(folder.finish(labels=clean.labels, ids=clean.ids, sheet=drawn), folder.path)
                 for folder in opened
             ]
 

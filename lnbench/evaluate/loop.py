@@ -112,7 +112,9 @@ def _jobs(todo: Sequence[tuple[Condition, Work]], images: Images, processes: Pro
     device, config = subject.classifier.device, subject.config
 
     def stream(condition: Condition) -> Stream:
-        return Stream(images.of(condition), condition, config, device, corrupted=images.precomputed)
+        return Stream(
+            images.of(condition), condition, config, device, seed=config.seed, corrupted=images.precomputed
+        )
 
     first = stream(todo[0][0])
     units = {mode.unit for _, work in todo for _, mode in work}

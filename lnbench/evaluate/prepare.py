@@ -16,14 +16,13 @@ from lnbench.config import RunConfig
 from lnbench.corruptions.registry import MIN_SIDE
 from lnbench.data import precomputed, sources
 from lnbench.data.store import Store
-from lnbench.errors import DataError, UsageError
-from lnbench.models import checkpoint as checkpoints
-from lnbench.models import registry
+from lnbench.errors import DataError
 from lnbench.models.classifier import Classifier
+from lnbench.models.load import Preprocessing, load
 from lnbench.norm import convert, wrap
 from lnbench.norm.distance import distance
 from lnbench.norm.modes.registry import Mode, parse
-from lnbench.types import Condition, Geometry, Normalization
+from lnbench.types import Condition, Geometry, InputNormalization
 
 _CHECKED_IMAGES = 64
 # A first layer whose inputs have moved by a quarter of a standard deviation is far outside what a
@@ -40,7 +39,7 @@ class Subject:
     layers: wrap.NormLayers
     modes: tuple[Mode, ...]
     geometry: Geometry
-    normalization: Normalization
+    normalization: InputNormalization
     source: str
     sha256: str | None
     classes: int = 0  # outputs of the network, known once it has seen an image
@@ -60,53 +59,26 @@ class Images:
     precomputed: bool
 
 
-def device_of(name: str) -> torch.device:
-    """The torch device for `auto`, `cpu`, `cuda` or `cuda:1`. Raises UsageError."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"--device {name}: not a device; use auto, cpu, cuda or cuda:N") from None
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"--device {name}: only cpu and cuda are supported")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"--device {name}: {torch.cuda.device_count()} CUDA devices found; use --device cpu")
-    return device
-
-
 def load_subject(config: RunConfig, device: torch.device, allow_pickle: bool = False) -> Subject:
     """Build the network, load its weights and wrap its norm layers.
 
     A LocalNorm checkpoint is recognised by the shapes of its weights and the network converted to fit.
     Raises UsageError, CheckpointError or ModelError.
     """
-    spec = registry.parse(config.model)
-    path = Path(config.weights) if config.weights is not None else registry.packaged_weights(spec)
-    if path is None:
-        built = registry.build(spec, classes=None, pretrained=True)
-        sha256, source = None, built.source
-    else:
-        stored = checkpoints.read(path, ema=config.ema, allow_pickle=allow_pickle)
-        built = registry.build(spec, classes=None, pretrained=False)
-        classes = checkpoints.classes_in(stored, built.network)
-        if classes is not None and classes != built.classes:
-            built = registry.build(spec, classes=classes, pretrained=False)
-        convert.convert_like(built.network, stored.tensors)
-        checkpoints.fit(built.network, stored)
-        sha256, source = stored.sha256, str(path.name)
-    normalization = Normalization(
-        config.mean or built.normalization.mean, config.std or built.normalization.std
+    loaded = load(
+        config.model,
+        None if config.weights is None else Path(config.weights),
+        Preprocessing(config.mean, config.std, config.resize, config.crop, config.interpolation),
+        ema=config.ema,
+        allow_pickle=allow_pickle,
+        before_fit=convert.convert_like,
     )
-    geometry = Geometry(
-        resize=config.resize or (None if config.crop else built.geometry.resize),
-        crop=config.crop or (None if config.resize else built.geometry.crop),
-        interpolation=config.interpolation or built.geometry.interpolation,
-    )
-    classifier = Classifier(built.network, normalization, device=device, precision=config.precision)
+    classifier = Classifier(loaded.network, loaded.normalization, device=device, precision=config.precision)
     layers = wrap.attach(classifier.network)
     modes = tuple(parse(text) for text in config.modes)
-    return Subject(config, classifier, layers, modes, geometry, normalization, source, sha256)
+    return Subject(
+        config, classifier, layers, modes, loaded.geometry, loaded.normalization, loaded.source, loaded.sha256
+    )
 
 
 def open_images(
@@ -189,7 +161,7 @@ def check_input(subject: Subject, store: Store) -> Iterator[str]:
     step = len(store.labels) // count
     pixels = _pixels(store, list(range(0, step * count, step)), subject.classifier.device)
 
-    def shift(images: Tensor, normalization: Normalization) -> float:
+    def shift(images: Tensor, normalization: InputNormalization) -> float:
         trial = subject.classifier.renormalized(normalization)
         return distance(subject.layers.observe(lambda: trial.logits(images))[0])
 
@@ -208,11 +180,11 @@ def check_input(subject: Subject, store: Store) -> Iterator[str]:
 
 
 _USUAL = {
-    "ImageNet mean/std": Normalization(),
-    "CIFAR-10 mean/std": Normalization((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-    "--mean 0.5,0.5,0.5 --std 0.5,0.5,0.5": Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-    "--mean 0,0,0 --std 1,1,1 (plain 0–1)": Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
-    "the 0–255 range (--mean 0,0,0 --std 0.00392,0.00392,0.00392)": Normalization(
+    "ImageNet mean/std": InputNormalization(),
+    "CIFAR-10 mean/std": InputNormalization((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "--mean 0.5,0.5,0.5 --std 0.5,0.5,0.5": InputNormalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "--mean 0,0,0 --std 1,1,1 (plain 0–1)": InputNormalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "the 0–255 range (--mean 0,0,0 --std 0.00392,0.00392,0.00392)": InputNormalization(
         (0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255)
     ),
 }

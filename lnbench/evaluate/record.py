@@ -1,36 +1,19 @@
-"""What an evaluation leaves behind: the record's head, its cells, the contact sheet of its report."""
+"""What an evaluation leaves behind: the record's head and its cells."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
-import numpy as np
 import torch
 from pydantic import JsonValue
 
 from lnbench.config import RunConfig
 from lnbench.evaluate import count
 from lnbench.evaluate.prepare import Images, Subject
-from lnbench.pictures.sheet import of_picture, to_png
 from lnbench.results import schema
 from lnbench.results.bits import pack
 from lnbench.results.merge import shard_note
-
-_SHEET_TILE = 96  # pixels; nineteen corruptions stay well under a megabyte
-
-
-def sheet(config: RunConfig, images: Images) -> bytes | None:
-    """A PNG of one of the run's own images under its corruptions; None for a precomputed set."""
-    if images.precomputed or not config.corruptions:
-        return None
-    picture = np.ascontiguousarray(images.clean.images[0].transpose(1, 2, 0))
-    severities = sorted({config.severities[0], config.severities[-1]})
-    suite = config.model_copy(update={"severities": tuple(severities)})
-    drawn = of_picture(
-        picture, suite, seed=config.seed, backend=config.backend, histograms=True, tile=_SHEET_TILE
-    )
-    return to_png(drawn)
 
 
 def run(subject: Subject, images: Images, command: str, processes: int) -> schema.Run:

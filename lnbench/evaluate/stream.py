@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lnbench.config import RunConfig
+from lnbench.config import Suite
 from lnbench.corruptions import native, reference
 from lnbench.corruptions.rng import Key
 from lnbench.data.batches import shuffled
@@ -39,13 +39,21 @@ class Stream:
     """
 
     def __init__(
-        self, store: Store, condition: Condition, config: RunConfig, device: torch.device, *, corrupted: bool
+        self,
+        store: Store,
+        condition: Condition,
+        suite: Suite,
+        device: torch.device,
+        *,
+        seed: int,
+        corrupted: bool,
     ) -> None:
-        self.store, self.condition, self.config, self.device = store, condition, config, device
-        self.order = shuffled(len(store.labels), config.seed)
+        self.store, self.condition, self.device = store, condition, device
+        self.suite, self.seed = suite, seed
+        self.order = shuffled(len(store.labels), seed)
         self.chunk = chunk_size(device, *store.images.shape[2:])
         self._untouched = corrupted or condition.is_clean
-        self._parameters = () if self._untouched else config.parameters_of(condition)
+        self._parameters = () if self._untouched else suite.parameters_of(condition)
 
     @property
     def chunk_count(self) -> int:
@@ -64,14 +72,14 @@ class Stream:
         if self._untouched:
             return self._to_device(self.store.images[positions])
         ids = self.store.ids[positions]
-        if self.config.backend == "reference":
+        if self.suite.backend == "reference":
             pictures = self.store.images[positions].transpose(0, 2, 3, 1)
             corrupted = reference.corrupt(
-                pictures, self.condition.corruption, int(self.condition.severity), self.config.seed, ids
+                pictures, self.condition.corruption, int(self.condition.severity), self.seed, ids
             )
             pixels = self._to_device(np.ascontiguousarray(corrupted.transpose(0, 3, 1, 2)))
         else:
-            key = Key(self.config.seed, self._to_device(ids))
+            key = Key(self.seed, self._to_device(ids))
             pixels = native.corrupt(
                 self._to_device(self.store.images[positions]),
                 self.condition.corruption,
@@ -99,10 +107,10 @@ class Stream:
 
     def _recompressed(self, pixels: Tensor) -> Tensor:
         """The JPEG round trip of the stored ImageNet-C files, where the preset asks for it."""
-        if self.config.jpeg_roundtrip is None:
+        if self.suite.jpeg_roundtrip is None:
             return pixels
         key = Key(0, torch.zeros(len(pixels), dtype=torch.int64, device=self.device))
-        return native.corrupt(pixels, "jpeg_compression", 1, key, (float(self.config.jpeg_roundtrip),))
+        return native.corrupt(pixels, "jpeg_compression", 1, key, (float(self.suite.jpeg_roundtrip),))
 
     def _to_device(self, array: np.ndarray) -> Tensor:
         """Copy without waiting: from pinned memory where the device is a GPU."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
-import os
 import pickle
 import struct
 import warnings
@@ -18,6 +17,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import safetensors
 import safetensors.torch
@@ -25,8 +25,9 @@ import torch
 from torch import Tensor, nn
 
 from lnbench.errors import CheckpointError
+from lnbench.files import atomic, one_line
 from lnbench.models import keys, unpickle
-from lnbench.models.sniff import SUFFIXES, Format, identify, printable
+from lnbench.models.sniff import SUFFIXES, Format, identify
 from lnbench.models.unwrap import cleaned, entries, unwrap
 
 OWN_ENTRY = "lnbench"  # metadata in a .pth file
@@ -121,7 +122,7 @@ def load_pickle(path: Path, kind: Format, allow_pickle: bool) -> object:
             blocked = [f"({reason(error)})"]
         except Exception as error:
             raise damaged(path, error) from None
-    wants = ", ".join(printable(name) for name in blocked[:6]) + (", …" if len(blocked) > 6 else "")
+    wants = ", ".join(one_line(name, 60) for name in blocked[:6]) + (", …" if len(blocked) > 6 else "")
     if not allow_pickle:
         raise CheckpointError(
             f"{path} holds more than plain weights and could run code: {wants}; "
@@ -131,7 +132,7 @@ def load_pickle(path: Path, kind: Format, allow_pickle: bool) -> object:
     try:
         return torch_load(path, weights_only=False)
     except ModuleNotFoundError as error:
-        module = printable(str(error.name))
+        module = one_line(error.name, 60)
         raise CheckpointError(f"{path} needs the Python module '{module}': put it on PYTHONPATH") from None
     except Exception as error:
         raise CheckpointError(f"{path} cannot be loaded even with --allow-pickle: {reason(error)}") from None
@@ -173,7 +174,7 @@ def reason(error: BaseException) -> str:
     text = str(error).strip()
     _, marker, inner = text.partition("WeightsUnpickler error: ")
     line = (inner if marker else text).strip().splitlines()
-    return printable(line[0].strip(), 120) if line else type(error).__name__
+    return one_line(line[0], 120) if line else type(error).__name__
 
 
 # -- fitting ------------------------------------------------------------------------------------------------
@@ -201,7 +202,9 @@ def fit(network: nn.Module, checkpoint: Checkpoint) -> None:
     for name, target in wanted.items():
         source = given.get(name[len(prefix) :])
         if source is not None and target.is_floating_point() and not source.is_floating_point():
-            raise CheckpointError(f"{checkpoint.path}: '{printable(name)}' holds whole numbers, not weights")
+            raise CheckpointError(
+                f"{checkpoint.path}: '{one_line(name, 60)}' holds whole numbers, not weights"
+            )
     # Only a batch counter can still differ in shape; it is left as it is.
     fitting = {prefix + name: value for name, value in given.items()}
     fitting = {n: v for n, v in fitting.items() if n in wanted and v.shape == wanted[n].shape}
@@ -221,7 +224,7 @@ def check_values(tensors: Mapping[str, Tensor], path: Path) -> None:
             wrong["negative variances"].append(name)
     for what, names in wrong.items():
         if names:
-            shown = ", ".join(printable(name) for name in names[:3]) + (", …" if len(names) > 3 else "")
+            shown = ", ".join(one_line(name, 60) for name in names[:3]) + (", …" if len(names) > 3 else "")
             raise CheckpointError(
                 f"{path} has {what} in {len(names)} of {len(tensors)} tensors ({shown}): "
                 "its training diverged or the file is damaged; use another checkpoint"
@@ -267,44 +270,35 @@ def write(
     if path.suffix not in SUFFIXES:
         raise CheckpointError(f"{path}: weights are written as one of {', '.join(SUFFIXES)}")
     if not path.parent.is_dir():
-        raise CheckpointError(f"{path} cannot be written: there is no folder {path.parent}")
+        raise CheckpointError(f"cannot write {path}: there is no folder {path.parent}")
     # A copy of each: tied weights become independent, and a view does not drag its whole storage along.
     own = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        if path.suffix == ".safetensors":
-            texts = {k: v for k, v in extras.items() if isinstance(v, str | int | float | None)}
-            header = {**metadata, **({EXTRAS_ENTRY: json.dumps(texts)} if texts else {})}
-            partial.touch()
-            usual = partial.stat().st_mode
-            safetensors.torch.save_file(own, partial, header)
-            _order_header(partial)
-            partial.chmod(usual)  # the library's own is for the owner alone
-        else:
-            body: dict[str, object] = dict(own)
-            for name in reversed(container.split("/") if container else []):
-                body = {name: body}
-            kept = {k: v for k, v in extras.items() if is_plain(v)}
-            with partial.open("wb") as file:
+        with atomic(path, CheckpointError) as file:
+            if path.suffix == ".safetensors":
+                texts = {k: v for k, v in extras.items() if isinstance(v, str | int | float | None)}
+                header = {**metadata, **({EXTRAS_ENTRY: json.dumps(texts)} if texts else {})}
+                _write_ordered(safetensors.torch.save(own, header), file)
+            else:
+                body: dict[str, object] = dict(own)
+                for name in reversed(container.split("/") if container else []):
+                    body = {name: body}
+                kept = {k: v for k, v in extras.items() if is_plain(v)}
                 torch.save({**kept, **body, **({OWN_ENTRY: dict(metadata)} if metadata else {})}, file)
-        partial.replace(path)
-    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{path} cannot be written: {reason(error)}") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    except (RuntimeError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"cannot write {path}: {reason(error)}") from None
 
 
-def _order_header(path: Path) -> None:
+def _write_ordered(content: bytes, file: IO[bytes]) -> None:
     """Sort a safetensors file's metadata, which the library writes in random order: one content, one hash."""
-    with path.open("r+b") as file:
-        (size,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(size))
-        if "__metadata__" in header:
-            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-        if len(ordered) <= size:  # the format pads with spaces
-            file.seek(8)
-            file.write(ordered.ljust(size))
+    (size,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + size])
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(size)
+    file.write(content[:8])
+    file.write(ordered if len(ordered) == size else content[8 : 8 + size])  # the format pads with spaces
+    file.write(memoryview(content)[8 + size :])
 
 
 def is_plain(value: object) -> bool:

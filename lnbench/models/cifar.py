@@ -15,7 +15,7 @@ from torch.nn import functional as F
 DEPTHS = {"resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9, "resnet110": 18}
 
 
-class Block(nn.Module):
+class CifarBlock(nn.Module):
     """Two 3×3 convolutions around a shortcut; (B, C, H, W) → (B, channels, H/stride, W/stride)."""
 
     def __init__(self, inputs: int, channels: int, stride: int) -> None:
@@ -58,8 +58,8 @@ class CifarResNet(nn.Module):
 
 
 def stage(inputs: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
-    first = Block(inputs, channels, stride)
-    return nn.Sequential(first, *(Block(channels, channels, 1) for _ in range(blocks - 1)))
+    first = CifarBlock(inputs, channels, stride)
+    return nn.Sequential(first, *(CifarBlock(channels, channels, 1) for _ in range(blocks - 1)))
 
 
 def cifar_network(name: str, classes: int = 10) -> CifarResNet:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from lnbench.errors import ModelError
-from lnbench.types import Normalization
+from lnbench.files import said
+from lnbench.types import InputNormalization
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -26,7 +27,7 @@ class Classifier:
     def __init__(
         self,
         network: nn.Module,
-        normalization: Normalization,
+        normalization: InputNormalization,
         *,
         device: torch.device | str = "cpu",
         precision: Precision = "fp32",
@@ -42,13 +43,13 @@ class Classifier:
             self.network.to(memory_format=torch.channels_last)
         self._normalize_by(normalization)
 
-    def renormalized(self, normalization: Normalization) -> Classifier:
+    def renormalized(self, normalization: InputNormalization) -> Classifier:
         """The same network, not a copy of it, behind another input normalization."""
         other = copy.copy(self)
         other._normalize_by(normalization)
         return other
 
-    def _normalize_by(self, normalization: Normalization) -> None:
+    def _normalize_by(self, normalization: InputNormalization) -> None:
         self.scale, self.offset = (t.to(self.device) for t in multiply_add(normalization))
 
     def logits(self, pixels: Tensor) -> Tensor:
@@ -77,14 +78,13 @@ class Classifier:
             black = torch.zeros(1, 3, height, width, dtype=torch.uint8, device=self.device)
             return self.logits(black).shape[1]
         except (RuntimeError, ValueError, AssertionError) as error:
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ModelError(
-                f"{type(self.network).__name__} cannot take {height}×{width} images ({first[:160]}): "
+                f"{type(self.network).__name__} cannot take {height}×{width} images ({said(error)}): "
                 "give --resize and --crop"
             ) from None
 
 
-def multiply_add(normalization: Normalization) -> tuple[Tensor, Tensor]:
+def multiply_add(normalization: InputNormalization) -> tuple[Tensor, Tensor]:
     """(x/255 - mean) / std as x · scale + offset: two float32 tensors of shape (1, 3, 1, 1)."""
     mean = torch.tensor(normalization.mean, dtype=torch.float64).view(1, 3, 1, 1)
     std = torch.tensor(normalization.std, dtype=torch.float64).view(1, 3, 1, 1)

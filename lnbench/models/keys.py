@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from lnbench.models.sniff import printable
+from lnbench.files import one_line
 
 # DataParallel, Lightning, torch.compile: each wraps a network as an attribute of that name.
 WRAPPERS = ("module.", "model.", "_orig_mod.")
@@ -87,9 +87,9 @@ def details(difference: Difference) -> str:
     if difference.unexpected:
         lines.append(f"  unexpected in the file: {grouped(difference.unexpected)}")
     for name, near in near_names(difference.missing, difference.unexpected):
-        lines.append(f"  near: {printable(name)} in the network, {printable(near)} in the file")
+        lines.append(f"  near: {one_line(name, 60)} in the network, {one_line(near, 60)} in the file")
     for name, in_file, in_network in difference.shapes[:3]:
-        lines.append(f"  shape: {printable(name)} is {in_file} in the file, {in_network} in the network")
+        lines.append(f"  shape: {one_line(name, 60)} is {in_file} in the file, {in_network} in the network")
     if len(difference.shapes) > 3:
         rest = [name for name, _, _ in difference.shapes[3:]]
         lines.append(f"  shape too: {grouped(rest)}")
@@ -99,11 +99,11 @@ def details(difference: Difference) -> str:
 def grouped(names: Collection[str]) -> str:
     """A few names as they are, many by their first part with a count: `layer1.* (24), fc.weight`."""
     if len(names) <= 4:
-        return ", ".join(printable(name) for name in names)
+        return ", ".join(one_line(name, 60) for name in names)
     counts = Counter(name.partition(".")[0] for name in names)
     single = {name.partition(".")[0]: name for name in names}
     parts = [
-        f"{printable(part, 30)}.* ({count})" if count > 1 else printable(single[part])
+        f"{one_line(part, 30)}.* ({count})" if count > 1 else one_line(single[part], 60)
         for part, count in list(counts.items())[:8]
     ]
     return ", ".join(parts) + (f", and {len(counts) - 8} more groups" if len(counts) > 8 else "")

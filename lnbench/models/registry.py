@@ -22,11 +22,11 @@ import torch
 from torch import nn
 
 from lnbench.errors import CheckpointError, ModelError, UsageError, unknown
+from lnbench.files import said
 from lnbench.models import checkpoint
 from lnbench.models.catalog import ModelSpec, listing, parse
 from lnbench.models.cifar import cifar_network
-from lnbench.models.sniff import printable
-from lnbench.types import Geometry, Interpolation, Normalization
+from lnbench.types import Geometry, InputNormalization, Interpolation
 
 __all__ = ["Built", "ModelSpec", "build", "listing", "packaged_weights", "parse"]
 
@@ -42,7 +42,7 @@ class Built:
 
     network: nn.Module
     geometry: Geometry
-    normalization: Normalization
+    normalization: InputNormalization
     classes: int | None
     source: str
 
@@ -74,7 +74,7 @@ def build_cifar(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built
     classes = classes or 10
     # The widely shared CIFAR-10 checkpoints of these networks were trained with ImageNet's mean and std.
     network = cifar_network(spec.name, classes)
-    return Built(network, Geometry(resize=32, crop=32), Normalization(), classes, "fresh weights")
+    return Built(network, Geometry(resize=32, crop=32), InputNormalization(), classes, "fresh weights")
 
 
 def build_demo(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built:
@@ -84,7 +84,9 @@ def build_demo(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built:
     assert path is not None
     metadata = checkpoint.read(path).metadata
     own = json.loads(metadata["classes"])
-    normalization = Normalization(tuple(json.loads(metadata["mean"])), tuple(json.loads(metadata["std"])))
+    normalization = InputNormalization(
+        tuple(json.loads(metadata["mean"])), tuple(json.loads(metadata["std"]))
+    )
     count = classes or len(own)
     geometry = Geometry(resize=64, crop=64)
     return Built(demo_network(count), geometry, normalization, count, f"packaged {path.name}")
@@ -106,7 +108,7 @@ def build_file(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built:
         raise ModelError(f"{spec} returned a {type(network).__name__}, not a torch.nn.Module")
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in network.parameters()):
         raise ModelError(f"{spec} has lazy layers without a shape: run it once inside {spec.variant}()")
-    return Built(network, Geometry(), Normalization(), None, f"as {spec} built it")
+    return Built(network, Geometry(), InputNormalization(), None, f"as {spec} built it")
 
 
 def load_module(path: Path) -> Any:
@@ -135,7 +137,7 @@ def running(path: Path, what: str) -> Iterator[None]:
         lines = [frame.lineno for frame in frames if frame.filename == str(path)]
         line = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else (lines or [None])[-1]
         where = f"{path}, line {line}" if line else str(path)
-        raise ModelError(f"{where}: {what} raised {type(error).__name__}: {first_line(error)}") from None
+        raise ModelError(f"{where}: {what} raised {type(error).__name__}: {said(error)}") from None
 
 
 # -- torchvision --------------------------------------------------------------------------------------------
@@ -171,7 +173,7 @@ def build_torchvision(spec: ModelSpec, classes: int | None, pretrained: bool) ->
     geometry = Geometry(
         side(steps.resize_size), side(steps.crop_size), interpolation(steps.interpolation.value)
     )
-    normalization = Normalization(tuple(steps.mean), tuple(steps.std))
+    normalization = InputNormalization(tuple(steps.mean), tuple(steps.std))
     return Built(network, geometry, normalization, classes or own, source)
 
 
@@ -188,7 +190,7 @@ def fetch(url: str, what: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), digest and digest[1], progress=sys.stderr.isatty())
     except Exception as error:
-        raise not_to_be_had(what, path.parent, first_line(error)) from None
+        raise not_to_be_had(what, path.parent, said(error)) from None
     return path
 
 
@@ -197,10 +199,6 @@ def not_to_be_had(what: str, cache: object, why: str) -> CheckpointError:
         f"{what}: its weights are not in {cache} and cannot be downloaded ({why}): "
         "connect to the network once, or give --weights FILE"
     )
-
-
-def first_line(error: BaseException) -> str:
-    return printable((str(error).strip().splitlines() or [type(error).__name__])[0], 160)
 
 
 def reachable(url: str) -> bool:
@@ -247,9 +245,9 @@ def build_timm(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built:
             network = timm.create_model(name, pretrained=pretrained, **options)
         except Exception as error:
             if offline or pretrained or isinstance(error, OSError):
-                text = f"no connection to {offline}" if offline else first_line(error)
+                text = f"no connection to {offline}" if offline else said(error)
                 raise not_to_be_had(str(spec), cache, text) from None
-            raise ModelError(f"{spec} cannot be built: {first_line(error)}") from None
+            raise ModelError(f"{spec} cannot be built: {said(error)}") from None
     geometry, normalization = timm_preprocessing(timm, network, spec)
     config = network.pretrained_cfg
     origin = config.get("hf_hub_id") or config.get("url") or config.get("file") or "its cache"
@@ -274,7 +272,7 @@ def check_timm_name(timm: Any, name: str) -> None:
         raise unknown(f"weights of timm's {base}", name, tagged)
 
 
-def timm_preprocessing(timm: Any, network: nn.Module, spec: ModelSpec) -> tuple[Geometry, Normalization]:
+def timm_preprocessing(timm: Any, network: nn.Module, spec: ModelSpec) -> tuple[Geometry, InputNormalization]:
     """Geometry and normalization from the weights' metadata, as timm's own validation script takes them.
 
     timm gives the crop and the part of the resized picture it keeps (crop_pct):
@@ -293,7 +291,7 @@ def timm_preprocessing(timm: Any, network: nn.Module, spec: ModelSpec) -> tuple[
     # Unlike `center`, `squash` gives both sides, so that the aspect ratio is not kept.
     resize = scaled if data["crop_mode"] == "squash" or scaled[0] != scaled[1] else scaled[0]
     geometry = Geometry(resize, side((height, width)), interpolation(data["interpolation"]))
-    return geometry, Normalization(tuple(data["mean"]), tuple(data["std"]))
+    return geometry, InputNormalization(tuple(data["mean"]), tuple(data["std"]))
 
 
 @contextlib.contextmanager

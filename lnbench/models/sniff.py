@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from lnbench.errors import CheckpointError
+from lnbench.files import one_line
 
 Format = Literal["zip", "legacy", "safetensors"]
 
@@ -39,12 +40,6 @@ FOREIGN = {
     b"%PDF": "a PDF document",
     b"GGUF": "a GGUF language model",
 }
-
-
-def printable(text: str, limit: int = 60) -> str:
-    """`text` safe to show on a terminal: control characters escaped, at most `limit` characters."""
-    clean = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: limit + 1])
-    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
 
 
 def size_text(count: int) -> str:
@@ -149,7 +144,7 @@ def guess(head: bytes) -> str:
     except UnicodeDecodeError:
         text = "\x00"
     if all(c.isprintable() or c in "\t\r\n" for c in text):
-        return f"a text file (it begins '{printable(text.strip(), 30)}')"
+        return f"a text file (it begins '{one_line(text, 30)}')"
     return f"of an unknown format (first bytes {head[:4].hex(' ')})"
 
 
@@ -170,7 +165,7 @@ def check_zip(path: Path, size: int) -> None:
             f"{path} is a TorchScript program: save the network's state_dict() with torch.save instead"
         )
     if not any(name.endswith("/data.pkl") for name in names):
-        holds = f"it holds {printable(names[0], 40)}" if names else "it is empty"
+        holds = f"it holds {one_line(names[0], 40)}" if names else "it is empty"
         raise CheckpointError(
             f"{path} is a zip archive that torch.save did not write ({holds}): unpack it first"
         )

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from lnbench.errors import CheckpointError
+from lnbench.files import one_line
 from lnbench.models import keys
-from lnbench.models.sniff import printable, size_text
+from lnbench.models.sniff import size_text
 
 CONTAINERS = ("state_dict", "model", "model_state_dict")
 EMA_CONTAINERS = ("state_dict_ema", "model_ema")
@@ -52,7 +53,7 @@ def unwrap(loaded: object, path: Path, ema: bool) -> tuple[str, dict[Any, Any], 
         if not ema and any(name in extras for name in EMA_CONTAINERS):
             raise CheckpointError(f"{path} holds only EMA weights: --ema takes them")
         names = [n if isinstance(n, str) else f"a {type(n).__name__}" for n in [*extras, *found][:6]]
-        shown = ", ".join(printable(n, 30) for n in names) or "nothing"
+        shown = ", ".join(one_line(n, 30) for n in names) or "nothing"
         raise CheckpointError(
             f"{path} holds no weights under {', '.join(CONTAINERS)} or bare; it holds: {shown}"
         )
@@ -73,7 +74,7 @@ def cleaned(found: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
 
 def plain_tensor(value: object, name: str, size: int, path: Path) -> Tensor:
     """The value as an ordinary dense tensor without gradient or attributes; `size` is the file's."""
-    shown = printable(name)
+    shown = one_line(name, 60)
     if type(value) not in (Tensor, nn.Parameter):
         raise CheckpointError(f"{path}: '{shown}' is a {type(value).__name__}, not a tensor")
     tensor = Tensor.detach(value)  # type: ignore[arg-type]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from lnbench.config import RunConfig
+from lnbench.config import Selection, Suite
+from lnbench.data import sources
 from lnbench.errors import UsageError
-from lnbench.evaluate import prepare
 from lnbench.evaluate.loop import Progress
 from lnbench.evaluate.stream import Stream
 from lnbench.pictures.layouts import open_export
@@ -17,42 +17,46 @@ from lnbench.types import Condition, Geometry
 
 
 def export(
-    config: RunConfig,
+    suite: Suite,
+    selection: Selection,
     root: Path,
     *,
     layout: str,
-    geometry: Geometry,
     quality: int | None = None,
+    device: torch.device,
     decoding: Callable[[int, int], None] = lambda done, total: None,
     started: Callable[[int, int], None] = lambda conditions, images: None,
     progress: Callable[[Progress], None] = lambda progress: None,
     finished: Callable[[Condition], None] = lambda condition: None,
 ) -> int:
-    """Write every condition of `config` as ImageNet-C folders or CIFAR-C arrays; returns how many were new.
+    """Write every condition of a suite as ImageNet-C folders or CIFAR-C arrays; returns how many were new.
 
     `quality`: JPEG quality of the folders' files; None writes lossless PNG. Conditions that an earlier call
     finished are kept. Evaluating what is written, lossless, gives the numbers of the corruptions computed
     in memory, to the last image. Raises DataError, UsageError.
     """
-    images = prepare.open_images(config, geometry, on_progress=decoding)
-    if images.precomputed:
-        raise UsageError(f"{config.data} is a corrupted set already; give the clean images")
-    store = images.clean
-    config = prepare.settle(config, store)
-    device = prepare.device_of(config.device)
+    spec = sources.parse(selection.data)
+    if spec.precomputed:
+        raise UsageError(f"{selection.data} is a corrupted set already; give the clean images")
+    store = sources.open_store(
+        spec, Geometry(selection.resize, selection.crop, selection.interpolation),
+        limit=selection.limit, seed=selection.seed, skip_unreadable=selection.skip_unreadable,
+        on_progress=decoding,
+    )  # fmt: skip
+    suite = suite.model_copy(update={"table": suite.table_for(min(store.images.shape[2:]))})
     identity = {
         "data": store.fingerprint,
-        "seed": str(config.seed),
-        "table": config.table,
-        "backend": config.backend,
-        "parameters": str(config.parameters),
-        "jpeg_roundtrip": str(config.jpeg_roundtrip),
+        "seed": str(selection.seed),
+        "table": suite.table,
+        "backend": suite.backend,
+        "parameters": str(suite.parameters),
+        "jpeg_roundtrip": str(suite.jpeg_roundtrip),
     }
-    writer = open_export(root, layout, store, images.conditions, identity=identity, quality=quality)
-    left = [condition for condition in images.conditions if not writer.finished(condition)]
+    writer = open_export(root, layout, store, suite.conditions, identity=identity, quality=quality)
+    left = [condition for condition in suite.conditions if not writer.finished(condition)]
     started(len(left), len(store.labels))
     for condition in left:
-        stream = Stream(store, condition, config, device, corrupted=False)
+        stream = Stream(store, condition, suite, device, seed=selection.seed, corrupted=False)
         seen = 0
         for positions in stream.chunks():
             with torch.inference_mode():

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +12,15 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from lnbench.config import Suite
+from lnbench.config import Parameters, RunConfig, Suite
 from lnbench.corruptions import native, reference, registry
 from lnbench.corruptions.rng import Key
 from lnbench.data import demo
 from lnbench.data.decode import Unreadable, decode
 from lnbench.data.geometry import fit
 from lnbench.errors import DataError, UsageError
+from lnbench.evaluate.prepare import Images
+from lnbench.files import atomic
 from lnbench.types import CLEAN, CLEAN_NAME, Condition, Geometry
 
 Picture = npt.NDArray[np.uint8]  # (H, W, 3)
@@ -29,6 +29,7 @@ _PAPER, _INK, _FAINT = (255, 255, 255), (20, 20, 20), (225, 225, 225)
 _CHANNELS = ((200, 30, 30), (20, 140, 40), (40, 70, 200))
 _GAP = 6
 _SMALLEST_TILE = 96  # smaller pictures are enlarged in whole steps, or nothing would be seen
+_REPORT_TILE = 96  # nineteen corruptions stay well under a megabyte
 _HISTOGRAM = 48  # height in pixels
 _GAIN = 8  # differences between two backends are a few levels; shown eightfold around mid-grey
 
@@ -88,26 +89,27 @@ def stack(sheets: Sequence[Image.Image]) -> Image.Image:
 
 def save(image: Image.Image, path: Path, picture_format: str) -> None:
     """Write the sheet, whole or not at all. Raises DataError."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        image.save(partial, picture_format, quality=92)
-        partial.replace(path)
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+    with atomic(path, DataError) as file:
+        image.save(file, picture_format, quality=92)
 
 
-def to_png(image: Image.Image) -> bytes:
-    """The sheet as PNG bytes, for a report."""
+def for_report(config: RunConfig, images: Images) -> bytes | None:
+    """A PNG of one of the run's own images under its corruptions; None for a precomputed set."""
+    if images.precomputed or not config.corruptions:
+        return None
+    picture = np.ascontiguousarray(images.clean.images[0].transpose(1, 2, 0))
+    severities = sorted({config.severities[0], config.severities[-1]})
+    suite = config.model_copy(update={"severities": tuple(severities)})
+    drawn = of_picture(
+        picture, suite, seed=config.seed, backend=config.backend, histograms=True, tile=_REPORT_TILE
+    )
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
+    drawn.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
 @dataclass(frozen=True)
-class Row:
+class SheetRow:
     """One line of the sheet: a name and a picture for each severity."""
 
     name: str
@@ -120,10 +122,10 @@ def rows(
     severities: Sequence[float],
     *,
     table: str,
-    overrides: dict[str, dict[float, tuple[float, ...]]],
+    overrides: Parameters,
     seed: int,
     backend: str,
-) -> list[Row]:
+) -> list[SheetRow]:
     """Corrupt one picture (H, W, 3) uint8 under every condition.
 
     `backend` is native, reference or both; both gives each corruption three rows: native, reference and
@@ -139,17 +141,21 @@ def rows(
             made["reference"] = [_reference(picture, c, seed) for c in conditions]
         for which, pictures in made.items():
             label = name if len(made) == 1 else f"{name}\n{which}"
-            sheet.append(Row(label, (picture, *pictures)))
+            sheet.append(SheetRow(label, (picture, *pictures)))
         if len(made) == 2:
             pairs = zip(made["native"], made["reference"], strict=True)
             grey = np.full_like(picture, 128)
             label = f"{name}\ndifference ×{_GAIN}"
-            sheet.append(Row(label, (grey, *(_difference(a, b) for a, b in pairs))))
+            sheet.append(SheetRow(label, (grey, *(_difference(a, b) for a, b in pairs))))
     return sheet
 
 
 def draw(
-    sheet: Sequence[Row], severities: Sequence[float], *, histograms: bool = False, tile: int | None = None
+    sheet: Sequence[SheetRow],
+    severities: Sequence[float],
+    *,
+    histograms: bool = False,
+    tile: int | None = None,
 ) -> Image.Image:
     """Draw the rows as one RGB picture, column titles above, names at the left.
 
@@ -191,7 +197,7 @@ def _native(
     picture: Picture,
     condition: Condition,
     table: str,
-    overrides: dict[str, dict[float, tuple[float, ...]]],
+    overrides: Parameters,
     seed: int,
 ) -> Picture:
     if condition == CLEAN:

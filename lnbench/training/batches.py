@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lnbench.types import Normalization
+from lnbench.types import InputNormalization
 
 
 class Batches:
@@ -19,7 +19,7 @@ class Batches:
         self,
         images: np.ndarray,
         labels: np.ndarray,
-        normalization: Normalization,
+        normalization: InputNormalization,
         device: torch.device,
         layout: torch.memory_format,
     ) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from lnbench import __version__, dist
 from lnbench.data import batches, sources
 from lnbench.data.store import Store
-from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, UsageError
-from lnbench.evaluate import prepare
+from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, UsageError, unknown
 from lnbench.models import checkpoint as checkpoints
-from lnbench.models import registry
+from lnbench.models.checkpoint import Checkpoint
 from lnbench.models.classifier import Classifier
+from lnbench.models.load import LoadedModel, Preprocessing, load
 from lnbench.models.sniff import SUFFIXES
 from lnbench.norm import convert, wrap
 from lnbench.norm.layer import norm_layers
@@ -29,10 +29,10 @@ from lnbench.norm.localnorm import LocalNorm2d
 from lnbench.norm.modes.registry import make
 from lnbench.norm.state import State
 from lnbench.training import finetune
-from lnbench.types import Geometry, Normalization
+from lnbench.training.recipe import Recipe
+from lnbench.types import Geometry
 
 Target = Literal["localnorm", "batchnorm", "adapted"]
-TARGETS: tuple[Target, ...] = ("localnorm", "batchnorm", "adapted")
 
 # Rounding through some tens of float32 layers; a wrong group or a lost activation differs by 0.1 and more.
 _TOLERANCE = 1e-2
@@ -57,40 +57,26 @@ class Request:
     groups: int = 8
     layers: tuple[str, ...] = ()
     train_on: str | None = None
-    recipe: finetune.Recipe = field(default_factory=finetune.Recipe)
+    recipe: Recipe = field(default_factory=Recipe)
     calibrate: str | None = None
     samples: int = 32
     seed: int = 0
     device: str = "cpu"
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
-    resize: int | tuple[int, int] | None = None
-    crop: int | tuple[int, int] | None = None
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
     ema: bool = False
     allow_pickle: bool = False
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """The source: its file, network with its weights, how to feed it, K of its LocalNorm layers or None."""
-
-    saved: checkpoints.Checkpoint
-    network: nn.Module
-    geometry: Geometry
-    normalization: Normalization
-    groups: int | None
-
-
-@dataclass(frozen=True)
-class Observer:
+class Listener:
     """What the caller wants to hear: lines of the report, training steps, images decoded."""
 
     say: Callable[[str], None] = lambda line: None
-    training: finetune.Report = lambda progress: None
+    training: finetune.Report = lambda standing: None
     decoding: Callable[[int, int], None] = lambda done, total: None
 
 
-def run(request: Request, observer: Observer | None = None) -> None:
+def run(request: Request, listener: Listener | None = None) -> None:
     """Convert, check, fine-tune or calibrate as asked, and write.
 
     Under torchrun every process trains and the first one speaks and writes.
@@ -99,31 +85,33 @@ def run(request: Request, observer: Observer | None = None) -> None:
     """
     _check(request)
     with dist.joined() as processes:
-        device = prepare.device_of(processes.device(request.device))
-        heard = observer if observer and processes.first else Observer()
+        device = processes.device(request.device)
+        heard = listener if listener and processes.first else Listener()
         on_device = replace(request, device=str(device))
         processes.barrier(lambda: _run(on_device, processes, heard))
 
 
-def _run(request: Request, processes: dist.Processes, observer: Observer) -> None:
-    loaded = _load(request)
+def _run(request: Request, processes: dist.Processes, listener: Listener) -> None:
+    loaded, saved = _load(request)
     network = copy.deepcopy(loaded.network)
     if request.to == "localnorm":
-        network = _to_localnorm(request, loaded, network, observer.say)
+        network = _to_localnorm(request, loaded, network, listener.say)
     elif request.to == "batchnorm":
-        network = _to_batchnorm(loaded, network, observer.say)
-    metadata = _origin(request, loaded)
+        network = _to_batchnorm(network, listener.say)
+    metadata = _origin(request, loaded, saved)
     if request.train_on is not None:
-        metadata |= _finetune(request, processes, loaded, network, observer)
+        metadata |= _finetune(request, processes, loaded, network, listener)
     if request.calibrate is not None:
-        metadata |= _calibrate(request, loaded, network, observer)
+        metadata |= _calibrate(request, loaded, network, listener)
     if processes.first:
-        _write(request, loaded, network, metadata, observer.say)
+        _write(request, saved, network, metadata, listener.say)
 
 
 def _check(request: Request) -> None:
     """Refuse what can be seen from the options alone, before anything is loaded."""
     source, output = request.source, request.output
+    if request.to not in get_args(Target):
+        raise unknown("target of --to", request.to, get_args(Target))
     if output.suffix not in SUFFIXES:
         raise UsageError(f"-o {output}: weights are written as {', '.join(SUFFIXES)}")
     if output.exists() and source.exists() and source.samefile(output):
@@ -150,38 +138,35 @@ def _check(request: Request) -> None:
         )
 
 
-def _load(request: Request) -> Loaded:
-    saved = checkpoints.read(request.source, ema=request.ema, allow_pickle=request.allow_pickle)
-    spec = registry.parse(request.model)
-    built = registry.build(spec, classes=None, pretrained=False)
-    classes = checkpoints.classes_in(saved, built.network)
-    if classes is not None and classes != built.classes:
-        built = registry.build(spec, classes=classes, pretrained=False)
-    network = built.network
-    groups = convert.is_localnorm(saved.tensors)
-    if groups is not None and request.to == "localnorm":
-        raise CheckpointError(f"{saved.path} is LocalNorm already, with {groups} groups: nothing to convert")
-    if groups is not None and request.to == "adapted":
-        raise CheckpointError(
-            f"{saved.path} is LocalNorm, without statistics to adapt: use --to batchnorm --calibrate DATA"
-        )
-    if groups is None and request.to == "batchnorm":
-        raise CheckpointError(f"{saved.path} has no LocalNorm layers: it is BatchNorm already")
-    if groups is not None:
-        convert.convert_like(network, saved.tensors)
-    elif not any(True for _ in norm_layers(network)):
-        raise ModelError(f"{request.model} has no BatchNorm layers: there is nothing to convert")
-    checkpoints.fit(network, saved)
-    own = built.normalization
-    normalization = Normalization(request.mean or own.mean, request.std or own.std)
-    geometry = built.geometry
-    if request.resize or request.crop:
-        geometry = Geometry(request.resize, request.crop, geometry.interpolation)
-    return Loaded(saved, network.eval(), geometry, normalization, groups)
+def _load(request: Request) -> tuple[LoadedModel, Checkpoint]:
+    def check(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+        groups = convert.is_localnorm(tensors)
+        if groups is not None and request.to == "localnorm":
+            raise CheckpointError(
+                f"{request.source} is LocalNorm already, with {groups} groups: nothing to convert"
+            )
+        if groups is not None and request.to == "adapted":
+            raise CheckpointError(
+                f"{request.source} is LocalNorm, without statistics to adapt: "
+                "use --to batchnorm --calibrate DATA"
+            )
+        if groups is None and request.to == "batchnorm":
+            raise CheckpointError(f"{request.source} has no LocalNorm layers: it is BatchNorm already")
+        if groups is None and not any(True for _ in norm_layers(network)):
+            raise ModelError(f"{request.model} has no BatchNorm layers: there is nothing to convert")
+        convert.convert_like(network, tensors)
+
+    loaded = load(
+        request.model, request.source, request.preprocessing,
+        ema=request.ema, allow_pickle=request.allow_pickle, before_fit=check,
+    )  # fmt: skip
+    assert loaded.checkpoint is not None  # read from `source`
+    loaded.network.eval()
+    return loaded, loaded.checkpoint
 
 
 def _to_localnorm(
-    request: Request, loaded: Loaded, network: nn.Module, say: Callable[[str], None]
+    request: Request, loaded: LoadedModel, network: nn.Module, say: Callable[[str], None]
 ) -> nn.Module:
     groups = request.groups
     network = convert.convert_localnorm(network, groups=groups, layers=request.layers)
@@ -201,22 +186,22 @@ def _to_localnorm(
     return network
 
 
-def _to_batchnorm(loaded: Loaded, network: nn.Module, say: Callable[[str], None]) -> nn.Module:
+def _to_batchnorm(network: nn.Module, say: Callable[[str], None]) -> nn.Module:
     local = [layer for layer in network.modules() if isinstance(layer, LocalNorm2d)]
     weights = [layer.weight.detach() for layer in local]
     spread = max(float((weight - weight.mean(0)).abs().max()) for weight in weights)
-    groups = loaded.groups
+    groups = local[0].groups
     network = convert.to_batchnorm(network)
     say(f"{len(local)} LocalNorm layers became BatchNorm: {groups} weights and biases averaged into one")
     say(f"the weights of a group differed from their mean by up to {spread:.2g}")
-    again = convert.to_batchnorm(convert.convert_localnorm(copy.deepcopy(network), groups=groups or 1))
+    again = convert.to_batchnorm(convert.convert_localnorm(copy.deepcopy(network), groups=groups))
     wanted = network.state_dict()
     same = all(torch.equal(value, wanted[name]) for name, value in again.state_dict().items())
     _passed(same, "batchnorm → localnorm → batchnorm is the identity, bit for bit", say)
     return network
 
 
-def _ghost_difference(loaded: Loaded, network: nn.Module, groups: int) -> float:
+def _ghost_difference(loaded: LoadedModel, network: nn.Module, groups: int) -> float:
     """Largest difference of logits, relative to their size, on noise images: two for each group."""
     draws = torch.Generator().manual_seed(0)
     for side in (64, _side(loaded.geometry)):
@@ -255,11 +240,11 @@ def _passed(passed: bool, what: str, say: Callable[[str], None]) -> None:
 def _finetune(
     request: Request,
     processes: dist.Processes,
-    loaded: Loaded,
+    loaded: LoadedModel,
     network: nn.Module,
-    observer: Observer,
+    listener: Listener,
 ) -> dict[str, str]:
-    store = _open(str(request.train_on), loaded.geometry, network, observer.decoding)
+    store = _open(str(request.train_on), loaded.geometry, network, listener.decoding)
     held = _held_out(store, request.seed)
     trained = np.setdiff1d(np.arange(len(store.labels)), held)
     kept_out = store.images[held], store.labels[held]
@@ -274,14 +259,14 @@ def _finetune(
         held_out=kept_out,
         device=request.device,
         state=training_state(request.output),
-        origin=" ".join((request.to, *request.layers, loaded.saved.sha256, store.fingerprint)),
-        report=observer.training,
+        origin=" ".join((request.to, *request.layers, str(loaded.sha256), store.fingerprint)),
+        report=listener.training,
         processes=processes,
     )
-    observer.say(f"fine-tuned for {recipe.epochs} epochs on {len(trained)} images of {store.source}")
+    listener.say(f"fine-tuned for {recipe.epochs} epochs on {len(trained)} images of {store.source}")
     after = history[-1].held_out or {}
     for mode, accuracy in after.items():
-        observer.say(f"held out ({len(held)} images), {mode}: {before[mode]:.1%} → {accuracy:.1%}")
+        listener.say(f"held out ({len(held)} images), {mode}: {before[mode]:.1%} → {accuracy:.1%}")
     return {
         "finetune_data": f"{store.source} sha256:{store.fingerprint}",
         "finetune_recipe": json.dumps(asdict(recipe)),
@@ -301,9 +286,11 @@ def _held_out(store: Store, seed: int) -> np.ndarray:
     return batches.subset(store.labels, max(1, count), seed)
 
 
-def _calibrate(request: Request, loaded: Loaded, network: nn.Module, observer: Observer) -> dict[str, str]:
+def _calibrate(
+    request: Request, loaded: LoadedModel, network: nn.Module, listener: Listener
+) -> dict[str, str]:
     """Replace the stored statistics by those of n images, and check that `fixed` now is what `adapt` was."""
-    store = _open(str(request.calibrate), loaded.geometry, network, observer.decoding)
+    store = _open(str(request.calibrate), loaded.geometry, network, listener.decoding)
     if request.samples > len(store.labels):
         raise UsageError(f"-n {request.samples}: {store.source} has only {len(store.labels)} images")
     chosen = batches.shuffled(len(store.labels), request.seed)[: request.samples]
@@ -325,8 +312,8 @@ def _calibrate(request: Request, loaded: Loaded, network: nn.Module, observer: O
             1.0, float(wanted.abs().max())
         )
     changed = len(state.statistics)
-    observer.say(f"{changed} layers store the statistics of {request.samples} images of {store.source}")
-    _passed(difference <= _TOLERANCE, f"`fixed` now equals `adapt` before, to {difference:.1e}", observer.say)
+    listener.say(f"{changed} layers store the statistics of {request.samples} images of {store.source}")
+    _passed(difference <= _TOLERANCE, f"`fixed` now equals `adapt` before, to {difference:.1e}", listener.say)
     return {
         "calibrate_data": f"{store.source} sha256:{store.fingerprint}",
         "calibrate_images": str(request.samples),
@@ -347,12 +334,12 @@ def _open(spec: str, geometry: Geometry, network: nn.Module, decoding: Callable[
     return store
 
 
-def _origin(request: Request, loaded: Loaded) -> dict[str, str]:
+def _origin(request: Request, loaded: LoadedModel, saved: Checkpoint) -> dict[str, str]:
     metadata = {
         "lnbench": __version__,
         "converted_to": request.to,
-        "origin": loaded.saved.path.name,
-        "origin_sha256": loaded.saved.sha256,
+        "origin": saved.path.name,
+        "origin_sha256": saved.sha256,
         "model": request.model,
         "mean": json.dumps(loaded.normalization.mean),
         "std": json.dumps(loaded.normalization.std),
@@ -361,13 +348,17 @@ def _origin(request: Request, loaded: Loaded) -> dict[str, str]:
     if request.to == "localnorm":
         metadata["groups"] = str(request.groups)
         metadata |= {"layers": ",".join(request.layers)} if request.layers else {}
-    return {**loaded.saved.metadata, **metadata}
+    return {**saved.metadata, **metadata}
 
 
 def _write(
-    request: Request, loaded: Loaded, network: nn.Module, metadata: dict[str, str], say: Callable[[str], None]
+    request: Request,
+    saved: Checkpoint,
+    network: nn.Module,
+    metadata: dict[str, str],
+    say: Callable[[str], None],
 ) -> None:
-    extras = loaded.saved.extras
+    extras = saved.extras
     trained = request.train_on is not None
     stale = [name for name in extras if any(part in name.lower() for part in _TIED_TO_WEIGHTS)]
     if request.to == "adapted" and not trained:
@@ -378,7 +369,7 @@ def _write(
         network.state_dict(),
         extras=kept,
         metadata=metadata,
-        container=loaded.saved.container if request.output.suffix != ".safetensors" else "",
+        container=saved.container if request.output.suffix != ".safetensors" else "",
     )
     training_state(request.output).unlink(missing_ok=True)
     written = checkpoints.read(request.output)

@@ -21,45 +21,22 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from lnbench.dist import ALONE, Processes
-from lnbench.errors import CheckpointError, DataError, LnbenchError, UsageError
+from lnbench.errors import CheckpointError, LnbenchError
 from lnbench.models import checkpoint
 from lnbench.norm import wrap
 from lnbench.norm.localnorm import LocalNorm2d
 from lnbench.norm.modes.registry import Mode, parse
 from lnbench.norm.state import State
 from lnbench.training.batches import Batches, epoch_seed
-from lnbench.types import Normalization
+from lnbench.training.recipe import Recipe, check, cuts, rate
+from lnbench.types import InputNormalization
 
 _REPORT_EVERY = 50  # steps
 _CHUNK = 250  # images of one held-out forward
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How to train. The defaults suit a converted network whose weights are already good.
-
-    `batch_size` is the global one, over all processes. `lr` is the peak of a cosine that starts with a
-    linear warm-up over the first `warmup` of all steps. `group_images`: images in a group of a LocalNorm
-    layer, taken in turn from step to step, each a divisor of batch/K; empty for the paper's B/K always.
-    `amp`: 16-bit convolutions; None for on a GPU and off on a CPU.
-    `pad`: pixels of zero border for the random crops; None takes an eighth of the image's side.
-    """
-
-    epochs: int = 10
-    lr: float = 0.02
-    batch_size: int = 128
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    warmup: float = 0.05
-    flip: bool = True
-    pad: int | None = None
-    group_images: tuple[int, ...] = ()
-    amp: bool | None = None
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Progress:
+class Standing:
     """Where a training stands. `held_out` (mode → accuracy, 0–1) is given at the end of an epoch only."""
 
     epoch: int
@@ -70,7 +47,7 @@ class Progress:
     held_out: dict[str, float] | None = None
 
 
-Report = Callable[[Progress], None]
+Report = Callable[[Standing], None]
 
 
 def train(
@@ -79,14 +56,14 @@ def train(
     labels: np.ndarray,
     recipe: Recipe,
     *,
-    normalization: Normalization,
+    normalization: InputNormalization,
     held_out: tuple[np.ndarray, np.ndarray] | None = None,
     device: torch.device | str = "cpu",
     state: Path | None = None,
     origin: str = "",
-    report: Report = lambda progress: None,
+    report: Report = lambda standing: None,
     processes: Processes = ALONE,
-) -> list[Progress]:
+) -> list[Standing]:
     """Train a network in place and leave it in evaluation mode on the CPU.
 
     Args:
@@ -97,7 +74,7 @@ def train(
         processes: those that share every batch, from `dist.joined`.
         origin: what is trained on what, in words or digests; `state` of another origin is refused.
 
-    Returns the progress at each epoch's end.
+    Returns where the training stood at each epoch's end.
 
     Raises:
         UsageError: a recipe that does not fit the network; DataError: fewer images than a batch;
@@ -105,7 +82,7 @@ def train(
     """
     rank, world = processes.rank, processes.world
     groups = _groups(network)
-    _check(recipe, groups, len(images), world)
+    check(recipe, groups, len(images), world)
     device = torch.device(device)
     # The groups of LocalNorm are a view of contiguous channels; everything else is faster channels-last.
     layout = torch.channels_last if groups is None else torch.contiguous_format
@@ -127,17 +104,18 @@ def train(
             )
             for step, (pixels, targets) in enumerate(parts):
                 done = epoch * steps + step
-                _set_rate(optimizer, recipe, done, recipe.epochs * steps)
-                cuts = 1 if groups is None else _cuts(recipe, done, groups, len(pixels))
+                for part in optimizer.param_groups:
+                    part["lr"] = rate(recipe, done, recipe.epochs * steps)
+                into = 1 if groups is None else cuts(recipe, done, groups, len(pixels))
                 with scaling.autocast():
-                    loss = F.cross_entropy(trained(pixels, cuts), targets)
+                    loss = F.cross_entropy(trained(pixels, into), targets)
                 scaling.step(loss, optimizer)
                 total += loss.detach()
                 if (step + 1) % _REPORT_EVERY == 0:
-                    report(Progress(epoch, recipe.epochs, step + 1, steps, float(total / (step + 1))))
+                    report(Standing(epoch, recipe.epochs, step + 1, steps, float(total / (step + 1))))
         mean = _finite(float(total / steps), epoch)
         accuracy = None if held_out is None else measure(network, *held_out, normalization, device)
-        history.append(Progress(epoch, recipe.epochs, steps, steps, mean, accuracy))
+        history.append(Standing(epoch, recipe.epochs, steps, steps, mean, accuracy))
         if state is not None and rank == 0:
             _save(state, network, optimizer, scaling, recipe, history, origin)
         report(history[-1])
@@ -150,7 +128,7 @@ def measure(
     network: nn.Module,
     images: np.ndarray,
     labels: np.ndarray,
-    normalization: Normalization,
+    normalization: InputNormalization,
     device: torch.device | str = "cpu",
 ) -> dict[str, float]:
     """Top-1 accuracy (0–1) by mode: `fixed` of a BatchNorm network, `local` and `batch` of a LocalNorm one.
@@ -223,51 +201,9 @@ def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=True)
 
 
-def _set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, steps: int) -> None:
-    """Linear warm-up to the peak, then half a cosine down to zero at the last step."""
-    warm = max(1, round(recipe.warmup * steps))
-    if step < warm:
-        rate = recipe.lr * (step + 1) / warm
-    else:
-        rate = recipe.lr * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm))) / 2
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
-def _cuts(recipe: Recipe, step: int, groups: int, images: int) -> int:
-    """Into how many parts each of K groups is cut at a step."""
-    if not recipe.group_images:
-        return 1
-    return images // (groups * recipe.group_images[step % len(recipe.group_images)])
-
-
 def _groups(network: nn.Module) -> int | None:
     """K of a LocalNorm network, None for any other."""
     return next((layer.groups for layer in network.modules() if isinstance(layer, LocalNorm2d)), None)
-
-
-def _check(recipe: Recipe, groups: int | None, images: int, world: int) -> None:
-    size = recipe.batch_size
-    if recipe.epochs < 1 or size < 2 or not 0 < recipe.lr < math.inf:
-        raise UsageError("a training needs at least 1 epoch, 2 images a batch and a learning rate above 0")
-    if size > images:
-        raise DataError(f"{images} training images are fewer than one batch of {size}: use --batch-size")
-    if size % world:
-        raise UsageError(
-            f"--batch-size {size} cannot be shared by {world} processes: use a multiple of {world}"
-        )
-    share = size // world
-    if groups is not None and share % groups:
-        raise UsageError(
-            f"--batch-size {size}: the {share} images of a process cannot be cut into {groups} equal groups; "
-            f"use a multiple of {groups * world}, or fewer groups"
-        )
-    for count in recipe.group_images:
-        if groups is None or count < 1 or share % (groups * count):
-            raise UsageError(
-                f"--group-images {count} does not divide the {share} images of a process among "
-                f"{groups or 'no'} LocalNorm groups"
-            )
 
 
 class _Scaling:
@@ -310,7 +246,7 @@ def _save(
     optimizer: torch.optim.Optimizer,
     scaling: _Scaling,
     recipe: Recipe,
-    history: list[Progress],
+    history: list[Standing],
     origin: str,
 ) -> None:
     extras = {
@@ -318,7 +254,7 @@ def _save(
         "scaler": scaling.scaler.state_dict(),
         "recipe": asdict(recipe),
         "origin": origin,
-        "history": [asdict(progress) for progress in history],
+        "history": [asdict(standing) for standing in history],
     }
     checkpoint.write(state, network.state_dict(), extras=extras, metadata={})
 
@@ -330,7 +266,7 @@ def _resume(
     scaling: _Scaling,
     recipe: Recipe,
     origin: str,
-) -> list[Progress]:
+) -> list[Standing]:
     """Take up a training from the file of its last finished epoch; without the file, start."""
     if not state.exists():
         return []
@@ -341,4 +277,4 @@ def _resume(
     checkpoint.fit(network, saved)
     optimizer.load_state_dict(extras["optimizer"])
     scaling.scaler.load_state_dict(extras["scaler"])
-    return [Progress(**entry) for entry in extras["history"]]
+    return [Standing(**entry) for entry in extras["history"]]

@@ -19,7 +19,8 @@ from lnbench.norm.convert import is_localnorm
 from lnbench.norm.modes.registry import parse
 from lnbench.norm.state import State
 from lnbench.training import convert as conversion
-from lnbench.training.finetune import Progress, Recipe
+from lnbench.training.finetune import Standing
+from lnbench.training.recipe import Recipe
 from tests.cli.conftest import Lnbench
 from tests.networks import normalized, pictures, tiny, write_task
 
@@ -145,12 +146,12 @@ def test_a_fine_tuning_that_was_stopped_goes_on(task: tuple[str, Path, str], tmp
             recipe=recipe,
         )  # fmt: skip
 
-    def stop(progress: Progress) -> None:
+    def stop(progress: Standing) -> None:
         if progress.epoch == 1:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        conversion.run(request("a.pth"), conversion.Observer(training=stop))
+        conversion.run(request("a.pth"), conversion.Listener(training=stop))
     assert not (tmp_path / "a.pth").exists()
     assert conversion.training_state(tmp_path / "a.pth").exists()
     conversion.run(request("a.pth"))

@@ -14,6 +14,7 @@ from PIL import Image
 from lnbench import config, memory
 from lnbench.errors import CheckpointError, DataError, ModelError, UsageError
 from lnbench.evaluate import evaluation
+from lnbench.evaluate.prepare import Images, load_subject
 from lnbench.models.classifier import Classifier
 from tests.networks import pictures, write_task
 
@@ -156,3 +157,31 @@ def test_a_shard_has_every_nth_condition_and_says_so(task: tuple[str, str, str],
     assert any(text.startswith("shard 2 of 3") for text in outcome.record.deviations)
     with pytest.raises(UsageError, match="only 4 conditions"):
         evaluation.prepare_all([resolved(task, severities=[1, 2, 3], shard="5/5")])
+
+
+def test_the_reports_sheet_is_drawn_by_whoever_asks_for_one(
+    task: tuple[str, str, str], tmp_path: Path
+) -> None:
+    chosen = resolved(task, limit=8)
+    ready = evaluation.prepare_all([chosen])
+    evaluation.evaluate(ready, [tmp_path / "none"])
+    assert not (tmp_path / "none" / "sheet.png").exists()
+
+    def draw(config: config.RunConfig, images: Images) -> bytes:
+        assert (config.corruptions, len(images.clean.labels)) == (("gaussian_noise",), 8)
+        return b"a picture"
+
+    evaluation.evaluate(ready, [tmp_path / "one"], sheet=draw)
+    assert (tmp_path / "one" / "sheet.png").read_bytes() == b"a picture"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, (64, 64)), ({"crop": 48}, (None, 48)), ({"resize": 80}, (80, None))],
+)
+def test_a_given_crop_drops_the_models_resize_and_the_other_way_round(
+    given: dict[str, int], expected: tuple[int | None, int | None]
+) -> None:
+    chosen = config.resolve(config.load_preset("core"), {"model": "demo", "data": "demo", **given})
+    geometry = load_subject(chosen, torch.device("cpu")).geometry
+    assert (geometry.resize, geometry.crop) == expected

@@ -36,7 +36,7 @@ def make_store(images: int = 23, side: int = 32, first_id: int = 0) -> Store:
 def make_stream(store: Store, condition: Condition = NOISE, **options: object) -> Stream:
     chosen = {"model": "demo", "data": "demo", "table": "cifar", **options}
     run = config.resolve(config.load_preset("core"), chosen)
-    return Stream(store, condition, run, CPU, corrupted=False)
+    return Stream(store, condition, run, CPU, seed=run.seed, corrupted=False)
 
 
 def test_every_image_comes_once_in_a_seeded_order() -> None:
@@ -70,7 +70,7 @@ def test_clean_and_precomputed_pixels_pass_untouched() -> None:
     store = make_store()
     assert np.array_equal(make_stream(store, CLEAN).pixels(np.arange(5)).numpy(), store.images[:5])
     run = config.resolve(config.load_preset("core"), {"model": "demo", "data": "demo"})
-    stored = Stream(store, NOISE, run, CPU, corrupted=True)
+    stored = Stream(store, NOISE, run, CPU, seed=0, corrupted=True)
     assert np.array_equal(stored.pixels(np.arange(5)).numpy(), store.images[:5])
 
 

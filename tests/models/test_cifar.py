@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lnbench.models.catalog import CIFAR
-from lnbench.models.cifar import DEPTHS, Block, cifar_network
+from lnbench.models.cifar import DEPTHS, CifarBlock, cifar_network
 
 # Parameters in millions, He et al. (1512.03385) Table 6.
 PUBLISHED = {"resnet20": 0.27, "resnet32": 0.46, "resnet44": 0.66, "resnet56": 0.85, "resnet110": 1.7}
@@ -35,7 +35,7 @@ def test_the_head_is_sized() -> None:
 
 
 def test_option_a_takes_every_second_pixel_and_pads_half_in_front_half_behind() -> None:
-    block = Block(2, 6, stride=2).eval()
+    block = CifarBlock(2, 6, stride=2).eval()
     nn.init.zeros_(block.conv2.weight)  # the residual branch then adds bn2's bias, which is 0
     x = torch.arange(2 * 4 * 4.0).view(1, 2, 4, 4)
     expected = torch.zeros(1, 6, 2, 2)

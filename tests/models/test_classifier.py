@@ -15,10 +15,10 @@ from lnbench.errors import ModelError
 from lnbench.models.checkpoint import fit, read
 from lnbench.models.cifar import cifar_network
 from lnbench.models.classifier import Classifier, multiply_add
-from lnbench.types import Normalization
+from lnbench.types import InputNormalization
 
-IMAGENET = Normalization()
-PLAIN = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+IMAGENET = InputNormalization()
+PLAIN = InputNormalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 class Corner(nn.Module):
@@ -52,8 +52,8 @@ def every_byte() -> Tensor:
     return torch.arange(256, dtype=torch.uint8).view(256, 1, 1, 1).expand(-1, 3, -1, -1).contiguous()
 
 
-@pytest.mark.parametrize("norm", [IMAGENET, PLAIN, Normalization((0.5, 0.4, 0.3), (1 / 255, 0.2, 0.7))])
-def test_normalization_of_every_byte(norm: Normalization) -> None:
+@pytest.mark.parametrize("norm", [IMAGENET, PLAIN, InputNormalization((0.5, 0.4, 0.3), (1 / 255, 0.2, 0.7))])
+def test_normalization_of_every_byte(norm: InputNormalization) -> None:
     logits = Classifier(Corner(), norm).logits(every_byte())  # (256, 3)
     exact = (np.arange(256)[:, None] / 255 - np.array(norm.mean)) / np.array(norm.std)
     # One rounding each of scale, offset and the sum, in float32.

@@ -18,7 +18,7 @@ from lnbench.errors import CheckpointError, LnbenchError, ModelError, UsageError
 from lnbench.models import checkpoint, registry
 from lnbench.models.catalog import CIFAR, Kind
 from lnbench.models.registry import Built, build, packaged_weights, parse
-from lnbench.types import Geometry, Normalization
+from lnbench.types import Geometry, InputNormalization
 
 torchvision = pytest.importorskip("torchvision")
 
@@ -54,7 +54,8 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", CIFAR)
 def test_cifar(name: str) -> None:
     found = built(f"cifar:{name}")
-    assert (found.classes, found.geometry, found.normalization) == (10, Geometry(32, 32), Normalization())
+    assert (found.classes, found.geometry) == (10, Geometry(32, 32))
+    assert found.normalization == InputNormalization()
     assert packaged_weights(parse(f"cifar:{name}")) is None
     assert built(f"cifar:{name}", classes=100).network.linear.out_features == 100
     assert "give --weights" in refused(f"cifar:{name}", UsageError, pretrained=True)
@@ -101,7 +102,7 @@ def test_a_factory_builds_with_its_neighbours(tmp_path: Path) -> None:
     )
     found = built(f"{path}:build", pretrained=True)
     assert found.network.out_features == 4
-    assert (found.classes, found.geometry, found.normalization) == (None, Geometry(), Normalization())
+    assert (found.classes, found.geometry, found.normalization) == (None, Geometry(), InputNormalization())
     assert str(path) in found.source
 
 
@@ -184,7 +185,7 @@ def clean_imports() -> Any:
 )
 def test_torchvision_preprocessing_is_that_of_the_weights(spec: str, geometry: Geometry) -> None:
     found = built(spec)
-    assert (found.geometry, found.normalization, found.classes) == (geometry, Normalization(), 1000)
+    assert (found.geometry, found.normalization, found.classes) == (geometry, InputNormalization(), 1000)
 
 
 @pytest.mark.parametrize("name", torchvision.models.list_models(module=torchvision.models))
@@ -271,7 +272,7 @@ def timm() -> Any:
 )
 def test_timm_preprocessing_is_that_of_its_validation(timm: Any, spec: str, geometry: Geometry) -> None:
     found = built(spec, classes=7)
-    assert (found.geometry, found.normalization, found.classes) == (geometry, Normalization(), 7)
+    assert (found.geometry, found.normalization, found.classes) == (geometry, InputNormalization(), 7)
     with torch.inference_mode():
         assert found.network.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 7)
 
@@ -339,7 +340,7 @@ def test_a_network_that_timm_cannot_build_is_one_line(timm: Any, monkeypatch: py
         raise TypeError("unexpected\nargument")
 
     monkeypatch.setattr(timm, "create_model", fail)
-    assert refused("timm:resnet18", ModelError) == "timm:resnet18 cannot be built: unexpected"
+    assert refused("timm:resnet18", ModelError) == "timm:resnet18 cannot be built: unexpected argument"
 
 
 def test_without_timm_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,11 +13,9 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lnbench.errors import CheckpointError
-from lnbench.models.sniff import identify, printable, size_text
+from lnbench.models.sniff import identify, size_text
 
 WEIGHTS = {"conv.weight": torch.arange(24.0).view(2, 3, 2, 2)}
 
@@ -170,18 +168,6 @@ def test_an_unreadable_file_says_why(tmp_path: Path) -> None:
     path.chmod(0)
     with pytest.raises(CheckpointError, match="cannot be read: Permission denied"):
         identify(path)
-
-
-@given(st.text(max_size=100))
-def test_printable_text_is_short_and_harmless(text: str) -> None:
-    shown = printable(text, 40)
-    assert len(shown) <= 40
-    assert shown.isprintable()
-
-
-def test_printable_keeps_ordinary_text_and_escapes_terminal_codes() -> None:
-    assert printable("layer1.0.conv1.weight") == "layer1.0.conv1.weight"
-    assert printable("\x1b[31mred") == r"\x1b[31mred"
 
 
 @pytest.mark.parametrize(

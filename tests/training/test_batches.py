@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from lnbench.training.batches import Batches, epoch_seed
-from lnbench.types import Normalization
+from lnbench.types import InputNormalization
 
-RAW = Normalization((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))  # pixels come out as they went in
+RAW = InputNormalization((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))  # pixels come out as they went in
 
 
 def numbered(count: int, side: int = 8) -> tuple[np.ndarray, np.ndarray]:
@@ -19,7 +19,7 @@ def numbered(count: int, side: int = 8) -> tuple[np.ndarray, np.ndarray]:
     return values.astype(np.uint8).reshape(count, 3, side, side), np.arange(count)
 
 
-def batches(count: int, normalization: Normalization = RAW) -> Batches:
+def batches(count: int, normalization: InputNormalization = RAW) -> Batches:
     images, labels = numbered(count)
     return Batches(images, labels, normalization, torch.device("cpu"), torch.contiguous_format)
 
@@ -78,7 +78,7 @@ def test_the_parts_of_several_processes_make_up_the_batch(world: int) -> None:
 
 
 def test_normalization_is_that_of_the_definition() -> None:
-    normalization = Normalization((0.1, 0.5, 0.9), (0.2, 0.3, 0.4))
+    normalization = InputNormalization((0.1, 0.5, 0.9), (0.2, 0.3, 0.4))
     images, _ = numbered(4)
     ((pixels, _),) = batches(4, normalization).in_order(4)
     mean, std = (np.array(v).reshape(1, 3, 1, 1) for v in (normalization.mean, normalization.std))

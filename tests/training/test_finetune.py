@@ -18,10 +18,11 @@ from lnbench.errors import CheckpointError, DataError, LnbenchError, UsageError
 from lnbench.norm.convert import convert_localnorm
 from lnbench.norm.localnorm import LocalNorm2d
 from lnbench.training import finetune
-from lnbench.training.finetune import Progress, Recipe, train
-from lnbench.types import Normalization
+from lnbench.training.finetune import Standing, train
+from lnbench.training.recipe import Recipe, rate
+from lnbench.types import InputNormalization
 
-NORMALIZATION = Normalization()
+NORMALIZATION = InputNormalization()
 QUICK = Recipe(epochs=3, lr=0.05, batch_size=16, pad=1)
 
 
@@ -56,7 +57,7 @@ def stripes(count: int, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
     return images.astype(np.uint8), labels
 
 
-def fit(net: nn.Module, recipe: Recipe = QUICK, count: int = 96, **options: object) -> list[Progress]:
+def fit(net: nn.Module, recipe: Recipe = QUICK, count: int = 96, **options: object) -> list[Standing]:
     return train(net, *stripes(count), recipe, normalization=NORMALIZATION, **options)  # type: ignore[arg-type]
 
 
@@ -111,7 +112,7 @@ def test_a_training_that_was_interrupted_ends_with_the_same_weights(
     undisturbed, resumed = network(groups), network(groups)
     expected = fit(undisturbed)
 
-    def stop(progress: Progress) -> None:
+    def stop(progress: Standing) -> None:
         if progress.epoch == 1:
             raise Stop
 
@@ -126,7 +127,7 @@ def test_a_training_that_was_interrupted_ends_with_the_same_weights(
 KILLED = """
 import os, signal, sys, torch
 from pathlib import Path
-from tests.test_finetune import fit, network
+from tests.training.test_finetune import fit, network
 def report(progress):
     if progress.epoch == 1:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -149,7 +150,7 @@ def test_a_killed_process_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
 
 
 def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment)
 
 
@@ -194,11 +195,7 @@ def test_only_weights_of_convolutions_and_linear_layers_decay() -> None:
 
 
 def test_the_rate_warms_up_and_falls_along_a_cosine() -> None:
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1)
-    rates = []
-    for step in range(100):
-        finetune._set_rate(optimizer, Recipe(lr=0.5, warmup=0.1), step, 100)
-        rates.append(optimizer.param_groups[0]["lr"])
+    rates = [rate(Recipe(lr=0.5, warmup=0.1), step, 100) for step in range(100)]
     assert rates[:10] == pytest.approx([0.05 * (step + 1) for step in range(10)])
     assert rates[55] == pytest.approx(0.25)  # half-way down the cosine
     assert rates[10:] == sorted(rates[10:], reverse=True) and 0 < rates[-1] < 0.001
@@ -247,7 +244,7 @@ SHARED = Recipe(epochs=2, lr=0.1, batch_size=16, pad=1)
 PARALLEL = """
 import sys, torch
 from lnbench import dist
-from tests.test_finetune import SHARED, fit, plain
+from tests.training.test_finetune import SHARED, fit, plain
 torch.set_num_threads(1)
 net = plain()
 with dist.joined() as processes:

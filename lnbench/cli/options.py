@@ -1,0 +1,44 @@
+"""Options that several commands share: one name, one meaning, one text.
+
+Where one command can do without an option and another cannot, each says its type: `Seed[int | None]`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeVar
+
+import typer
+
+T = TypeVar("T")
+
+IMAGES = "folder:PATH, cifar10:PATH, cifar100:PATH, npz:PATH, demo"
+SIDES = "Shorter side, or HEIGHTxWIDTH, in pixels."
+BACKEND = "native, or reference (the imagecorruptions package)."
+_MODEL = "Network: torchvision:resnet50, timm:NAME, hf-hub:ORG/NAME, cifar:resnet20, FILE.py:FACTORY, demo."
+_CORRUPTION = (
+    "Corruption or family (noise, blur, weather, digital, extra), repeatable; the preset's own otherwise."
+)
+_BATCH = "Images of a batch: what batch modes take together, or one training step over all processes."
+_PICKLE = "Run code in the checkpoint file. Only for files you trust."
+_SKIP = "Leave out images that cannot be read, and count them."
+
+Preset = Annotated[str, typer.Option(help="Corruption suite: a name or a YAML file.")]
+Corruption = Annotated[list[str] | None, typer.Option(help=_CORRUPTION)]
+Severity = Annotated[list[float] | None, typer.Option(help="Severity 1–5, repeatable.")]
+Backend = Annotated[T, typer.Option(help=BACKEND)]
+
+Model = Annotated[T, typer.Option(help=_MODEL)]
+Ema = Annotated[bool, typer.Option("--ema", help="Use the checkpoint's averaged (EMA) weights.")]
+AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help=_PICKLE)]
+
+Mean = Annotated[str | None, typer.Option(help="Input mean r,g,b on the 0–1 scale; the model's otherwise.")]
+Std = Annotated[str | None, typer.Option(help="Input standard deviation r,g,b; the model's otherwise.")]
+Resize = Annotated[str | None, typer.Option(help=SIDES)]
+Crop = Annotated[str | None, typer.Option(help="Centre crop, side or HEIGHTxWIDTH, in pixels.")]
+Interpolation = Annotated[T, typer.Option(help="nearest, bilinear, bicubic, lanczos or box.")]
+
+Limit = Annotated[int | None, typer.Option(help="Use a class-balanced subset of N images.")]
+SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help=_SKIP)]
+BatchSize = Annotated[T, typer.Option(help=_BATCH)]
+Seed = Annotated[T, typer.Option(help="Seed of all that is drawn: noise, order, subset, crops.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]

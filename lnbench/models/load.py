@@ -1,0 +1,96 @@
+"""From a specification and a weights file to a network with its weights, and how to feed it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from lnbench.models import checkpoint as checkpoints
+from lnbench.models import registry
+from lnbench.models.checkpoint import Checkpoint
+from lnbench.types import Geometry, InputNormalization, Interpolation
+
+Channels = tuple[float, float, float]
+Sides = int | tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a person says of the input, over the model's own; None leaves that as it is.
+
+    `resize` and `crop` are one statement: where one is given alone, the model's other one falls away.
+    """
+
+    mean: Channels | None = None
+    std: Channels | None = None
+    resize: Sides | None = None
+    crop: Sides | None = None
+    interpolation: Interpolation | None = None
+
+    def normalization(self, own: InputNormalization) -> InputNormalization:
+        return InputNormalization(self.mean or own.mean, self.std or own.std)
+
+    def geometry(self, own: Geometry) -> Geometry:
+        resize, crop = own.resize, own.crop
+        if self.resize or self.crop:
+            resize, crop = self.resize, self.crop
+        return Geometry(resize, crop, self.interpolation or own.interpolation)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network with its weights, and how to feed it.
+
+    `source` is one line: where the weights came from; `checkpoint` the file they were read from, None for
+    those that the network's makers published.
+    """
+
+    network: nn.Module
+    normalization: InputNormalization
+    geometry: Geometry
+    source: str
+    checkpoint: Checkpoint | None
+
+    @property
+    def sha256(self) -> str | None:
+        return None if self.checkpoint is None else self.checkpoint.sha256
+
+
+def load(
+    model: str,
+    weights: Path | None = None,
+    preprocessing: Preprocessing = Preprocessing(),
+    *,
+    ema: bool = False,
+    allow_pickle: bool = False,
+    before_fit: Callable[[nn.Module, Mapping[str, Tensor]], object] = lambda network, tensors: None,
+) -> LoadedModel:
+    """Build the network of a specification and give it the weights of a file, or its makers' without one.
+
+    The head gets as many classes as the file has. `before_fit` may change the network's layers in place to
+    those of the file's tensors (a LocalNorm checkpoint), before the weights are fitted strictly.
+    Raises UsageError, CheckpointError, ModelError.
+    """
+    spec = registry.parse(model)
+    path = weights or registry.packaged_weights(spec)
+    stored = None
+    if path is None:
+        built = registry.build(spec, classes=None, pretrained=True)
+    else:
+        stored = checkpoints.read(path, ema=ema, allow_pickle=allow_pickle)
+        built = registry.build(spec, classes=None, pretrained=False)
+        classes = checkpoints.classes_in(stored, built.network)
+        if classes is not None and classes != built.classes:
+            built = registry.build(spec, classes=classes, pretrained=False)
+        before_fit(built.network, stored.tensors)
+        checkpoints.fit(built.network, stored)
+    return LoadedModel(
+        built.network,
+        preprocessing.normalization(built.normalization),
+        preprocessing.geometry(built.geometry),
+        built.source if path is None else path.name,
+        stored,
+    )
