@@ -37,10 +37,12 @@ from lnbench import config, files, metrics
 from lnbench.corruptions import native, reference
 from lnbench.data import sources
 from lnbench.data.geometry import fit
-from lnbench.evaluate import count, evaluation, loop, prepare, record
+from lnbench.evaluate import evaluation, loop, prepare, record
 from lnbench.evaluate.stream import Stream
 from lnbench.memory import keep_freed
 from lnbench.models.classifier import Classifier
+from lnbench.norm.modes import local
+from lnbench.norm.state import State
 from lnbench.results.store import RunFolder
 from lnbench.types import Condition
 
@@ -175,19 +177,18 @@ def _bare(subject: prepare.Subject, resident: list[torch.Tensor], seconds: dict[
     network, layers = subject.classifier.network, subject.layers
     size = subject.config.batch_size
     batches: list[torch.Tensor] = []
-    if any(mode.needs_batch for mode in subject.modes):
+    if any(mode.unit == "batch" for mode in subject.modes):
         batches = list(torch.cat(resident).split(size))
         if len(batches[-1]) < size:
             batches[-1] = torch.cat([batches[-1], batches[0]])[:size]
     with torch.inference_mode():
         for mode in subject.modes:
-            layers.use(mode)
+            state = State()
+            layers.use(mode, state)
             _wait(subject)
             begin = now()
-            if mode.kind == "adapt":
-                few = torch.cat(resident[: -(-mode.n // len(resident[0]))])[: mode.n]
-                layers.adapt(lambda: network(few))  # noqa: B023 – called at once
-            for part in batches if mode.needs_batch else resident:
+            mode.begin(network, lambda n: torch.cat(resident[: -(-n // len(resident[0]))])[:n], state)
+            for part in batches if mode.unit == "batch" else resident:
                 network(part)
             _wait(subject)
             seconds[str(mode)] += now() - begin
@@ -234,7 +235,7 @@ def _instrumented(subject: prepare.Subject) -> Iterator[dict[str, float]]:
             (subject.classifier.network, "forward", "forward"),
             (Classifier, "logits", "logits"),
             (metrics, "count", "metrics"),
-            (count.swap, "combine", "metrics"),
+            (local, "combine", "metrics"),
             (files, "append_whole", "writing"),
             (RunFolder, "append", "appending"),
             (RunFolder, "finish", "finishing"),
@@ -293,14 +294,14 @@ def _usual_way(run: config.RunConfig, subject: Any, ready: Any, count: int) -> d
     for condition in ready.images.conditions:
         dataset = _Usual(listing, subject.geometry, ids, condition, subject)
         for mode in subject.modes:
-            subject.layers.use(mode)
+            state = State()
+            subject.layers.use(mode, state)
             begin = now()
             batches = list(torch.utils.data.DataLoader(dataset, batch_size=64))
             loading += now() - begin
             begin = now()
             with torch.no_grad():
-                if mode.kind == "adapt":
-                    subject.layers.adapt(lambda: network(batches[0][0][: mode.n]))  # noqa: B023
+                mode.begin(network, lambda n: batches[0][0][:n], state)  # noqa: B023 – called at once
                 right = 0
                 for images, labels in batches:
                     right += int((network(images).argmax(1) == labels).sum())

@@ -34,6 +34,7 @@ from lnbench.models.classifier import Classifier
 from lnbench.norm import wrap
 from lnbench.norm.convert import convert_localnorm
 from lnbench.norm.modes.registry import parse
+from lnbench.norm.state import State
 from lnbench.results.correct import read_correct
 from lnbench.results.reading import read
 from lnbench.training.finetune import Standing, train
@@ -292,16 +293,14 @@ def cost() -> dict[str, object]:
         classifier = Classifier(network, InputNormalization())
         layers = wrap.attach(classifier.network)
         for text in MODES:
-            mode = parse(text)
+            mode, state = parse(text), State()
             taken = []
+            layers.use(mode, state)
             with torch.inference_mode():
-                if mode.kind == "adapt":
-                    layers.adapt(lambda: classifier.logits(images[:32]))  # noqa: B023 – called at once
+                mode.begin(classifier.logits, lambda n: images[:n], state)
                 for _ in range(6):
                     started = time.process_time()
-                    for group in wrap.passes(layers, mode):
-                        layers.use(mode, group=group)
-                        classifier.logits(images)
+                    mode.predict(classifier.logits, images, state, layers.groups)
                     taken.append(time.process_time() - started)
             seconds[f"{'batchnorm' if groups is None else f'localnorm-k{groups}'}/{text}"] = min(taken[1:])
     return seconds

@@ -56,8 +56,11 @@ class Processes:
     def device(self, name: str) -> torch.device:
         """The device that a `--device` names (auto, cpu, cuda, cuda:1) for this process.
 
-        One of several takes a GPU of its own for `auto` and `cuda`. Raises UsageError.
+        One of several takes a GPU of its own for `auto` and `cuda`. Raises UsageError. Every command that
+        computes comes by here, so that this is also where arithmetic is made the same on all of them.
         """
+        # TF32 keeps ten bits of a float32: it moves figures by more than a severity step on some networks.
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         count = torch.cuda.device_count()
         if self.world > 1 and name in ("auto", "cuda") and count:
             return torch.device("cuda", self.local_rank % count)

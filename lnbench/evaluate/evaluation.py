@@ -7,8 +7,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from lnbench.config import RunConfig, parse_shard
 from lnbench.data.store import Store
 from lnbench.dist import ALONE, Processes
@@ -119,9 +117,6 @@ def _load(
     configs: Sequence[RunConfig], allow_pickle: bool, strict: bool, processes: Processes
 ) -> tuple[list[Subject], list[LnbenchError]]:
     device = processes.device(configs[0].device)
-    if device.type == "cuda":
-        # Convolutions in TF32 differ from float32 by more than a severity step on some networks.
-        torch.backends.cudnn.allow_tf32 = False
     failed: list[LnbenchError] = []
     subjects: list[Subject] = []
     for config in configs:
