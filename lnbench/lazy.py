@@ -1,7 +1,7 @@
-"""torch for files that declare something beside the code that needs it: loaded when first used.
+"""torch and numpy for files that declare something beside the code that needs them: loaded when first used.
 
-What corruptions, modes and metrics there are is asked by every command, also by those that compute
-nothing; torch takes seconds to load. `from lnbench.lazy import F, torch` stands for the two usual imports.
+What corruptions, modes, metrics and data there are is asked by every command, also by those that compute
+nothing; torch takes seconds to load. `from lnbench.lazy import F, np, torch` stands for the usual imports.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ class _Lazy:
 
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch.nn import functional as F
 else:
-    torch, F = _Lazy("torch"), _Lazy("torch.nn.functional")
+    np, torch, F = _Lazy("numpy"), _Lazy("torch"), _Lazy("torch.nn.functional")
 
-__all__ = ["F", "torch"]
+__all__ = ["F", "np", "torch"]

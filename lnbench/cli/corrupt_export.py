@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from lnbench.data.registry import usages
+
 
 class Layout(str, Enum):
     """How the files lie."""
@@ -17,7 +19,7 @@ class Layout(str, Enum):
 
 
 def corrupt_export(
-    data: Annotated[str, typer.Argument(help="Clean images: folder:PATH, cifar10:PATH, npz:PATH, demo, …")],
+    data: Annotated[str, typer.Argument(help=f"Clean images: {usages(corrupted=False)}.")],
     out: Annotated[Path, typer.Argument(help="Folder to write to; an unfinished export there goes on.")],
     layout: Annotated[
         Layout, typer.Option(help="<corruption>/<severity>/<class>/ folders, or <corruption>.npy arrays.")

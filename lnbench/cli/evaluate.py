@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lnbench.data.registry import usages
+
 if TYPE_CHECKING:
     from lnbench.config import Preset, RunConfig
     from lnbench.dist import Processes
     from lnbench.evaluate.evaluation import Outcome, Plan, Prepared
 
 _MODEL = "Network: torchvision:resnet50, timm:NAME, hf-hub:ORG/NAME, cifar:resnet20, FILE.py:FACTORY, demo."
-_DATA = "Images: folder:PATH, cifar10:PATH, cifar100:PATH, npz:PATH, cifar10-c:PATH, imagenet-c:PATH, demo."
+_DATA = f"Images: {usages(corrupted=False)}; corrupted sets: {usages(corrupted=True)}."
 _NORM = "Normalization mode, repeatable: fixed, batch, local, blend:N=16, adapt:n=32."
 _CORRUPTION = (
     "Corruption or group (noise, blur, weather, digital, extra), repeatable; the preset's own otherwise."

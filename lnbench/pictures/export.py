@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from lnbench.config import RunConfig
+from lnbench.data.store import Decoding
 from lnbench.errors import UsageError
 from lnbench.evaluate import prepare
 from lnbench.evaluate.loop import Progress
@@ -34,7 +35,7 @@ def export(
     finished are kept. Evaluating what is written, lossless, gives the numbers of the corruptions computed
     in memory, to the last image. Raises DataError, UsageError.
     """
-    images = prepare.open_images(config, geometry, on_progress=decoding)
+    images = prepare.open_images(config, Decoding(geometry, on_progress=decoding))
     if images.precomputed:
         raise UsageError(f"{config.data} is a corrupted set already; give the clean images")
     store = images.clean
