@@ -10,10 +10,9 @@ import functools
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from lnbench.errors import unknown
 from lnbench.types import Condition
@@ -26,8 +25,7 @@ SOURCES: dict[str, Source] = {}
 Lists = TypeVar("Lists", bound="Callable[..., Listing]")
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """One kind of data. `about`: what a person would call it; `layout`: how its files lie.
 
     `listing` gives the listing of what a spec holds; the names of its parameters say what that is: `path`,
@@ -44,7 +42,7 @@ class Source:
     rank: int
     conditions: Callable[[Path], Iterable[Condition]] | None
 
-    @functools.cached_property
+    @property
     def takes(self) -> frozenset[str]:
         """What its specs hold besides the kind."""
         return frozenset(inspect.signature(self.listing).parameters)

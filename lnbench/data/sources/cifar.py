@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lnbench.data.registry import source
 from lnbench.errors import DataError
@@ -38,8 +37,7 @@ _MAX_BYTES = 1 << 28  # the largest batch file has 155 MB
 _MAX_MEMBERS = 1000
 
 
-@dataclass(frozen=True)
-class _Layout:
+class _Layout(NamedTuple):
     folder: str
     files: dict[str, tuple[str, ...]]  # by split
     labels: str

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lnbench.data.manifest import read_manifest
 from lnbench.data.registry import source
 from lnbench.data.sources.cifar import CIFAR10, CIFAR100
 from lnbench.errors import DataError
@@ -74,6 +73,7 @@ def cifar100_c(path: Path, condition: Condition) -> Listing:
 
 def _list(kind: str, path: Path, condition: Condition, classes: tuple[str, ...]) -> Listing:
     from lnbench.data.arrays import list_arrays, map_npy
+    from lnbench.data.manifest import read_manifest
     from lnbench.data.store import file_stamp
 
     file = path / f"{condition.corruption}.npy"
