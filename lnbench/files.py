@@ -95,7 +95,7 @@ def one_line(text: object, limit: int = 1000) -> str:
     Runs of white space become one space; other characters that cannot be printed, undecodable bytes among
     them, become escapes; what is longer than `limit` ends in an ellipsis.
     """
-    line = printable(" ".join(str(text).split()))
+    line = printable(" ".join(str(text).split())[: limit + 1])
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
@@ -104,6 +104,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
+def said(error: BaseException, limit: int = 160) -> str:
+    """What an exception says, as one line; its kind where it says nothing."""
+    return one_line(error, limit) or type(error).__name__
+
+
 def reason(error: Exception) -> str:
-    """Why, in a few words: the system's, without number and path, else the error's own, else its type."""
-    return one_line(getattr(error, "strerror", None) or error, 160) or type(error).__name__
+    """The system's words for an error, without its number and path; else what it says."""
+    return getattr(error, "strerror", None) or said(error)

@@ -70,10 +70,9 @@ def test_a_clean_array_may_lie_beside_them(tmp_path: Path) -> None:
 
 def test_arrays_with_a_geometry_and_a_cache(tmp_path: Path) -> None:
     spec = write_arrays(tmp_path / "set")
+    cached = Decoding(Geometry(48), cache=tmp_path / "cache")
     for _ in range(2):
-        stores = [
-            open_store(spec, Decoding(Geometry(48), cache=tmp_path / "cache"), c) for c in conditions(spec)
-        ]
+        stores = [open_store(spec, cached, condition) for condition in conditions(spec)]
         assert {store.images.shape for store in stores} == {(6, 3, 48, 48)}
     assert len(list((tmp_path / "cache").glob("*.lnstore"))) == 10
 

@@ -87,7 +87,7 @@ def test_everything_reads_back_exactly(tmp_path: Path, layout: str) -> None:
         np.testing.assert_array_equal(store.labels, PLAIN.labels)
         np.testing.assert_array_equal(store.ids, PLAIN.ids)
         assert store.classes == PLAIN.classes
-    assert not [path for path in root.rglob(".*")]
+    assert not list(root.rglob(".*"))  # no drafts
 
 
 def test_a_real_subset_survives_the_trip(cifar_jpegs: Path, tmp_path: Path) -> None:
