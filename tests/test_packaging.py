@@ -1,4 +1,4 @@
-"""What the wheel will hold: every folder of the package, the presets, and what the code reads beside itself."""
+"""What the wheel will hold: every folder with code, and the presets."""
 
 from __future__ import annotations
 
