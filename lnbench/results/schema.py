@@ -26,7 +26,7 @@ from pydantic import (
 
 from lnbench import __version__
 from lnbench.metrics import METRICS
-from lnbench.types import Condition
+from lnbench.types import Baseline, Condition
 
 SCHEMA: Literal[2] = 2
 STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
@@ -49,7 +49,6 @@ Rate = Annotated[float, Field(ge=0, le=1)]
 Score = Annotated[float | None, BeforeValidator(_finite)]
 Severity = Annotated[float, Field(ge=0, le=1000), PlainSerializer(_plain, return_type=int | float)]
 Interval = tuple[float, float]
-Baseline = Literal["alexnet"]
 
 
 class Cell(BaseModel):
