@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lnbench.cli import options
+from lnbench.data.registry import usages
 
 if TYPE_CHECKING:
     from lnbench.evaluate.evaluation import Outcome, Plan
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 _WEIGHTS = "Checkpoint file or glob, repeatable; the model's own otherwise."
 _MODELS = "YAML list of networks (model, weights, mean, std, ema), counted in one pass."
 _STRICT = "Stop when one of several checkpoints cannot be used."
-_DATA = f"Images: {options.IMAGES}, or corrupted already: cifar10-c:PATH, imagenet-c:PATH."
+_DATA = f"Images: {usages(corrupted=False)}; corrupted sets: {usages(corrupted=True)}."
 _NORM = "Normalization mode, repeatable or with commas: fixed, batch, local, blend:N=16, adapt:n=32."
 _OUT = "Run folder; runs/PRESET-MODEL-HASH otherwise."
 _RESUME = "Go on with what the folder holds, or start over."
