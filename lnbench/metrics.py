@@ -87,7 +87,10 @@ def top5(log_probs: Tensor, predicted: Tensor, labels: Tensor) -> Tensor:
 
 @metric("nll", better="lower", unit="nats", title="NLL")
 def nll(log_probs: Tensor, predicted: Tensor, labels: Tensor) -> Tensor:
-    """Negative log-likelihood, mean over images; undefined where one has no probabilities."""
+    """Negative log-likelihood, mean over images.
+
+    NaN, and so undefined for all, where one image's outputs are not numbers.
+    """
     return -log_probs.gather(1, labels[:, None]).squeeze(1).double().sum(0, keepdim=True)
 
 
