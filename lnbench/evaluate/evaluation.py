@@ -104,11 +104,11 @@ def prepare_all(
         return Prepared(ready, images, tuple(failed), memory is not None)
 
     found = processes.barrier(work)
-    heads = [(found.images.clean.fingerprint, [subject.sha256 for subject in found.subjects])]
+    heads = [(found.images.clean.fingerprint, [(one.sha256, one.code, one.state) for one in found.subjects])]
     for rank, other in enumerate(processes.gather(heads)):
         if other != heads:
             raise RecordError(
-                f"process {rank} reads other images or checkpoints than process {processes.rank}: "
+                f"process {rank} reads other images, checkpoints or code than process {processes.rank}: "
                 "every machine needs the same files"
             )
     return found
