@@ -35,7 +35,7 @@ from lnbench.results.reading import (
 from lnbench.results.render.delimited import to_csv
 from lnbench.results.render.html import to_html
 from lnbench.results.render.markdown import to_markdown
-from lnbench.results.schema import Cell, Record, Run
+from lnbench.results.schema import Cell, Record, Run, unanswered_note
 from lnbench.results.scores import summarize
 from lnbench.types import Condition
 
@@ -51,6 +51,15 @@ WRITTEN = (CELLS, RESULTS, "results.csv", "report.md", "report.html", CORRECT, S
 # Config keys that say where things lie, never what comes out: the checkpoint and the images are identified
 # by their hashes, so a moved file is still the same run.
 INERT = frozenset({"weights", "data"})
+
+# What identifies the network.
+MODEL = ("spec", "sha256", "code", "state", "classes", "groups", "precision")
+
+# Parts of the identity that earlier records lack: a run without them goes on, and says so.
+LATER = {
+    "code": "finished cells are from before the model's code was recorded, and may be of other code",
+    "state": "finished cells are from before the built weights were recorded, and may be of others",
+}
 
 LOCK = ".lnbench.lock"
 
@@ -158,6 +167,8 @@ class RunFolder:
 def make_record(run: Run, cells: Sequence[Cell]) -> Record:
     """A run and its cells as a record with its summary; cells may carry bits."""
     content = {name: getattr(run, name) for name in Run.model_fields}
+    if (note := unanswered_note(cells)) is not None:
+        content["deviations"] = tuple(dict.fromkeys((*run.deviations, note)))
     classes = run.model.classes or len(run.data.classes)
     summary = summarize(cells, run.suite, classes)
     return Record.model_validate({**content, "cells": tuple(cells), "summary": summary})
@@ -168,7 +179,7 @@ def identity(run: Run) -> dict[str, Any]:
     content = dump(run)
     return {
         "data": {"fingerprint": run.data.fingerprint, "images": run.data.images},
-        "model": {key: content["model"][key] for key in ("spec", "sha256", "classes", "groups", "precision")},
+        "model": {key: content["model"][key] for key in MODEL},
         "suite": content["suite"],
         "config": {key: value for key, value in content["config"].items() if key not in INERT},
     }
@@ -209,18 +220,30 @@ def _remove_written(path: Path) -> None:
 
 def _resumed(path: Path, run: Run) -> Run:
     """The stored run, if `run` is the same; another machine or version is noted as a deviation."""
-    stored = validate(Run, upgraded(load_json(path / RUN)), str(path / RUN))
+    kept = validate(Run, upgraded(load_json(path / RUN)), str(path / RUN))
+    stored, notes = _completed(kept, run)
     difference = first_difference(identity(stored), identity(run))
     if difference:
         raise RecordError(f"{path} holds another run ({difference}): choose another --out, or give --fresh")
     moved = first_difference(dump(stored.environment), dump(run.environment))
-    if moved is None:
-        return stored
-    note = f"resumed in another environment: {moved}"
-    if note not in stored.deviations:
-        stored = stored.model_copy(update={"deviations": (*stored.deviations, note)})
+    if moved is not None:
+        notes.append(f"resumed in another environment: {moved}")
+    deviations = tuple(dict.fromkeys([*stored.deviations, *notes]))
+    stored = stored.model_copy(update={"deviations": deviations})
+    if stored != kept:
         write_atomic(path / RUN, document(dump(stored)))
     return stored
+
+
+def _completed(stored: Run, run: Run) -> tuple[Run, list[str]]:
+    """The stored run with the parts of its identity that were not yet recorded, and what to say of that."""
+    added = {
+        name: value
+        for name in LATER
+        if getattr(stored.model, name) is None and (value := getattr(run.model, name)) is not None
+    }
+    model = stored.model.model_copy(update=added)
+    return stored.model_copy(update={"model": model}), [LATER[name] for name in added]
 
 
 def _read_cells(file: Path, run: Run) -> dict[Key, Cell]:
