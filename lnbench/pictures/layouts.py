@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from lnbench.data.batches import Indices
 from lnbench.data.folder import SUFFIXES
 from lnbench.data.loading import cpus
 from lnbench.data.manifest import Manifest, read_manifest, write_manifest
@@ -22,6 +21,7 @@ from lnbench.data.names import ordered_names, safe_name
 from lnbench.data.precomputed import SEVERITIES
 from lnbench.data.store import Pixels, Store
 from lnbench.errors import DataError, UsageError
+from lnbench.hashing import Indices
 from lnbench.types import Condition
 
 LAYOUTS = ("imagenet-c", "cifar-c")
