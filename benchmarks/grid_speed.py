@@ -35,7 +35,7 @@ import torch
 
 from lnbench import config, files, metrics
 from lnbench.corruptions import native, reference
-from lnbench.data import sources
+from lnbench.data import loading, specs
 from lnbench.data.geometry import fit
 from lnbench.evaluate import evaluation, loop, prepare, record
 from lnbench.evaluate.stream import Stream
@@ -101,7 +101,7 @@ def resolved(given: argparse.Namespace) -> config.RunConfig:
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
     run = resolved(given)
-    decoding = _timed(sources, "open_store")
+    decoding = _timed(loading, "open_store")
     with decoding as decode:
         ready = evaluation.prepare_all([run])
     subject = ready.subjects[0]
@@ -286,8 +286,8 @@ class _Usual(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
 
 def _usual_way(run: config.RunConfig, subject: Any, ready: Any, count: int) -> dict[str, Any]:
     """Seconds for an image under a condition in all modes."""
-    spec = sources.parse(run.data)
-    listing = sources._listing(spec)
+    spec = specs.parse(run.data)
+    listing = specs.listing(spec)
     ids = ready.images.clean.ids[:: max(1, len(ready.images.clean.ids) // count)][:count]
     network = subject.classifier.network.to(memory_format=torch.contiguous_format)
     loading = forward = 0.0

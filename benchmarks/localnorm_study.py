@@ -25,8 +25,9 @@ from torch.nn import functional as F
 
 from benchmarks import train_demo
 from lnbench.config import load_preset, resolve
-from lnbench.data import sources
+from lnbench.data import loading, specs
 from lnbench.data.demo import open_demo
+from lnbench.data.store import Decoding
 from lnbench.evaluate import evaluation
 from lnbench.memory import keep_freed
 from lnbench.models import checkpoint, registry
@@ -39,7 +40,7 @@ from lnbench.results.correct import read_correct
 from lnbench.results.reading import read
 from lnbench.training.finetune import Standing, train
 from lnbench.training.recipe import Recipe
-from lnbench.types import Geometry, InputNormalization
+from lnbench.types import InputNormalization
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "localnorm_study.json"
@@ -172,8 +173,8 @@ def fine_tune(network: Network, seed: int, options: argparse.Namespace, out: Pat
     checkpoint.fit(built, checkpoint.read(options.checkpoint))
     if network.groups is not None:
         convert_localnorm(built, groups=network.groups, layers=network.layers)
-    spec = sources.parse(pictures(options.train, network.side, TRAIN_IMAGES[network.side]))
-    store = sources.open_store(spec, Geometry(), cache=WORK)
+    spec = specs.parse(pictures(options.train, network.side, TRAIN_IMAGES[network.side]))
+    store = loading.open_store(spec, Decoding(cache=WORK))
     changes = {"seed": seed, "group_images": network.group_images, "epochs": network.epochs}
     recipe = Recipe(**{**asdict(RECIPE), **changes})
     started = time.process_time()
@@ -194,8 +195,8 @@ def pictures(archive: Path, side: int, count: int) -> str:
     """An npz spec of `count` of the archive's images, enlarged to a side of `side` pixels; made once."""
     path = WORK / f"{archive.stem}-{side}px-{count}.npz"
     if not path.exists():
-        spec = sources.parse(f"folder:{unpacked(archive)}")
-        store = sources.open_store(spec, Geometry(), limit=count, seed=0, cache=WORK)
+        spec = specs.parse(f"folder:{unpacked(archive)}")
+        store = loading.open_store(spec, Decoding(limit=count, cache=WORK))
         images = torch.from_numpy(np.array(store.images))  # (N, 3, 32, 32)
         if side != images.shape[-1]:
             enlarged = F.interpolate(images.float(), size=(side, side), mode="bicubic", align_corners=False)

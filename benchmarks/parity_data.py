@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lnbench.data import sources
+from lnbench.data import loading, specs
+from lnbench.data.store import Decoding
 from lnbench.models import checkpoint, registry
 from lnbench.models.classifier import Classifier
-from lnbench.types import Geometry
 from tests.oracle.pictures import photographs
 
 WORK = Path(__file__).parents[1] / "build" / "parity"
@@ -33,7 +33,7 @@ def load(text: str, limit: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarr
     """Images uint8 (N, H, W, 3), labels and ids of a data spec or of a zip of class folders."""
     if text.endswith(".zip"):
         text = f"folder:{unpacked(Path(text))}"
-    store = sources.open_store(sources.parse(text), Geometry(), limit=limit, seed=0)
+    store = loading.open_store(specs.parse(text), Decoding(limit=limit))
     return np.ascontiguousarray(store.images.transpose(0, 2, 3, 1)), store.labels, store.ids
 
 

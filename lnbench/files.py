@@ -12,8 +12,11 @@ from lnbench.errors import LnbenchError, RecordError
 
 
 @contextlib.contextmanager
-def atomic(path: Path, error: type[LnbenchError] = RecordError) -> Iterator[IO[bytes]]:
+def atomic(path: Path, error: type[LnbenchError] = RecordError, *, flush: bool = True) -> Iterator[IO[bytes]]:
     """A file to write to that becomes `path` when the block ends, in one step; else `path` stays as it was.
+
+    Without `flush` the system brings the bytes to the disk when it likes: for what is verified when read, and
+    for a set's many images.
 
     Raises `error`, in one line, where the system refuses.
     """
@@ -24,7 +27,8 @@ def atomic(path: Path, error: type[LnbenchError] = RecordError) -> Iterator[IO[b
         with draft.open("xb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if flush:
+                os.fsync(file.fileno())
         draft.replace(path)
     except BaseException as problem:  # Ctrl-C too: no half-written file stays behind
         with contextlib.suppress(OSError):
@@ -91,10 +95,13 @@ def one_line(text: object, limit: int = 1000) -> str:
     Runs of white space become one space; other characters that cannot be printed, undecodable bytes among
     them, become escapes; what is longer than `limit` ends in an ellipsis.
     """
-    line = " ".join(str(text).split())[: limit + 1]
-    if not line.isprintable():
-        line = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
+    line = printable(" ".join(str(text).split())[: limit + 1])
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """`text` with escapes for what cannot be printed, line breaks too; the rest stays: for names."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def said(error: BaseException, limit: int = 160) -> str:
@@ -102,6 +109,6 @@ def said(error: BaseException, limit: int = 160) -> str:
     return one_line(error, limit) or type(error).__name__
 
 
-def reason(error: OSError) -> str:
-    """The system's words for an error, without its number and path."""
-    return error.strerror or type(error).__name__
+def reason(error: Exception) -> str:
+    """The system's words for an error, without its number and path; else what it says."""
+    return getattr(error, "strerror", None) or said(error)

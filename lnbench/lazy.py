@@ -1,6 +1,6 @@
 """torch and numpy for files that declare something beside the code that needs them: loaded when first used.
 
-What corruptions, modes and metrics there are is asked by every command, also by those that compute
+What corruptions, modes, metrics and data there are is asked by every command, also by those that compute
 nothing; torch takes seconds to load. `from lnbench.lazy import F, np, torch` stands for the usual imports.
 """
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lnbench.cli import options
+from lnbench.data.registry import usages
 
 if TYPE_CHECKING:
     from lnbench.training.finetune import Standing
 
 _TO = "localnorm (from BatchNorm), batchnorm (from LocalNorm), or adapted (BatchNorm, new statistics)."
 _OUTPUT = "Where the result goes: .safetensors, .pth, …"
-_FINETUNE = "Train the result on these images: folder:PATH, cifar10:PATH:train, npz:PATH, demo:train."
+_FINETUNE = f"Train the result on these images: {usages(corrupted=False)}."
 _LAYERS = "Convert these layers only, or those within: bn1,layer1. All otherwise."
 _GROUP_IMAGES = "Images in a group, taken in turn from step to step, such as 1,16; batch/groups otherwise."
 _CALIBRATE = "Store the statistics of these images."

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from lnbench.cli import options
+from lnbench.data.registry import usages
 
 
 class Layout(str, Enum):
@@ -19,7 +20,7 @@ class Layout(str, Enum):
 
 
 def corrupt_export(
-    data: Annotated[str, typer.Argument(help=f"Clean images: {options.IMAGES}.")],
+    data: Annotated[str, typer.Argument(help=f"Clean images: {usages(corrupted=False)}.")],
     out: Annotated[Path, typer.Argument(help="Folder to write to; an unfinished export there goes on.")],
     layout: Annotated[
         Layout, typer.Option(help="<corruption>/<severity>/<class>/ folders, or <corruption>.npy arrays.")

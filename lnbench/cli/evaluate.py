@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lnbench.cli import options
+from lnbench.data.registry import usages
+from lnbench.norm.modes.registry import names
+from lnbench.norm.modes.registry import usages as usages_of_modes
 
 if TYPE_CHECKING:
     from lnbench.evaluate.evaluation import Outcome, Plan
@@ -15,8 +18,8 @@ if TYPE_CHECKING:
 _WEIGHTS = "Checkpoint file or glob, repeatable; the model's own otherwise."
 _MODELS = "YAML list of networks (model, weights, mean, std, ema), counted in one pass."
 _STRICT = "Stop when one of several checkpoints cannot be used."
-_DATA = f"Images: {options.IMAGES}, or corrupted already: cifar10-c:PATH, imagenet-c:PATH."
-_NORM = "Normalization mode, repeatable or with commas: fixed, batch, local, blend:N=16, adapt:n=32."
+_DATA = f"Images: {usages(corrupted=False)}; corrupted sets: {usages(corrupted=True)}."
+_NORM = f"Normalization mode, repeatable or with commas: {', '.join(usages_of_modes())}."
 _OUT = "Run folder; runs/PRESET-MODEL-HASH otherwise."
 _RESUME = "Go on with what the folder holds, or start over."
 _CACHE = "Folder for decoded images, reused by the next run."
@@ -63,7 +66,6 @@ def evaluate(
     from lnbench.cli import console, values
     from lnbench.errors import LnbenchError, UsageError
     from lnbench.evaluate import checkpoints
-    from lnbench.norm.modes.registry import names
 
     if context.args:
         raise UsageError(f"unexpected '{context.args[0]}'; repeat an option: --norm fixed --norm batch")

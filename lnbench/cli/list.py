@@ -15,12 +15,13 @@ class What(str, Enum):
     modes = "modes"
     presets = "presets"
     models = "models"
+    data = "data"
 
 
 def list_(
     what: Annotated[What, typer.Argument(help="Which kind of thing to list.")],
 ) -> None:
-    """Show what exists: corruptions, modes, presets or models."""
+    """Show what exists: corruptions, modes, presets, models or kinds of data."""
     from lnbench.cli.console import stdout
 
     rows = {
@@ -28,6 +29,7 @@ def list_(
         What.modes: _modes,
         What.presets: _presets,
         What.models: _models,
+        What.data: _data,
     }[what]()
     width = max(len(name) for name, _ in rows)
     console = stdout()
@@ -58,3 +60,9 @@ def _models() -> list[tuple[str, str]]:
     from lnbench.models import catalog
 
     return catalog.listing()
+
+
+def _data() -> list[tuple[str, str]]:
+    from lnbench.data.registry import sources
+
+    return [(each.usage, each.about) for each in sources().values()]

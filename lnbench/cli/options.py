@@ -11,7 +11,6 @@ import typer
 
 T = TypeVar("T")
 
-IMAGES = "folder:PATH, cifar10:PATH, cifar100:PATH, npz:PATH, demo"
 SIDES = "Shorter side, or HEIGHTxWIDTH, in pixels."
 BACKEND = "native, or reference (the imagecorruptions package)."
 _MODEL = "Network: torchvision:resnet50, timm:NAME, hf-hub:ORG/NAME, cifar:resnet20, FILE.py:FACTORY, demo."

@@ -16,7 +16,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -26,7 +26,7 @@ import numpy as np
 from lnbench.data.batches import spans
 from lnbench.data.store import Listing, Pixels, Store, Tally, fingerprint
 from lnbench.errors import DataError
-from lnbench.files import lock
+from lnbench.files import atomic, lock, reason
 from lnbench.types import Geometry
 
 _MAGIC = b"lnstore1"
@@ -103,7 +103,9 @@ def building(path: Path) -> Iterator[None]:
             path.parent.mkdir(parents=True, exist_ok=True)
             held.enter_context(lock(path.with_suffix(".lock"), wait=True))
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise DataError(
+                f"{path.parent}: the cache cannot be written: {reason(error)}; choose another folder"
+            ) from error
         yield
 
 
@@ -112,22 +114,8 @@ def save(path: Path, images: Iterable[Pixels], tally: Tally, listing: Listing, g
 
     `tally` is filled while `images` is consumed. Raises DataError when the file cannot be written.
     """
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            _write(file, images, tally, listing, geometry)
-        partial.replace(path)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def remove_partials(path: Path) -> None:
-    """Delete what killed builds of `path` left behind; call it while `building`."""
-    for stale in path.parent.glob(f"{path.stem}.*.partial"):
-        with suppress(OSError):
-            stale.unlink()
+    with atomic(path, DataError, flush=False) as file:
+        _write(file, images, tally, listing, geometry)
 
 
 def _write(
@@ -165,9 +153,3 @@ def _write(
     file.write(footer)
     file.seek(0)
     file.write(_HEADER.pack(_MAGIC, offset, len(footer), hashlib.sha256(footer).digest()))
-
-
-def _unwritable(path: Path, error: OSError) -> DataError:
-    return DataError(
-        f"{path.parent}: the cache cannot be written: {error.strerror or error}; choose another folder"
-    )

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from lnbench.data.text import one_line
+from lnbench.files import reason
 
 # What torchvision's ImageFolder suffixes hold. Not the rest of what Pillow opens: some of its readers
 # (EPS) start other programs, and none of them is a photograph's format.
@@ -98,4 +98,4 @@ def _reason(data: bytes, error: Exception) -> str:
         return "no image format recognised"
     if isinstance(error, Image.DecompressionBombError):
         return "so many pixels that it looks like a decompression bomb"
-    return one_line(error)
+    return reason(error)

@@ -14,8 +14,8 @@ from PIL import Image
 
 from lnbench.data.decode import Unreadable, decode
 from lnbench.data.store import Listing
-from lnbench.data.text import printable
 from lnbench.errors import DataError
+from lnbench.files import one_line, printable, reason
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 _SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
@@ -43,7 +43,7 @@ def list_folder(root: Path, *, source: str | None = None) -> Listing:
         classes = class_names(root)
         files = [file for label, name in enumerate(classes) for file in _images(root, name, label)]
     except OSError as error:
-        raise DataError(f"{source}: cannot be listed: {error.strerror or error}") from error
+        raise DataError(f"{source}: cannot be listed: {reason(error)}") from error
     _check(root, source, classes, files)
 
     def read(index: int) -> tuple[Image.Image, bytes]:
@@ -79,7 +79,7 @@ def read_image(path: Path) -> tuple[Image.Image, bytes]:
             raise Unreadable(f"a file of {status.st_size / 2**20:.0f} MiB is no photograph")
         data = path.read_bytes()
     except OSError as error:
-        raise Unreadable(error.strerror or type(error).__name__) from error
+        raise Unreadable(reason(error)) from error
     return decode(data), hashlib.sha256(data).digest()
 
 
@@ -150,5 +150,5 @@ def _check(root: Path, source: str, classes: list[str], files: list[_File]) -> N
     deep = all(file.name.count("/") > 1 for file in files)
     if deep and (len(classes) == 1 or {name.lower() for name in classes} <= _SPLITS):
         raise DataError(
-            f"{source}: the class folders lie one level deeper; did you mean {root / printable(classes[0])}?"
+            f"{source}: the class folders lie one level deeper; did you mean {root / one_line(classes[0])}?"
         )

@@ -1,4 +1,4 @@
-"""From a listing to a store: choose the images, decode each once in parallel, keep or cache them."""
+"""From a spec to a store: choose the images, decode each once in parallel, keep or cache them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from lnbench.data.arrays import LARGE, check_memory, row_digest
 from lnbench.data.batches import spans, subset
 from lnbench.data.decode import Unreadable, ready
 from lnbench.data.geometry import UNCHANGED, fit
-from lnbench.data.store import Listing, Pixels, Store, Tally, check_side, fingerprint, release
+from lnbench.data.specs import DataSpec, listing
+from lnbench.data.store import Decoding, Listing, Pixels, Store, Tally, check_side, fingerprint, release
 from lnbench.errors import DataError, UsageError
 from lnbench.hashing import Indices
-from lnbench.types import Geometry
+from lnbench.types import Condition, Geometry
 
 Progress = Callable[[int, int], None]
 
@@ -26,22 +27,22 @@ _TASK = 8  # images in one task of the pool: small enough to balance, large enou
 _ROWS = 1024  # rows of an array copied at a time
 
 
-def open_listing(
-    listing: Listing,
-    geometry: Geometry,
-    *,
-    limit: int | None,
-    seed: int,
-    cache: Path | None,
-    cache_above: int = 0,
-    skip_unreadable: bool,
-    on_progress: Progress | None,
-) -> Store:
-    """Decode a listing into a store, in memory or, beyond `cache_above` bytes, in a file under `cache`.
+def open_store(spec: DataSpec, decoding: Decoding, condition: Condition | None = None) -> Store:
+    """Decode a dataset, or one condition of a precomputed one, into a store at the network's resolution.
 
-    Raises DataError for unreadable images (unless `skip_unreadable`), for images that are too small
-    or differ in size, and when memory or disk do not suffice.
+    Ids and subsets agree between conditions. Raises DataError, in one line, for data that cannot be read.
     """
+    return open_listing(listing(spec, condition), decoding)
+
+
+def open_listing(listing: Listing, decoding: Decoding) -> Store:
+    """Decode a listing into a store, in memory or in a file.
+
+    Raises DataError for unreadable images (unless skipped), for images that are too small or differ in
+    size, and when memory or disk do not suffice.
+    """
+    geometry, limit, seed = decoding.geometry, decoding.limit, decoding.seed
+    cache, cache_above, on_progress = decoding.cache, decoding.cache_above, decoding.on_progress
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit}: at least one image is needed")
     total = len(listing.labels)
@@ -55,7 +56,7 @@ def open_listing(
     else:
         path = caching.cache_path(cache, listing, geometry, limit, seed)
         store = _cached(path, listing, ids, geometry, on_progress)
-    if store.skipped and not skip_unreadable:
+    if store.skipped and not decoding.skip_unreadable:
         raise _unreadable(store)
     if not len(store.ids):
         raise DataError(f"{listing.source}: none of {len(ids)} images can be read")
@@ -116,7 +117,6 @@ def _cached(
         with caching.building(path):
             store = caching.load(path, listing, geometry, cpus())  # another process may have built it
             if store is None:
-                caching.remove_partials(path)
                 tally = Tally()
                 images = _images(listing, ids, geometry, tally, on_progress)
                 caching.save(path, images, tally, listing, geometry)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lnbench.errors import DataError
+from lnbench.files import atomic
 from lnbench.types import Condition
 
 MANIFEST = "lnbench-export.json"
@@ -52,7 +52,7 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest atomically."""
+    """Write the manifest, whole or not at all. Raises DataError."""
     content = {
         "schema": _SCHEMA,
         "layout": manifest.layout,
@@ -60,6 +60,5 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         "classes": list(manifest.classes),
         "finished": sorted(manifest.finished),
     }
-    partial = folder / f"{MANIFEST}.{os.getpid()}.partial"
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    partial.replace(folder / MANIFEST)
+    with atomic(folder / MANIFEST, DataError) as file:
+        file.write((json.dumps(content, indent=1) + "\n").encode())

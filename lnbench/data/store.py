@@ -1,4 +1,4 @@
-"""What a dataset is before it is decoded (Listing) and after (Store)."""
+"""A dataset before it is decoded (Listing), how it is to be (Decoding), and after (Store)."""
 
 from __future__ import annotations
 
@@ -65,6 +65,25 @@ class Listing:
     read: Callable[[int], tuple[Image.Image, bytes]]
     rows: Pixels | None = None
     named: bool = True
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How a listing becomes a store.
+
+    With `Geometry()` arrays keep their size, and the images of a folder must all have one size. `limit`
+    takes a class-balanced subset drawn with `seed`. Given a folder `cache`, stores of more than `cache_above`
+    bytes lie in a file there, and are found again. Images that cannot be read are an error unless
+    `skip_unreadable`. `on_progress(done, total)` is called as images are decoded.
+    """
+
+    geometry: Geometry = field(default_factory=Geometry)
+    limit: int | None = None
+    seed: int = 0
+    cache: Path | None = None
+    cache_above: int = 0
+    skip_unreadable: bool = False
+    on_progress: Callable[[int, int], None] | None = None
 
 
 @dataclass

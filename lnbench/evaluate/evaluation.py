@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lnbench.config import RunConfig, parse_shard
-from lnbench.data.store import Store
+from lnbench.data.store import Decoding, Store
 from lnbench.dist import ALONE, Processes
 from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, RecordError
 from lnbench.evaluate import count, diagnose, loop, prepare, record, shard
@@ -92,7 +92,8 @@ def prepare_all(
         if cache is None and scratch is not None:
             place, above = scratch, room_for_images(memory, processes.local_world)
         images = prepare.open_images(
-            configs[0], subjects[0].geometry, place, observer.decoding, cache_above=above
+            configs[0],
+            Decoding(subjects[0].geometry, cache=place, cache_above=above, on_progress=observer.decoding),
         )
         if configs[0].shard is not None:
             kept = shard.conditions_of(len(images.conditions), *parse_shard(configs[0].shard))
@@ -103,11 +104,11 @@ def prepare_all(
         return Prepared(ready, images, tuple(failed), memory is not None)
 
     found = processes.barrier(work)
-    heads = [(found.images.clean.fingerprint, [subject.sha256 for subject in found.subjects])]
+    heads = [(found.images.clean.fingerprint, [(one.sha256, one.code, one.state) for one in found.subjects])]
     for rank, other in enumerate(processes.gather(heads)):
         if other != heads:
             raise RecordError(
-                f"process {rank} reads other images or checkpoints than process {processes.rank}: "
+                f"process {rank} reads other images, checkpoints or code than process {processes.rank}: "
                 "every machine needs the same files"
             )
     return found

@@ -6,7 +6,7 @@ A subject is one checkpoint: its classifier, its wrapped norm layers and the mod
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from lnbench.config import RunConfig
 from lnbench.corruptions.registry import MIN_SIDE
-from lnbench.data import precomputed, sources
-from lnbench.data.store import Store
+from lnbench.data import loading, specs
+from lnbench.data.store import Decoding, Store
 from lnbench.errors import DataError
 from lnbench.models.classifier import Classifier
 from lnbench.models.load import Preprocessing, load
@@ -42,6 +42,8 @@ class Subject:
     normalization: InputNormalization
     source: str
     sha256: str | None
+    code: str | None = None
+    state: str | None = None
     classes: int = 0  # outputs of the network, known once it has seen an image
 
     @property
@@ -77,40 +79,31 @@ def load_subject(config: RunConfig, device: torch.device, allow_pickle: bool = F
     layers = wrap.attach(classifier.network)
     modes = tuple(parse(text) for text in config.modes)
     return Subject(
-        config, classifier, layers, modes, loaded.geometry, loaded.normalization, loaded.source, loaded.sha256
-    )
+        config, classifier, layers, modes, loaded.geometry, loaded.normalization, loaded.source,
+        loaded.sha256, loaded.code, loaded.state,
+    )  # fmt: skip
 
 
-def open_images(
-    config: RunConfig,
-    geometry: Geometry,
-    cache: Path | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
-    cache_above: int = 0,
-) -> Images:
+def open_images(config: RunConfig, decoding: Decoding) -> Images:
     """Decode every image once, or find the precomputed conditions. Raises DataError, UsageError.
 
-    Images that take more than `cache_above` bytes lie in a file under `cache`, the others in memory.
+    What the config says of decoding (limit, seed, unreadable images) is filled in here.
     """
-    spec = sources.parse(config.data)
+    spec = specs.parse(config.data)
+    decoding = replace(decoding, limit=config.limit, seed=config.seed, skip_unreadable=config.skip_unreadable)
+    if not spec.precomputed:
+        store = loading.open_store(spec, decoding)
+        return Images(store, config.conditions, lambda _: store, precomputed=False)
+    held = specs.conditions(spec)
+    wanted = [c for c in held if c in config.conditions] if config.corruptions else held
+    if not wanted:
+        raise DataError(f"{config.data} holds none of the conditions asked for")
+    quiet = replace(decoding, on_progress=None)  # conditions are opened while others are counted
 
-    def open_one(condition: Condition) -> Store:
-        return precomputed.open_condition(
-            spec, condition, geometry, limit=config.limit, seed=config.seed, cache=cache,
-            cache_above=cache_above, skip_unreadable=config.skip_unreadable,
-        )  # fmt: skip
+    def of(condition: Condition) -> Store:
+        return loading.open_store(spec, quiet, condition)
 
-    if spec.kind in precomputed.KINDS:
-        conditions = precomputed.conditions(spec)
-        wanted = [c for c in conditions if c in config.conditions] if config.corruptions else conditions
-        if not wanted:
-            raise DataError(f"{config.data} holds none of the conditions asked for")
-        return Images(open_one(wanted[0]), tuple(wanted), open_one, precomputed=True)
-    store = sources.open_store(
-        spec, geometry, limit=config.limit, seed=config.seed, cache=cache, cache_above=cache_above,
-        skip_unreadable=config.skip_unreadable, on_progress=on_progress,
-    )  # fmt: skip
-    return Images(store, config.conditions, lambda _: store, precomputed=False)
+    return Images(of(wanted[0]), tuple(wanted), of, precomputed=True)
 
 
 def settle(config: RunConfig, store: Store) -> RunConfig:

@@ -47,6 +47,8 @@ def run(subject: Subject, images: Images, command: str, processes: int) -> schem
             source=subject.source,
             weights=config.weights,
             sha256=subject.sha256,
+            code=subject.code,
+            state=subject.state,
             classes=subject.classes,
             norm_layers=len(subject.layers),
             groups=subject.layers.groups,

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from lnbench.config import Selection, Suite
-from lnbench.data import sources
+from lnbench.data import loading, specs
+from lnbench.data.store import Decoding
 from lnbench.errors import UsageError
 from lnbench.evaluate.loop import Progress
 from lnbench.evaluate.stream import Stream
@@ -35,13 +36,16 @@ def export(
     finished are kept. Evaluating what is written, lossless, gives the numbers of the corruptions computed
     in memory, to the last image. Raises DataError, UsageError.
     """
-    spec = sources.parse(selection.data)
+    spec = specs.parse(selection.data)
     if spec.precomputed:
         raise UsageError(f"{selection.data} is a corrupted set already; give the clean images")
-    store = sources.open_store(
-        spec, Geometry(selection.resize, selection.crop, selection.interpolation),
-        limit=selection.limit, seed=selection.seed, skip_unreadable=selection.skip_unreadable,
-        on_progress=decoding,
+    geometry = Geometry(selection.resize, selection.crop, selection.interpolation)
+    store = loading.open_store(
+        spec,
+        Decoding(
+            geometry, selection.limit, selection.seed,
+            skip_unreadable=selection.skip_unreadable, on_progress=decoding,
+        ),
     )  # fmt: skip
     suite = suite.model_copy(update={"table": suite.table_for(min(store.images.shape[2:]))})
     identity = {

@@ -18,9 +18,10 @@ from lnbench.data.folder import SUFFIXES
 from lnbench.data.loading import cpus
 from lnbench.data.manifest import Manifest, read_manifest, write_manifest
 from lnbench.data.names import ordered_names, safe_name
-from lnbench.data.precomputed import SEVERITIES
+from lnbench.data.sources.cifar_c import SEVERITIES
 from lnbench.data.store import Pixels, Store
 from lnbench.errors import DataError, UsageError
+from lnbench.files import atomic, reason
 from lnbench.hashing import Indices
 from lnbench.types import Condition
 
@@ -204,10 +205,7 @@ def _continued(root: Path, manifest: Manifest) -> Manifest:
 
 def _noted(root: Path, manifest: Manifest, condition: Condition) -> Manifest:
     manifest = replace(manifest, finished=manifest.finished | {str(condition)})
-    try:
-        write_manifest(root, manifest)
-    except OSError as error:
-        raise _unwritable(root, error) from error
+    write_manifest(root, manifest)
     return manifest
 
 
@@ -242,19 +240,16 @@ def _fresh_folders(folder: Path, classes: Sequence[str]) -> None:
 
 def _write_image(path: Path, pixels: Pixels, *, quality: int | None) -> None:
     picture = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
-    partial_file = path.with_name(f".{path.name}.partial")
-    if quality is None:
-        picture.save(partial_file, "PNG", compress_level=1)  # three times faster, a tenth larger than 6
-    else:
-        picture.save(partial_file, "JPEG", quality=quality)
-    partial_file.replace(path)
+    with atomic(path, DataError, flush=False) as file:
+        if quality is None:
+            picture.save(file, "PNG", compress_level=1)  # three times faster, a tenth larger than 6
+        else:
+            picture.save(file, "JPEG", quality=quality)
 
 
 def _save_npy(path: Path, array: npt.NDArray[Any]) -> None:
-    partial_file = path.with_name(f".{path.name}.partial")
-    with partial_file.open("wb") as file:
+    with atomic(path, DataError) as file:
         np.save(file, array, allow_pickle=False)
-    partial_file.replace(path)
 
 
 def _mapped(path: Path, shape: tuple[int, ...]) -> npt.NDArray[Any]:
@@ -268,4 +263,4 @@ def _mapped(path: Path, shape: tuple[int, ...]) -> npt.NDArray[Any]:
 
 
 def _unwritable(path: Path, error: OSError) -> DataError:
-    return DataError(f"{path}: cannot be written: {error.strerror or error}")
+    return DataError(f"{path}: cannot be written: {reason(error)}")

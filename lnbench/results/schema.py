@@ -161,7 +161,11 @@ class RecordedSuite(BaseModel):
 
 
 class Model(BaseModel):
-    """The network: what was asked for, where its weights came from, how its input was prepared."""
+    """The network: what was asked for, where its weights came from, how its input was prepared.
+
+    `sha256` of the weights' file; `code` of a factory's own code; `state` of the weights that came from no
+    file. Null where there is none, and in records from before they were kept.
+    """
 
     model_config = STRICT
 
@@ -169,6 +173,8 @@ class Model(BaseModel):
     source: str
     weights: str | None = None
     sha256: str | None = None
+    code: str | None = None
+    state: str | None = None
     classes: int | None = None
     norm_layers: int = 0
     groups: int = 1

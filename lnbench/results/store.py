@@ -52,6 +52,15 @@ WRITTEN = (CELLS, RESULTS, "results.csv", "report.md", "report.html", CORRECT, S
 # by their hashes, so a moved file is still the same run.
 INERT = frozenset({"weights", "data"})
 
+# What identifies the network.
+MODEL = ("spec", "sha256", "code", "state", "classes", "groups", "precision")
+
+# Parts of the identity that earlier records lack: a run without them goes on, and says so.
+LATER = {
+    "code": "finished cells are from before the model's code was recorded, and may be of other code",
+    "state": "finished cells are from before the built weights were recorded, and may be of others",
+}
+
 LOCK = ".lnbench.lock"
 
 Key = tuple[str, Condition]
@@ -168,7 +177,7 @@ def identity(run: Run) -> dict[str, Any]:
     content = dump(run)
     return {
         "data": {"fingerprint": run.data.fingerprint, "images": run.data.images},
-        "model": {key: content["model"][key] for key in ("spec", "sha256", "classes", "groups", "precision")},
+        "model": {key: content["model"][key] for key in MODEL},
         "suite": content["suite"],
         "config": {key: value for key, value in content["config"].items() if key not in INERT},
     }
@@ -209,18 +218,30 @@ def _remove_written(path: Path) -> None:
 
 def _resumed(path: Path, run: Run) -> Run:
     """The stored run, if `run` is the same; another machine or version is noted as a deviation."""
-    stored = validate(Run, upgraded(load_json(path / RUN)), str(path / RUN))
+    kept = validate(Run, upgraded(load_json(path / RUN)), str(path / RUN))
+    stored, notes = _completed(kept, run)
     difference = first_difference(identity(stored), identity(run))
     if difference:
         raise RecordError(f"{path} holds another run ({difference}): choose another --out, or give --fresh")
     moved = first_difference(dump(stored.environment), dump(run.environment))
-    if moved is None:
-        return stored
-    note = f"resumed in another environment: {moved}"
-    if note not in stored.deviations:
-        stored = stored.model_copy(update={"deviations": (*stored.deviations, note)})
+    if moved is not None:
+        notes.append(f"resumed in another environment: {moved}")
+    deviations = tuple(dict.fromkeys([*stored.deviations, *notes]))
+    stored = stored.model_copy(update={"deviations": deviations})
+    if stored != kept:
         write_atomic(path / RUN, document(dump(stored)))
     return stored
+
+
+def _completed(stored: Run, run: Run) -> tuple[Run, list[str]]:
+    """The stored run with the parts of its identity that were not yet recorded, and what to say of that."""
+    added = {
+        name: value
+        for name in LATER
+        if getattr(stored.model, name) is None and (value := getattr(run.model, name)) is not None
+    }
+    model = stored.model.model_copy(update=added)
+    return stored.model_copy(update={"model": model}), [LATER[name] for name in added]
 
 
 def _read_cells(file: Path, run: Run) -> dict[Key, Cell]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lnbench.results.compare import Change, Comparison
+from lnbench.results.pairing import find_changes
 from lnbench.results.schema import Interval, Record
 from lnbench.results.scores import benchmark_order, severity_means
 
@@ -153,6 +154,7 @@ def basis(comparison: Comparison) -> list[str]:
         )
     else:
         lines.append("no paired test was possible: better and worse go by the plain difference")
+    lines += find_changes(comparison.base, comparison.new)
     lines += [f"mismatch let through: {text}" for text in comparison.mismatches]
     if comparison.mismatches and comparison.missing:
         lines.append(f"not compared: {len(comparison.missing)} cells that only one run has")

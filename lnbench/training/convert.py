@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from lnbench import __version__, dist
-from lnbench.data import batches, sources
-from lnbench.data.store import Store
+from lnbench.data import batches, loading, specs
+from lnbench.data.store import Decoding, Store
 from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, UsageError, unknown
 from lnbench.models import checkpoint as checkpoints
 from lnbench.models.checkpoint import Checkpoint
@@ -321,7 +321,7 @@ def _calibrate(
 
 
 def _open(spec: str, geometry: Geometry, network: nn.Module, decoding: Callable[[int, int], None]) -> Store:
-    store = sources.open_store(sources.parse(spec), geometry, on_progress=decoding)
+    store = loading.open_store(specs.parse(spec), Decoding(geometry, on_progress=decoding))
     with torch.inference_mode():
         try:
             classes = network.eval()(torch.zeros(1, *store.images.shape[1:])).shape[1]

@@ -93,6 +93,48 @@ def test_another_run_does_not_get_the_folder(lnbench: Lnbench, task: list[str], 
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
+EDITS = {
+    "the factory's file": ("net.py", "model.code"),
+    "what it imports": ("layers.py", "model.code"),
+    "a file beside it": ("unrelated.py", None),
+}
+
+
+@pytest.mark.parametrize("case", EDITS)
+def test_code_that_changed_between_start_and_resume_is_refused(
+    lnbench: Lnbench, tmp_path: Path, case: str
+) -> None:
+    name, message = EDITS[case]
+    model, weights, data = write_task(tmp_path, images=40)
+    (tmp_path / "layers.py").write_text("")
+    (tmp_path / "unrelated.py").write_text("")
+    with (tmp_path / "net.py").open("a") as file:
+        file.write("\nimport layers\n")
+    command = ["evaluate", "--model", model, "--weights", weights, "--data", data, "--norm", "fixed"]
+    command += ["--corruption", "contrast", "--severity", 5, "--out", tmp_path / "run"]
+    assert lnbench(*command).code == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    with (tmp_path / name).open("a") as file:
+        file.write("\nif True: pass\n")
+    again = lnbench(*command)
+    if message is None:
+        assert again.code == 0
+    else:
+        assert again.code == 3 and message in again.err and "Traceback" not in again.err
+        assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+        assert lnbench(*command, "--fresh").code == 0
+
+
+def test_a_network_built_with_other_weights_is_refused(lnbench: Lnbench, tmp_path: Path) -> None:
+    """Without a weights file the factory decides, and one that draws builds another network each time."""
+    model, _, data = write_task(tmp_path, images=40)
+    command = ["evaluate", "--model", model, "--data", data, "--norm", "fixed"]
+    command += ["--corruption", "contrast", "--severity", 5, "--out", tmp_path / "run"]
+    assert lnbench(*command).code == 0
+    again = lnbench(*command)
+    assert again.code == 3 and "model.state is" in again.err
+
+
 KILLED = """
 import os, signal, sys
 from lnbench.results.store import RunFolder

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lnbench.data import arrays
-from lnbench.data.arrays import check_memory, list_npz, map_npy
+from lnbench.data.arrays import check_memory, map_npy
+from lnbench.data.sources.npz import npz
 from lnbench.errors import DataError
 from tests.data.conftest import pixels
 
@@ -30,7 +31,7 @@ def written(path: Path, compressed: bool = True, **arrays: Any) -> Path:
 
 
 def test_real_file(cifar_npz: Path) -> None:
-    listing = list_npz(cifar_npz)
+    listing = npz(cifar_npz)
     with np.load(cifar_npz) as oracle:
         np.testing.assert_array_equal(listing.rows, oracle["images"])
         np.testing.assert_array_equal(listing.labels, oracle["labels"])
@@ -42,7 +43,7 @@ def test_real_file(cifar_npz: Path) -> None:
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.uint64, ">i2"])
 def test_round_trip(tmp_path: Path, compressed: bool, dtype: Any) -> None:
     path = written(tmp_path / "x.npz", compressed, images=IMAGES, labels=LABELS.astype(dtype))
-    listing = list_npz(path)
+    listing = npz(path)
     np.testing.assert_array_equal(listing.rows, IMAGES)
     assert listing.labels.dtype == np.int64
     assert listing.labels.tolist() == LABELS.tolist()
@@ -52,17 +53,17 @@ def test_round_trip(tmp_path: Path, compressed: bool, dtype: Any) -> None:
 
 def test_fortran_order(tmp_path: Path) -> None:
     path = written(tmp_path / "x.npz", images=np.asfortranarray(IMAGES), labels=LABELS)
-    np.testing.assert_array_equal(list_npz(path).rows, IMAGES)
+    np.testing.assert_array_equal(npz(path).rows, IMAGES)
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_large_arrays_are_read_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: Any) -> None:
     monkeypatch.setattr(arrays, "LARGE", 1000)
     images = np.asarray(IMAGES, order=order)
-    listing = list_npz(written(tmp_path / "x.npz", compressed=False, labels=LABELS, images=images))
+    listing = npz(written(tmp_path / "x.npz", compressed=False, labels=LABELS, images=images))
     assert isinstance(listing.rows, np.memmap)
     np.testing.assert_array_equal(listing.rows, IMAGES)
-    small = list_npz(written(tmp_path / "y.npz", images=IMAGES, labels=LABELS))
+    small = npz(written(tmp_path / "y.npz", images=IMAGES, labels=LABELS))
     assert not isinstance(small.rows, np.memmap)  # it would have to be unpacked
 
 
@@ -70,7 +71,7 @@ def test_names_of_classes(tmp_path: Path) -> None:
     path = written(
         tmp_path / "x.npz", images=IMAGES, labels=LABELS, classes=np.array(["cat", "dog", "emu", "fox"])
     )
-    listing = list_npz(path)
+    listing = npz(path)
     assert listing.classes == ("cat", "dog", "emu", "fox")
     assert listing.named
 
@@ -102,7 +103,7 @@ def test_names_of_classes(tmp_path: Path) -> None:
 )
 def test_arrays_that_do_not_fit(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
-        list_npz(written(tmp_path / "x.npz", **arrays))
+        npz(written(tmp_path / "x.npz", **arrays))
     assert str(caught.value).isprintable()
 
 
@@ -120,7 +121,7 @@ def test_objects_are_never_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyP
             archive.writestr("images.npy", content)
             archive.writestr("labels.npy", content)
         with pytest.raises(DataError):
-            list_npz(Path("x.npz"))
+            npz(Path("x.npz"))
     assert [path.name for path in tmp_path.iterdir()] == ["x.npz"]
 
 
@@ -144,7 +145,7 @@ def test_absurd_shapes_ask_for_no_memory(tmp_path: Path, shape: tuple[int, ...],
         archive.writestr("images.npy", npy_header(shape))
         archive.writestr("labels.npy", npy_header((0,)))
     with pytest.raises(DataError, match=message):
-        list_npz(path)
+        npz(path)
 
 
 def test_zip_bombs_are_refused_before_they_unfold(tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_zip_bombs_are_refused_before_they_unfold(tmp_path: Path) -> None:
         for _ in range(100):
             member.write(bytes(count * 32 * 32 * 3 // 100))
     with pytest.raises(DataError, match="zip bomb"):
-        list_npz(path)
+        npz(path)
 
 
 def test_memory_that_no_machine_has() -> None:
@@ -168,21 +169,21 @@ def test_arrays_larger_than_the_machine(tmp_path: Path, monkeypatch: pytest.Monk
     path = written(tmp_path / "x.npz", images=IMAGES, labels=LABELS)
     monkeypatch.setattr(os, "sysconf", lambda name: 100, raising=False)  # 100 pages of 100 bytes
     with pytest.raises(DataError, match="take a part of it"):
-        list_npz(path)
+        npz(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"\x93NUMPY", b"PK\x03\x04" + bytes(40)])
 def test_files_that_are_no_npz(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.npz").write_bytes(content)
     with pytest.raises(DataError, match="not a readable npz"):
-        list_npz(tmp_path / "x.npz")
+        npz(tmp_path / "x.npz")
     with pytest.raises(DataError, match="not a readable npy"):
         map_npy(tmp_path / "x.npz")
 
 
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
-        list_npz(tmp_path / "x.npz")
+        npz(tmp_path / "x.npz")
 
 
 @settings(deadline=None, max_examples=300)
@@ -197,7 +198,7 @@ def test_damaged_files(tmp_path_factory: pytest.TempPathFactory, data: st.DataOb
         whole[place : place + data.draw(st.integers(0, 2))] = bytes([data.draw(st.integers(0, 255))])
     path.write_bytes(whole)
     try:
-        list_npz(path)
+        npz(path)
     except DataError as error:
         assert str(error).isprintable()
     member = bytearray(npy_header((2, 33, 33, 3)) + bytes(2 * 33 * 33 * 3))

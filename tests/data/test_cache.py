@@ -15,6 +15,7 @@ from lnbench.data import loading
 from lnbench.data.folder import list_folder
 from lnbench.data.store import Listing, Store
 from lnbench.errors import DataError
+from lnbench.files import temporary
 from lnbench.types import Geometry
 from tests.data.conftest import pixels
 from tests.data.test_loading import array_listing, opened, same
@@ -145,7 +146,7 @@ def test_an_intact_cache_of_something_else_is_not_taken(class_folder: Path, cach
 def test_what_killed_builds_left_is_removed(class_folder: Path, cache: Path) -> None:
     opened(list_folder(class_folder), cache=cache)
     path = cache_file(cache)
-    left = path.with_suffix(".12345.partial")
+    left = temporary(path)
     path.rename(left)
     opened(list_folder(class_folder), cache=cache)
     assert not left.exists()
@@ -198,4 +199,4 @@ def test_a_full_disk(class_folder: Path, cache: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(caching, "_write", full)
     with pytest.raises(DataError, match="No space left on device"):
         opened(list_folder(class_folder), cache=cache)
-    assert not list(cache.glob("*.partial"))
+    assert {path.suffix for path in cache.iterdir()} <= {".lock"}

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lnbench.data.cifar import CIFAR10, CIFAR100, LAYOUTS, list_cifar
+from lnbench.data.sources.cifar import CIFAR10, CIFAR100, LAYOUTS, list_cifar
 from lnbench.errors import DataError
-from tests.data.test_pickles import python2_batch
+from tests.data.test_cifar_pickle import python2_batch
 
 
 def rows_of(seed: int, count: int = 4) -> np.ndarray:

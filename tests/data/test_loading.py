@@ -18,7 +18,7 @@ from lnbench.data.arrays import list_arrays
 from lnbench.data.batches import subset
 from lnbench.data.folder import list_folder
 from lnbench.data.loading import open_listing
-from lnbench.data.store import Listing, Store, fingerprint
+from lnbench.data.store import Decoding, Listing, Store, fingerprint
 from lnbench.errors import DataError, UsageError
 from lnbench.types import Geometry
 from tests.data.conftest import pixels
@@ -27,10 +27,7 @@ RAW = Geometry()
 
 
 def opened(listing: Listing, geometry: Geometry = RAW, **changed: Any) -> Store:
-    options: dict[str, Any] = {
-        "limit": None, "seed": 0, "cache": None, "skip_unreadable": False, "on_progress": None,
-    }  # fmt: skip
-    return open_listing(listing, geometry, **{**options, **changed})
+    return open_listing(listing, Decoding(geometry, **changed))
 
 
 def array_listing(count: int = 20, side: int = 34, classes: int = 4) -> Listing:
@@ -218,4 +215,4 @@ def test_interruption_stops_the_workers(class_folder: Path, tmp_path: Path) -> N
     with pytest.raises(KeyboardInterrupt):
         opened(list_folder(class_folder), cache=tmp_path / "cache", on_progress=interrupt)
     assert not list((tmp_path / "cache").glob("*.lnstore"))
-    assert not list((tmp_path / "cache").glob("*.partial"))
+    assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".lock"}

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lnbench.data.cifar import CIFAR10
-from lnbench.data.precomputed import conditions, open_condition
-from lnbench.data.sources import DataSpec, parse
+from lnbench.data.loading import open_store
+from lnbench.data.sources.cifar import CIFAR10
+from lnbench.data.specs import DataSpec, conditions, parse
+from lnbench.data.store import Decoding
 from lnbench.errors import DataError
 from lnbench.types import CLEAN, Condition, Geometry
 from tests.data.conftest import pixels
 
-RAW = Geometry()
+RAW = Decoding()
 
 
 def write_arrays(folder: Path, count: int = 6, names: tuple[str, ...] = ("fog", "contrast")) -> DataSpec:
@@ -43,7 +44,7 @@ def test_arrays_severity_by_severity(tmp_path: Path) -> None:
     assert conditions(spec) == tuple(Condition(name, s) for name in ("contrast", "fog") for s in range(1, 6))
     for k, name in enumerate(("fog", "contrast")):
         for s in range(1, 6):
-            store = open_condition(spec, Condition(name, s), RAW)
+            store = open_store(spec, RAW, Condition(name, s))
             expected = np.stack([pixels(1000 * k + 100 * s + i, 32, 32) for i in range(6)])
             np.testing.assert_array_equal(store.images, expected.transpose(0, 3, 1, 2))
             assert store.labels.tolist() == list(range(6))
@@ -54,7 +55,7 @@ def test_arrays_severity_by_severity(tmp_path: Path) -> None:
 
 def test_limits_take_the_same_images_of_every_condition(tmp_path: Path) -> None:
     spec = write_arrays(tmp_path, count=40)
-    stores = [open_condition(spec, condition, RAW, limit=13, seed=2) for condition in conditions(spec)]
+    stores = [open_store(spec, Decoding(limit=13, seed=2), condition) for condition in conditions(spec)]
     assert len({store.ids.tobytes() for store in stores}) == 1
     assert len({store.fingerprint for store in stores}) == len(stores)
 
@@ -64,13 +65,14 @@ def test_a_clean_array_may_lie_beside_them(tmp_path: Path) -> None:
     clean = np.stack([pixels(i, 32, 32) for i in range(6)])
     np.save(tmp_path / "clean.npy", clean)
     assert CLEAN in conditions(spec)
-    np.testing.assert_array_equal(open_condition(spec, CLEAN, RAW).images, clean.transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(open_store(spec, RAW, CLEAN).images, clean.transpose(0, 3, 1, 2))
 
 
 def test_arrays_with_a_geometry_and_a_cache(tmp_path: Path) -> None:
     spec = write_arrays(tmp_path / "set")
+    cached = Decoding(Geometry(48), cache=tmp_path / "cache")
     for _ in range(2):
-        stores = [open_condition(spec, c, Geometry(48), cache=tmp_path / "cache") for c in conditions(spec)]
+        stores = [open_store(spec, cached, condition) for condition in conditions(spec)]
         assert {store.images.shape for store in stores} == {(6, 3, 48, 48)}
     assert len(list((tmp_path / "cache").glob("*.lnstore"))) == 10
 
@@ -80,7 +82,7 @@ def test_partial_folders_are_listed_and_read(tmp_path: Path, suffix: str) -> Non
     spec = write_folders(tmp_path, suffix)
     assert conditions(spec) == (Condition("contrast", 5), Condition("fog", 1), Condition("fog", 3))
     for condition in conditions(spec):
-        store = open_condition(spec, condition, RAW)
+        store = open_store(spec, RAW, condition)
         assert store.labels.tolist() == [0, 1, 2]
         assert store.classes == ("n0", "n1", "n2")
         folder = tmp_path / condition.corruption / f"{condition.severity:g}"
@@ -115,7 +117,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     for spec in (arrays, folders):
         for condition in (Condition("snow", 1), Condition("fog", 2.5), CLEAN):
             with pytest.raises(DataError, match="holds no"):
-                open_condition(spec, condition, RAW)
+                open_store(spec, RAW, condition)
 
 
 @pytest.mark.parametrize("kind", ["cifar10-c", "imagenet-c"])
@@ -147,14 +149,14 @@ def test_arrays_that_do_not_fit(tmp_path: Path, rows: np.ndarray, labels: np.nda
     with pytest.raises(DataError, match=message):
         conditions(spec)
     with pytest.raises(DataError, match=message):
-        open_condition(spec, Condition("fog", 1), RAW)
+        open_store(spec, RAW, Condition("fog", 1))
 
 
 def test_labels_outside_the_classes(tmp_path: Path) -> None:
     spec = write_arrays(tmp_path)
     np.save(tmp_path / "labels.npy", np.full(30, 10))
     with pytest.raises(DataError, match="label 10 lies outside 0…9"):
-        open_condition(spec, Condition("fog", 1), RAW)
+        open_store(spec, RAW, Condition("fog", 1))
 
 
 def test_damaged_arrays(tmp_path: Path) -> None:
@@ -164,4 +166,4 @@ def test_damaged_arrays(tmp_path: Path) -> None:
     for content in (whole[:-1], whole[:100], b"", b"PK\x03\x04" + whole):
         path.write_bytes(content)
         with pytest.raises(DataError, match=r"fog\.npy: not a readable npy"):
-            open_condition(spec, Condition("fog", 1), RAW)
+            open_store(spec, RAW, Condition("fog", 1))

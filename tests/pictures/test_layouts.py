@@ -11,17 +11,17 @@ import pytest
 from PIL import Image
 
 from lnbench.data.folder import list_folder
+from lnbench.data.loading import open_store
 from lnbench.data.manifest import MANIFEST
-from lnbench.data.precomputed import conditions, open_condition
-from lnbench.data.sources import parse
-from lnbench.data.store import Store
+from lnbench.data.specs import conditions, parse
+from lnbench.data.store import Decoding, Store
 from lnbench.errors import DataError, UsageError
 from lnbench.pictures.layouts import LAYOUTS, Writer, open_export
-from lnbench.types import CLEAN, Condition, Geometry
+from lnbench.types import CLEAN, Condition
 from tests.data.conftest import pixels
 from tests.data.test_loading import opened
 
-RAW = Geometry()
+RAW = Decoding()
 PLAN = [CLEAN, *(Condition(name, s) for name in ("contrast", "fog") for s in range(1, 6))]
 IDENTITY = {"seed": "0", "table": "imagenet"}
 
@@ -82,12 +82,12 @@ def test_everything_reads_back_exactly(tmp_path: Path, layout: str) -> None:
     spec = reader(root, layout)
     assert set(conditions(spec)) == set(PLAN)
     for condition in PLAN:
-        store = open_condition(spec, condition, RAW)
+        store = open_store(spec, RAW, condition)
         np.testing.assert_array_equal(store.images, corrupted(PLAIN, condition))
         np.testing.assert_array_equal(store.labels, PLAIN.labels)
         np.testing.assert_array_equal(store.ids, PLAIN.ids)
         assert store.classes == PLAIN.classes
-    assert not list(root.rglob("*.partial"))
+    assert not list(root.rglob(".*"))  # no drafts
 
 
 def test_a_real_subset_survives_the_trip(cifar_jpegs: Path, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_real_subset_survives_the_trip(cifar_jpegs: Path, tmp_path: Path) -> N
     writer = open_export(tmp_path / "out", "imagenet-c", store, plan, identity={})
     writer.write(plan[0], np.arange(23), store.images)
     writer.finish(plan[0])
-    back = open_condition(parse(f"imagenet-c:{tmp_path / 'out'}"), plan[0], RAW)
+    back = open_store(parse(f"imagenet-c:{tmp_path / 'out'}"), RAW, plan[0])
     np.testing.assert_array_equal(back.images, store.images)
     np.testing.assert_array_equal(back.labels, store.labels)
     assert back.classes == store.classes
@@ -134,7 +134,7 @@ def test_an_interrupted_export_goes_on(tmp_path: Path, layout: str) -> None:
             write_all(again, PLAIN, condition)
     for condition in PLAN:
         np.testing.assert_array_equal(
-            open_condition(reader(root, layout), condition, RAW).images, corrupted(PLAIN, condition)
+            open_store(reader(root, layout), RAW, condition).images, corrupted(PLAIN, condition)
         )
     assert all(start(root, layout).finished(condition) for condition in PLAN)
 
@@ -210,7 +210,7 @@ def test_hostile_names_stay_inside_and_keep_their_labels(tmp_path: Path) -> None
     writer.finish(plan[0])
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert sorted(path.name for path in root.iterdir()) == ["fog", MANIFEST]
-    back = open_condition(parse(f"imagenet-c:{root}"), plan[0], RAW)
+    back = open_store(parse(f"imagenet-c:{root}"), RAW, plan[0])
     np.testing.assert_array_equal(back.images, store.images)
     assert back.labels.tolist() == list(range(count))
 
@@ -222,7 +222,7 @@ def test_many_images_of_one_name_are_kept_apart_in_order(tmp_path: Path) -> None
     writer = open_export(tmp_path / "out", "imagenet-c", store, plan, identity={})
     writer.write(plan[0], np.arange(5), store.images)
     writer.finish(plan[0])
-    back = open_condition(parse(f"imagenet-c:{tmp_path / 'out'}"), plan[0], RAW)
+    back = open_store(parse(f"imagenet-c:{tmp_path / 'out'}"), RAW, plan[0])
     np.testing.assert_array_equal(back.images, store.images)
 
 
@@ -232,7 +232,7 @@ def test_empty_classes_are_exported_too(tmp_path: Path) -> None:
     writer = open_export(tmp_path / "out", "imagenet-c", store, plan, identity={})
     writer.write(plan[0], np.arange(2), store.images)
     writer.finish(plan[0])
-    back = open_condition(parse(f"imagenet-c:{tmp_path / 'out'}"), plan[0], RAW)
+    back = open_store(parse(f"imagenet-c:{tmp_path / 'out'}"), RAW, plan[0])
     assert back.labels.tolist() == [0, 2]
     assert back.classes == store.classes
 

@@ -19,7 +19,7 @@ from lnbench.errors import RecordError
 from lnbench.results.correct import read_correct
 from lnbench.results.reading import read
 from lnbench.results.schema import Run
-from lnbench.results.store import WRITTEN, RunFolder
+from lnbench.results.store import LATER, WRITTEN, RunFolder
 from lnbench.types import CLEAN, Condition
 from tests.results.samples import labels, make_cells, make_run, rescored
 
@@ -136,6 +136,21 @@ def test_what_decides_no_number_does_not_hinder(tmp_path: Path) -> None:
         )
     with RunFolder.create_or_resume(tmp_path, moved) as folder:
         assert len(folder.run.deviations) == 1
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_a_run_from_before_an_identity_was_kept_goes_on_and_says_so(tmp_path: Path, name: str) -> None:
+    run = make_run()
+    RunFolder.create_or_resume(tmp_path, run).close()
+    known = run.model_copy(update={"model": run.model.model_copy(update={name: "1" * 64})})
+    for _ in range(2):
+        with RunFolder.create_or_resume(tmp_path, known) as folder:
+            assert getattr(folder.run.model, name) == "1" * 64
+            assert folder.run.deviations == (LATER[name],)
+    other = run.model_copy(update={"model": run.model.model_copy(update={name: "2" * 64})})
+    for changed in (other, run):
+        with pytest.raises(RecordError, match=f"model.{name} is"):
+            RunFolder.create_or_resume(tmp_path, changed)
 
 
 def test_fresh_removes_our_files_only(tmp_path: Path) -> None:

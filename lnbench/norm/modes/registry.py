@@ -232,6 +232,11 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(KINDS, key=lambda name: (name != "fixed", name)))
 
 
+def usages() -> tuple[str, ...]:
+    """Every mode as it is typed, with the options that are always said."""
+    return tuple(str(make(name)) for name in names())
+
+
 def describe(name: str) -> str:
     """One line about a mode with its options."""
     kind = find(name)

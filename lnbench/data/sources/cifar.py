@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
-from lnbench.data.arrays import list_arrays
-from lnbench.data.cifar_pickle import read_pickle
-from lnbench.data.store import Listing, file_stamp
-from lnbench.data.text import one_line, printable
+from lnbench.data.registry import source
 from lnbench.errors import DataError
+from lnbench.files import one_line, reason
+from lnbench.lazy import np
+
+if TYPE_CHECKING:
+    import tarfile
+
+    import numpy.typing as npt
+
+    from lnbench.data.store import Listing
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -35,8 +37,7 @@ _MAX_BYTES = 1 << 28  # the largest batch file has 155 MB
 _MAX_MEMBERS = 1000
 
 
-@dataclass(frozen=True)
-class _Layout:
+class _Layout(NamedTuple):
     folder: str
     files: dict[str, tuple[str, ...]]  # by split
     labels: str
@@ -59,31 +60,68 @@ LAYOUTS = {
 }
 
 
+def looks(path: Path, *, kind: str) -> bool:
+    layout = LAYOUTS[kind]
+    if path.is_dir():
+        firsts = [names[0] for names in layout.files.values()]
+        return any((folder / name).is_file() for folder in (path, path / layout.folder) for name in firsts)
+    if _is_tar(path):
+        return _holds(path, layout.files["test"])
+    # A lone file of CIFAR-100 is called "train" or "test", which says nothing.
+    return "batch" in path.name and any(path.name in names for names in layout.files.values())
+
+
+@source(
+    "cifar10",
+    about="the CIFAR-10 batches",
+    layout="data_batch_1 … data_batch_5, test_batch; or the published .tar.gz",
+    looks=partial(looks, kind="cifar10"),
+    rank=1,
+)
+def cifar10(path: Path, split: str) -> Listing:
+    return list_cifar("cifar10", path, split)
+
+
+@source(
+    "cifar100",
+    about="the CIFAR-100 batches",
+    layout="train, test; or the published .tar.gz",
+    looks=partial(looks, kind="cifar100"),
+    rank=1,
+)
+def cifar100(path: Path, split: str) -> Listing:
+    return list_cifar("cifar100", path, split)
+
+
 def list_cifar(kind: str, path: Path, split: str) -> Listing:
     """List "cifar10" or "cifar100" from a folder, its parent, the `.tar.gz` or a single batch file.
 
     `split` is "test" or "train"; a single batch file is taken as it is. Nothing in the files is
     executed. Raises DataError.
     """
+    import tarfile
+
+    from lnbench.data.arrays import list_arrays
+    from lnbench.data.store import file_stamp
+
     layout = LAYOUTS[kind]
     wanted = layout.files[split]
     images: list[npt.NDArray[Any]] = []
     labels: list[int] = []
-    source = f"{kind}:{path}" + (":train" if split == "train" else "")
+    name = f"{kind}:{path}" + (":train" if split == "train" else "")
     try:
         contents, stamped = _contents(path, layout, wanted)
         stamp = file_stamp(stamped)
     except (OSError, EOFError, tarfile.TarError) as error:
-        reason = getattr(error, "strerror", None) or one_line(error)
-        raise DataError(f"{source}: cannot be read: {reason}") from error
-    for name, data in contents.items():
-        batch, batch_labels = _batch(f"{source} ({name})", data, layout.labels)
+        raise DataError(f"{name}: cannot be read: {reason(error)}") from error
+    for file, data in contents.items():
+        batch, batch_labels = _batch(f"{name} ({file})", data, layout.labels)
         images.append(batch)
         labels.extend(batch_labels)
     return list_arrays(
         np.concatenate(images),
         np.array(labels, np.int64),
-        source=source,
+        source=name,
         classes=layout.classes,
         stamp=stamp + split,
     )
@@ -104,29 +142,37 @@ def _contents(path: Path, layout: _Layout, wanted: tuple[str, ...]) -> tuple[dic
             if file.stat().st_size > _MAX_BYTES:
                 raise DataError(f"{file}: too large for a batch")
         return {file.name: file.read_bytes() for file in paths}, paths
-    if is_tar(path):
+    if _is_tar(path):
         return _from_tar(path, wanted), [path]
     if path.stat().st_size > _MAX_BYTES:
         raise DataError(f"{path}: too large for a batch")
     return {path.name: path.read_bytes()}, [path]
 
 
-def is_tar(path: Path) -> bool:
-    """Whether `path` is named like a tar archive."""
+def _is_tar(path: Path) -> bool:
     return path.name.lower().endswith((".tar.gz", ".tgz", ".tar"))
 
 
-def tar_names(path: Path) -> set[str]:
-    """Base names of the first members of an archive; empty when it is none."""
+def _holds(path: Path, wanted: Iterable[str]) -> bool:
+    """Whether files of these names are in an archive, wherever in it."""
+    import tarfile
+
+    missing = set(wanted)
     try:
         with tarfile.open(path, "r:*") as archive:
-            return {PurePosixPath(member.name).name for member in _members(archive, path)}
-    except (OSError, EOFError, tarfile.TarError):
-        return set()
+            for member in _members(archive, path):
+                missing.discard(PurePosixPath(member.name).name)
+                if not missing:
+                    return True
+    except (OSError, EOFError, tarfile.TarError, DataError):
+        pass
+    return False
 
 
 def _from_tar(path: Path, wanted: tuple[str, ...]) -> dict[str, bytes]:
     """The wanted files, read in place: nothing is unpacked to disk."""
+    import tarfile
+
     found: dict[str, bytes] = {}
     with tarfile.open(path, "r:*") as archive:
         for member in _members(archive, path):
@@ -143,19 +189,21 @@ def _from_tar(path: Path, wanted: tuple[str, ...]) -> dict[str, bytes]:
 def _members(archive: tarfile.TarFile, path: Path) -> Iterable[tarfile.TarInfo]:
     for count, member in enumerate(archive):
         if member.size > _MAX_BYTES or count > _MAX_MEMBERS:
-            raise DataError(f"{path}: '{printable(member.name[:80])}' is too large for a CIFAR archive")
+            raise DataError(f"{path}: '{one_line(member.name, 80)}' is too large for a CIFAR archive")
         yield member
 
 
 def _batch(where: str, data: bytes, label_key: str) -> tuple[npt.NDArray[Any], list[int]]:
     """Images uint8 (n, 32, 32, 3) and labels of one batch file."""
+    from lnbench.data.cifar_pickle import read_pickle
+
     try:
         batch = {
             str(key, "latin-1") if isinstance(key, bytes) else key: value
             for key, value in read_pickle(data).items()
         }
     except ValueError as error:
-        raise DataError(f"{where}: {one_line(error)}") from error
+        raise DataError(f"{where}: {reason(error)}") from error
     rows, labels = batch.get("data"), batch.get(label_key)
     if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != 3072:
         raise DataError(
