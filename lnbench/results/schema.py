@@ -234,11 +234,11 @@ class Run(BaseModel):
 class Summary(BaseModel):
     """The headline figures of one mode.
 
-    `clean_interval`: 95 % Wilson; `mean_corruption_interval`: 95 %, over images, each counted with its
-    mean correctness over the conditions (conditions share images, so counting every forward as a fresh
-    image would make it far too narrow). `mce` and `relative_mce` are fractions (0.767 for 76.7), null
-    where undefined; `mce_note` then says why, and otherwise what the figure rests on. `complete` is
-    false while cells of the suite are missing.
+    `clean_interval`: 95 %, Wilson's; `mean_corruption_interval`: 95 %, over images, each counted with its
+    mean correctness over the conditions (conditions share images, so counting every forward as a fresh image
+    would make it far too narrow). Both are wider where several draws of a mode say so. `mce` and
+    `relative_mce` are fractions (0.767 for 76.7), null where undefined; `mce_note` then says why, and
+    otherwise what the figure rests on. `complete` is false while cells of the suite are missing.
     """
 
     model_config = STRICT
