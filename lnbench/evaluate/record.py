@@ -127,6 +127,7 @@ def cell(subject: Subject, result: count.Result, shifts: dict[str, float] | None
         seconds=round(result.seconds, 4),
         batch_size=subject.config.batch_size if result.mode.unit != "image" else None,
         draws=shares(result.correct, result.mode.draws) if result.mode.images else None,
+        unanswered=scores.unanswered or None,
         bins=scores.bins,
         shifts=shifts,
         correct=pack(result.correct),
