@@ -14,7 +14,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 GROUND = {"errors", "types", "files", "lazy", "hashing"}
 PARTS = {"models", "norm", "corruptions", "data", "results"}
-ROOT_FILES = {"metrics", "dist", "memory"}
+ROOT_FILES = {"metrics", "dist", "memory", "streams"}
 ROOMS = {"evaluate", "training", "pictures"}
 BELOW_ROOMS = PARTS | ROOT_FILES | {"config"}
 # What each top-level name of the package may import, besides itself and GROUND.
@@ -28,7 +28,7 @@ ALLOWED = {
     "testing": BELOW_ROOMS | ROOMS,
     "cli": BELOW_ROOMS | ROOMS,
     "__init__": {"norm", "corruptions", "results"},
-    "__main__": {"cli"},
+    "__main__": {"cli", "streams"},
 }
 ONLY_IN = {
     "imagecorruptions": {"corruptions/reference.py"},

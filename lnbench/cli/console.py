@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from lnbench.files import inert
+
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
@@ -19,38 +21,43 @@ if TYPE_CHECKING:
     from lnbench.evaluate.evaluation import Observer, Plan
     from lnbench.types import Condition
 
+_LONGEST = 4000  # characters of a line
+
 
 def stdout() -> Console:
     """Where results go."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    return Console(highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
 
 
 def stderr() -> Console:
     """Where notes, warnings and progress go, so that results can be piped."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+    return Console(stderr=True, highlight=False, emoji=False, soft_wrap=not sys.stderr.isatty())
+
+
+def say(text: str) -> None:
+    """A line of results that may hold names from anywhere."""
+    stdout().print(inert(text, _LONGEST), markup=False)
 
 
 def note(text: str) -> None:
-    stderr().print(text, style="dim", markup=False)
+    stderr().print(inert(text, _LONGEST), style="dim", markup=False)
 
 
 def warn(text: str) -> None:
-    stderr().print(f"warning: {text}", style="yellow", markup=False)
+    stderr().print(inert(f"warning: {text}", _LONGEST), style="yellow", markup=False)
 
 
 def show_plan(plan: Plan, places: Sequence[Path]) -> None:
     """What `--dry-run` says."""
-    console = stdout()
     for name, folder in zip(plan.subjects, places, strict=True):
-        console.print(f"{name} → {folder}", markup=False)
-    console.print(
+        say(f"{name} → {folder}")
+    say(
         f"{plan.conditions} conditions, {plan.cells} cells, {plan.images:,} images, "
-        f"{plan.forwards:,} forward passes; images take {plan.store_bytes / 2**20:,.0f} MiB",
-        markup=False,
+        f"{plan.forwards:,} forward passes; images take {plan.store_bytes / 2**20:,.0f} MiB"
     )
 
 
@@ -110,7 +117,7 @@ class Watch:
     def warn(self, text: str) -> None:
         """A warning above the bar."""
         if self._shown:
-            self._bar.console.print(f"warning: {text}", style="yellow", markup=False)
+            self._bar.console.print(inert(f"warning: {text}", _LONGEST), style="yellow", markup=False)
 
     def decoding(self, done: int, total: int) -> None:
         """Images decoded so far."""
