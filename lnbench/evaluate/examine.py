@@ -57,7 +57,8 @@ def examine(subject: Subject, store: Store) -> tuple[str, ...]:
     others = subject.modes != (FIXED,)
     if others:
         _refuse_script(subject)
-    images = torch.from_numpy(store.images[: min(_IMAGES, len(store.labels))]).to(device)
+    places = list(range(min(_IMAGES, len(store.labels))))
+    images = torch.from_numpy(store.images[places]).to(device)  # a copy: what lies in a file is read-only
     try:
         with torch.inference_mode():
             return tuple(_examined(subject, images, others))
