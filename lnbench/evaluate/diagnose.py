@@ -16,13 +16,13 @@ _IMAGES = 128
 def shifts(subject: Subject, images: Images, condition: Condition) -> dict[str, float]:
     """Layer name → distance between stored and observed statistics under a condition, mode `fixed`.
 
-    Observed on the first 128 images of the run's seeded order. See `norm.distance` for the measure.
+    Observed on the first 128 images of the run's seeded shuffle. See `norm.distance` for the measure.
     """
     classifier, config = subject.classifier, subject.config
     stream = Stream(
         images.of(condition), condition, config, classifier.device,
         seed=config.seed, corrupted=images.precomputed,
     )  # fmt: skip
-    pixels = stream.pixels(stream.order[:_IMAGES])
+    pixels = stream.pixels(stream.drawn[:_IMAGES])
     seen = subject.layers.observe(lambda: classifier.logits(pixels))
     return {one.name: round(distance(one), 4) for one in seen}

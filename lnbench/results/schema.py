@@ -52,6 +52,21 @@ Interval = tuple[float, float]
 Baseline = Literal["alexnet"]
 
 
+class Course(BaseModel):
+    """How a cell went along its stream, where its answers depend on more than their own image.
+
+    `tenths`: top-1 of the first tenth of the images to the last; `batches`: of the stream; `resets`: numbers,
+    from 0, of the batches in which the mode forgot what it had learned.
+    """
+
+    model_config = STRICT
+
+    unit: Literal["batch", "stream"]
+    tenths: tuple[Rate, ...]
+    batches: int = Field(ge=1)
+    resets: tuple[Annotated[int, Field(ge=0)], ...] = ()
+
+
 class Cell(BaseModel):
     """Mode × condition: counts and scores, the unit of resume, comparison and JUnit.
 
@@ -61,7 +76,8 @@ class Cell(BaseModel):
     `batch_size` is set only where the batch is part of the answer (batch statistics).
     `correct`: base64 of the per-image correctness bits (see `bits.pack`), in `cells.jsonl` and baselines;
     `bins`: for each confidence bin (images, sum of confidences, number right); `shifts`: layer name →
-    distance between stored and observed statistics, from `--diagnose`.
+    distance between stored and observed statistics, from `--diagnose`; `counts`: what the mode counted, such
+    as the samples it learned from; `course`: where the batch or the stream is part of the answer.
     """
 
     model_config = STRICT
@@ -75,6 +91,8 @@ class Cell(BaseModel):
     batch_size: int | None = Field(default=None, ge=1)
     bins: tuple[tuple[int, float, float], ...] | None = None
     shifts: dict[str, float] | None = None
+    counts: dict[str, float] | None = None
+    course: Course | None = None
     correct: str | None = None
 
     @model_validator(mode="before")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lnbench.results.compare import Change, Comparison
+from lnbench.results.protocol import describe
 from lnbench.results.schema import Interval, Record
 from lnbench.results.scores import benchmark_order, severity_means
 
@@ -88,6 +89,7 @@ def _notes(records: Sequence[Record], labels: Sequence[str]) -> tuple[str, ...]:
         prefix = f"{labels[number]}: " if labels else ""
         sets = dict.fromkeys(s.corruption_set for s in record.summary.values() if s.corruption_set)
         notes += [f"{prefix}top-1 in percent; mean over {text}" for text in sets]
+        notes += [prefix + text] if (text := describe(record)) else []
         notes += [prefix + text for text in dict.fromkeys(s.mce_note for s in record.summary.values())]
         missing = len(record.suite.keys) - len(record.cells)
         if missing:

@@ -23,7 +23,7 @@ Unit = Literal["image", "batch", "stream"]
 Forward = Callable[["Tensor"], "Tensor"]
 """uint8 pixels (B, 3, H, W) → logits float32 (B, classes), with the norm layers in the mode."""
 FirstImages = Callable[[int], "Tensor"]
-"""The first n images of the condition in the run's seeded order: uint8 (n, 3, H, W)."""
+"""The first n images of the condition in the run's seeded shuffle: uint8 (n, 3, H, W)."""
 
 LAYERS = "layers"  # the option that every mode has
 ALL = "all"
