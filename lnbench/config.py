@@ -30,8 +30,8 @@ from lnbench.corruptions import reference, registry
 from lnbench.data import order as orders
 from lnbench.errors import UsageError, unknown
 from lnbench.norm.modes import registry as modes
-from lnbench.results.schema import Baseline
-from lnbench.types import CLEAN, CLEAN_NAME, Condition, Interpolation
+from lnbench.norm.sweep import expand
+from lnbench.types import CLEAN, CLEAN_NAME, Baseline, Condition, Interpolation
 
 BY_SIZE = "by-size"
 _MAX_PRESET_BYTES = 1 << 20
@@ -120,7 +120,7 @@ class Suite(_Frozen):
     def _modes_parse(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
         if not texts:
             raise UsageError("no normalization modes asked for; give at least --norm fixed")
-        return tuple(dict.fromkeys(str(modes.parse(text)) for text in texts))
+        return tuple(dict.fromkeys(str(modes.parse(one)) for text in texts for one in expand(text)))
 
     @model_validator(mode="after")
     def _numbers_exist(self) -> Suite:

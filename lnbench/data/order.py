@@ -21,7 +21,7 @@ from lnbench.errors import UsageError, unknown
 from lnbench.lazy import np
 
 if TYPE_CHECKING:
-    from lnbench.data.batches import Indices
+    from lnbench.hashing import Indices
 
 SHUFFLED, SORTED, DIRICHLET = "shuffled", "sorted", "dirichlet"
 _DELTA = 0.1  # NOTE's own

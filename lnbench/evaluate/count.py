@@ -17,11 +17,12 @@ from lnbench import metrics
 from lnbench.dist import Processes
 from lnbench.errors import DataError, UsageError
 from lnbench.evaluate.prepare import Subject
-from lnbench.norm.modes.registry import FirstImages, Forward, Mode, Prediction
+from lnbench.norm.modes.registry import DrawnImages, Forward, Mode, Prediction
 from lnbench.norm.state import State
+from lnbench.results.draws import answering
 from lnbench.types import Condition
 
-Whole = TypeVar("Whole", Tensor, np.ndarray)
+Whole = TypeVar("Whole", Tensor, np.ndarray, range)
 Made = TypeVar("Made")
 
 
@@ -95,7 +96,9 @@ class Task:
     """The running count of one subject in one mode, and what the mode keeps of the condition.
 
     `counts`: float64 (chunks or batches, SIZE), a row for each, so that their sum is taken in the order of
-    the grid whoever computed them; `correct`: uint8 (N,).
+    the grid whoever computed them; `correct`: uint8 (N,); `shares`: which of the mode's draws answers for
+    each image, int64 (N,), None where it has one. `fresh`: whether the state is; `resets`: rows in which the
+    mode counted a reset or a recovery; `noted`: what it had counted when the task was closed.
     """
 
     subject: Subject
@@ -104,6 +107,7 @@ class Task:
     counts: Tensor
     correct: Tensor
     watch: Stopwatch
+    shares: Tensor | None = None
     state: State = field(default_factory=State)
     fresh: bool = True
     resets: list[int] = field(default_factory=list)
@@ -117,11 +121,14 @@ class Task:
         device = subject.classifier.device
         counts = metrics.empty(device).expand(rows, -1).clone()
         correct = torch.zeros(images, dtype=torch.uint8, device=device)
-        task = cls(subject, mode, pieces, counts, correct, Stopwatch(device), state or State(), state is None)
-        task.state.counts = Counter()
-        return task
+        shares = torch.from_numpy(answering(images, mode.draws)).to(device) if mode.draws > 1 else None
+        kept = State() if state is None else state
+        kept.counts.clear()
+        return cls(
+            subject, mode, pieces, counts, correct, Stopwatch(device), shares, kept, fresh=state is None
+        )
 
-    def begin(self, images: FirstImages) -> None:
+    def begin(self, images: DrawnImages) -> None:
         """Let the mode look at some images of the condition before the first is counted."""
         with self.watch:
             try:
@@ -138,23 +145,24 @@ class Task:
         self, row: int, pixels: Tensor, labels: Tensor, positions: Tensor, counted: int | None = None
     ) -> None:
         """Count the first `counted` images of chunk or batch `row`; all of them where None."""
-        prediction = self.predict(row, pixels)
+        prediction = self.predict(row, pixels, positions)
         with self.watch:
             self.tally(row, Prediction(*(part[:counted] for part in prediction)), labels, positions)
 
-    def predict(self, row: int, pixels: Tensor) -> Prediction:
-        """The answer for chunk or batch `row`."""
+    def predict(self, row: int, pixels: Tensor, positions: Tensor) -> Prediction:
+        """The answer for chunk or batch `row`, of the images at these positions."""
         before = self._forgotten()
         with self.watch:
-            prediction = self._predict(pixels)
+            prediction = self._predict(pixels, positions)
         if self._forgotten() > before:
             self.resets.append(row)
         return prediction
 
     def tally(self, row: int, prediction: Prediction, labels: Tensor, positions: Tensor) -> None:
-        """Add predictions to a row of the counts; those beyond the predictions' number are left out."""
+        """Add predictions to a row of the counts; images beyond the predictions' number are left out."""
         log_probs, predicted = prediction
         labels, positions = labels[: len(predicted)], positions[: len(predicted)]
+        predicted = metrics.judge(log_probs, predicted)
         self.counts[row] += metrics.count(log_probs, predicted, labels)
         self.correct[positions] = (predicted == labels).to(torch.uint8)
 
@@ -182,7 +190,8 @@ class Task:
         return replace(whole, tenths=tenths(correct, order), batches=batches, resets=tuple(resets))
 
     def _forgotten(self) -> float:
-        return self.state.counts["resets"] + self.state.counts["recoveries"]
+        found: float = self.state.counts.get("resets", 0) + self.state.counts.get("recoveries", 0)
+        return found
 
     def _forward(self, state: State) -> Forward:
         def forward(pixels: Tensor) -> Tensor:
@@ -192,20 +201,26 @@ class Task:
 
         return forward
 
-    def _answer(self, pixels: Tensor, state: State) -> Prediction:
+    def _answer(self, pixels: Tensor, positions: Tensor, state: State) -> Prediction:
+        if self.shares is not None:
+            state.draw = self.shares[positions]
         return self.mode.predict(self._forward(state), pixels, state, self.subject.layers.groups)
 
-    def _predict(self, pixels: Tensor) -> Prediction:
+    def _predict(self, pixels: Tensor, positions: Tensor) -> Prediction:
+        def answer(part: range) -> Prediction:
+            at = slice(part.start, part.stop)
+            return self._answer(pixels[at], positions[at], self.state)
+
         if self.mode.unit == "image":
-            found = in_pieces(lambda part: self._answer(part, self.state), pixels, self.pieces)
+            found = in_pieces(answer, range(len(pixels)), self.pieces)
             return Prediction(*(torch.cat(parts) for parts in zip(*found, strict=True)))
         try:
-            return self._answer(pixels, self.state)
+            return answer(range(len(pixels)))
         except torch.OutOfMemoryError:
             pass
-        raise self._too_large(pixels)
+        raise self._too_large(pixels, positions)
 
-    def _too_large(self, pixels: Tensor) -> UsageError:
+    def _too_large(self, pixels: Tensor, positions: Tensor) -> UsageError:
         """The batch is part of the answer and cannot be cut: name one that fits, tried on another state."""
         groups = self.subject.layers.groups
         size = len(pixels) // 2
@@ -213,7 +228,7 @@ class Task:
             size -= size % groups
             torch.cuda.empty_cache()
             try:
-                self._answer(pixels[:size], State())
+                self._answer(pixels[:size], positions[:size], State())
                 break
             except torch.OutOfMemoryError:
                 size //= 2

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lnbench.data import order as orders
-from lnbench.data.batches import shuffled
+from lnbench.data.batches import drawn
 from lnbench.evaluate.count import Pieces, Result, Stopwatch, Task, in_pieces
 from lnbench.evaluate.loop import Finished, Progress, Settings, Work, by_subject
 from lnbench.evaluate.prepare import Images, Subject
@@ -36,7 +36,10 @@ class Mixture:
         labels = np.concatenate([stream.store.labels for stream in streams])
         first = streams[0]
         self.order = orders.arrange(orders.parse(first.suite.order), labels, first.seed)
-        self.drawn = shuffled(len(labels), first.seed)
+
+    def drawn(self, count: int, number: int) -> np.ndarray:
+        """Positions of `count` images, none twice: draw `number`."""
+        return drawn(len(self.order), count, self.streams[0].seed, Condition("mixed", 1), number)
 
     def split(self, positions: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Each condition that is there: its number, which positions are its own, and of which images."""
@@ -111,7 +114,7 @@ def _count(
     tasks = [[Task.start(s, m, pieces, 1, len(stream.order)) for stream in streams] for s, m in work]
     leads = {number: Task.start(*work[number], pieces, 0, 0) for number in mine}
     for lead in leads.values():
-        lead.begin(lambda count: mixture.pixels(mixture.drawn[:count], pieces))
+        lead.begin(lambda count, number: mixture.pixels(mixture.drawn(count, number), pieces))
     waiting, row, total = Rebatch(size), 0, len(mixture.order)
     for start in range(0, total if leads else 0, streams[0].chunk):
         waiting.add(mixture.pixels(mixture.order[start : start + streams[0].chunk], pieces))
@@ -147,8 +150,9 @@ def _count_batch(
     positions: np.ndarray,
 ) -> None:
     """One batch through every mode, the predictions for `positions` dealt to their conditions."""
+    at = mixture.streams[0].indices(positions)
     for number, lead in leads.items():
-        prediction = lead.predict(row, pixels)
+        prediction = lead.predict(row, pixels, at)
         for condition, places, images in mixture.split(positions):
             stream = mixture.streams[condition]
             own = stream.indices(places)

@@ -16,7 +16,7 @@ from lnbench.config import Suite
 from lnbench.corruptions import native, reference
 from lnbench.corruptions.rng import Key
 from lnbench.data import order as orders
-from lnbench.data.batches import shuffled
+from lnbench.data.batches import drawn, shuffled
 from lnbench.data.store import Store, release
 from lnbench.types import Condition
 
@@ -35,7 +35,7 @@ def chunk_size(device: torch.device, height: int, width: int) -> int:
 class Stream:
     """One store under one condition, cut into chunks along the order of the suite.
 
-    Positions are int64 indices into the store; `drawn` are all of them in a seeded shuffle, whatever the
+    Positions are int64 indices into the store; `shuffled` are all of them in a seeded shuffle, whatever the
     order, for what is to be a sample of the condition. `corrupted` says that the store holds this condition
     already (a precomputed set), so that its pixels pass as they are.
     """
@@ -53,7 +53,7 @@ class Stream:
         self.store, self.condition, self.device = store, condition, device
         self.suite, self.seed = suite, seed
         self.order = orders.arrange(orders.parse(suite.order), store.labels, seed)
-        self.drawn = shuffled(len(store.labels), seed)
+        self.shuffled = shuffled(len(store.labels), seed)
         self.chunk = chunk_size(device, *store.images.shape[2:])
         self._untouched = corrupted or condition.is_clean
         self._parameters = () if self._untouched else suite.parameters_of(condition)
@@ -69,6 +69,10 @@ class Stream:
     def fillers(self, count: int) -> Iterator[np.ndarray]:
         """Positions of the first `count` images of the order, a chunk at a time."""
         return self._cut(self.order[:count])
+
+    def drawn(self, count: int, number: int) -> np.ndarray:
+        """Positions of `count` images, none twice: draw `number` of this condition."""
+        return drawn(len(self.order), count, self.seed, self.condition, number)
 
     def pixels(self, positions: np.ndarray) -> Tensor:
         """The images at `positions` under the condition: uint8 (B, 3, H, W) on the device."""

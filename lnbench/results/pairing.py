@@ -53,6 +53,16 @@ def _protocol_mismatches(base: Record, new: Record) -> list[str]:
     return [f"different {name} ({old[name]} and {now[name]})" for name in old if old[name] != now[name]]
 
 
+def find_changes(base: Record, new: Record) -> list[str]:
+    """How the networks differ in what no name and no file's hash shows: often the point of comparing."""
+    found = []
+    for name, what in (("code", "the code of the model"), ("state", "the network as it was built")):
+        old, now = getattr(base.model, name), getattr(new.model, name)
+        if old is not None and now is not None and old != now:
+            found.append(f"{what} differs between the runs ({old[:12]} and {now[:12]})")
+    return found
+
+
 def _condition_names(record: Record) -> set[str]:
     return {str(Condition(*condition)) for condition in record.suite.conditions}
 

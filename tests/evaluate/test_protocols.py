@@ -91,7 +91,13 @@ def plainly(ready: evaluation.Prepared, name: str, conditions: list[Condition], 
                             seed=subject.config.seed, corrupted=False)  # fmt: skip
             for start in range(0, len(stream.order), 20):
                 positions = stream.order[start : start + 20]
-                answers.append((condition, positions, task.predict(0, stream.pixels(positions)).predicted))
+                answers.append(
+                    (
+                        condition,
+                        positions,
+                        task.predict(0, stream.pixels(positions), stream.indices(positions)).predicted,
+                    )
+                )
     return answers
 
 
@@ -169,7 +175,7 @@ def test_a_mixed_stream_is_one_stream_of_all_conditions(task: tuple[str, str, st
     with torch.no_grad():
         for start in range(0, 220, 20):
             batch = order[start : start + 20]
-            answer = one.predict(0, everything[batch]).predicted.numpy()
+            answer = one.predict(0, everything[batch], torch.from_numpy(batch)).predicted.numpy()
             right[batch] = answer == store.labels[batch % 110]
     assert np.array_equal(found[mode, NOISE].correct, right[:110])
     assert np.array_equal(found[mode, CONTRAST].correct, right[110:])
