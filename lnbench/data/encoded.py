@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image
 
+from lnbench.data.batches import Indices
 from lnbench.data.decode import Unreadable, decode
 from lnbench.data.store import Listing
 
@@ -19,7 +20,7 @@ def list_encoded(
     *,
     source: str,
     classes: Sequence[str],
-    labels: Sequence[int],
+    labels: Sequence[int] | Indices,
     name: Callable[[int], str],
     stamp: str,
     named: bool = True,
