@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image
 
-from lnbench.data.batches import Indices
 from lnbench.data.decode import Unreadable, decode
 from lnbench.data.store import Listing
+from lnbench.hashing import Indices
 
 MAX_BYTES = 1 << 29  # no photograph's file is larger
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from lnbench.data.arrays import MAX_CLASSES
-from lnbench.data.batches import Indices
 from lnbench.data.store import numerals
 from lnbench.data.tree import shown
 from lnbench.errors import DataError
 from lnbench.files import one_line
+from lnbench.hashing import Indices
 
 
 class Labels(NamedTuple):
