@@ -104,11 +104,11 @@ def prepare_all(
         return Prepared(ready, images, tuple(failed), memory is not None)
 
     found = processes.barrier(work)
-    heads = [(found.images.clean.fingerprint, [subject.sha256 for subject in found.subjects])]
+    heads = [(found.images.clean.fingerprint, [(one.sha256, one.code, one.state) for one in found.subjects])]
     for rank, other in enumerate(processes.gather(heads)):
         if other != heads:
             raise RecordError(
-                f"process {rank} reads other images or checkpoints than process {processes.rank}: "
+                f"process {rank} reads other images, checkpoints or code than process {processes.rank}: "
                 "every machine needs the same files"
             )
     return found
@@ -233,7 +233,7 @@ def evaluate(
             return (str(mode), condition) in done[place[id(subject)]]
 
         observer.started(plan(prepared, done))
-        pieces = count.Pieces()
+        pieces, told = count.Pieces(), set[str]()
         settings = loop.Settings(processes, pieces, prepared.bounded)
         for condition, results in loop.run(subjects, prepared.images, finished, observer.progress, settings):
 
@@ -249,7 +249,10 @@ def evaluate(
                     folder.append([record.cell(subject, result, shifts) for result in cells])
 
             processes.barrier(keep)
-            for text in _chance_warnings(condition, results, clean):
+            for text in (
+                *_chance_warnings(condition, results, clean),
+                *_unanswered(condition, results, told),
+            ):
                 observer.warning(text)
             observer.finished(condition)
 
@@ -261,6 +264,20 @@ def evaluate(
             ]
 
         return processes.barrier(finish)
+
+
+def _unanswered(
+    condition: Condition, results: Sequence[tuple[Subject, list[count.Result]]], told: set[str]
+) -> Iterator[str]:
+    """A word on the first condition in which a network's outputs are not numbers; the record has them all."""
+    for subject, cells in results:
+        worst = max(cells, key=lambda cell: cell.scores.unanswered)
+        if worst.scores.unanswered and subject.name not in told:
+            told.add(subject.name)
+            yield (
+                f"{subject.name}: {worst.scores.unanswered} of {worst.scores.images} images got outputs that "
+                f"are not numbers under {worst.mode}/{condition}: counted as wrong, without NLL and ECE"
+            )
 
 
 def _chance_warnings(

@@ -42,6 +42,8 @@ class Subject:
     normalization: InputNormalization
     source: str
     sha256: str | None
+    code: str | None = None
+    state: str | None = None
     classes: int = 0  # outputs of the network, known once it has seen an image
 
     @property
@@ -77,8 +79,9 @@ def load_subject(config: RunConfig, device: torch.device, allow_pickle: bool = F
     layers = wrap.attach(classifier.network)
     modes = tuple(parse(text) for text in config.modes)
     return Subject(
-        config, classifier, layers, modes, loaded.geometry, loaded.normalization, loaded.source, loaded.sha256
-    )
+        config, classifier, layers, modes, loaded.geometry, loaded.normalization, loaded.source,
+        loaded.sha256, loaded.code, loaded.state,
+    )  # fmt: skip
 
 
 def open_images(config: RunConfig, decoding: Decoding) -> Images:

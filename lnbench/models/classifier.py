@@ -8,8 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from lnbench.errors import ModelError
+from lnbench.errors import LnbenchError, ModelError
 from lnbench.files import said
+from lnbench.models.factory import blame
 from lnbench.types import InputNormalization
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -42,6 +43,7 @@ class Classifier:
         if channels_last:
             self.network.to(memory_format=torch.channels_last)
         self._normalize_by(normalization)
+        self._outputs = 0  # how many classes, once counted
 
     def renormalized(self, normalization: InputNormalization) -> Classifier:
         """The same network, not a copy of it, behind another input normalization."""
@@ -55,8 +57,18 @@ class Classifier:
     def logits(self, pixels: Tensor) -> Tensor:
         """uint8 (B, 3, H, W), on the classifier's device or not → float32 (B, classes).
 
-        Inference mode is the caller's. Raises ModelError when the network returns anything but (B, classes).
+        Inference mode is the caller's. Raises ModelError for what the network itself raises, naming the line
+        of a person's own code, and when it returns anything but (B, classes), or not as many as before.
         """
+        try:
+            return self._logits(pixels)
+        except (LnbenchError, torch.OutOfMemoryError):
+            raise
+        # SystemExit too: a forward that ends the program must not end it as if all were done.
+        except (Exception, SystemExit) as error:
+            raise blame(self.network, error) from error
+
+    def _logits(self, pixels: Tensor) -> Tensor:
         x = pixels.to(self.device, torch.float32, memory_format=self.format)  # (B, 3, H, W)
         x = torch.addcmul(self.offset, x, self.scale).to(self.dtype)
         out = self.network(x)
@@ -65,6 +77,11 @@ class Classifier:
             raise ModelError(
                 f"{type(self.network).__name__} returns {got} for {pixels.shape[0]} images: "
                 "a classifier returns one row of class scores for each image"
+            )
+        if self._outputs and out.shape[1] != self._outputs:
+            raise ModelError(
+                f"{type(self.network).__name__} returns {out.shape[1]} class scores, it returned "
+                f"{self._outputs} before: a classifier has the same classes for every image"
             )
         return out.float()
 
@@ -76,12 +93,18 @@ class Classifier:
         """
         try:
             black = torch.zeros(1, 3, height, width, dtype=torch.uint8, device=self.device)
-            return self.logits(black).shape[1]
+            self._outputs = 0
+            self._outputs = self._logits(black).shape[1]
+            return self._outputs
         except (RuntimeError, ValueError, AssertionError) as error:
             raise ModelError(
                 f"{type(self.network).__name__} cannot take {height}×{width} images ({said(error)}): "
                 "give --resize and --crop"
             ) from None
+        except (LnbenchError, torch.OutOfMemoryError):
+            raise
+        except (Exception, SystemExit) as error:
+            raise blame(self.network, error) from error
 
 
 def multiply_add(normalization: InputNormalization) -> tuple[Tensor, Tensor]:

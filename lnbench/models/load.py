@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from lnbench.models import checkpoint as checkpoints
-from lnbench.models import registry
+from lnbench.models import factory, registry
 from lnbench.models.checkpoint import Checkpoint
 from lnbench.types import Geometry, InputNormalization, Interpolation
 
@@ -45,7 +45,8 @@ class LoadedModel:
     """A network with its weights, and how to feed it.
 
     `source` is one line: where the weights came from; `checkpoint` the file they were read from, None for
-    those that the network's makers published.
+    those that the network's makers published; `code` the digest of a factory's code, None for a library's
+    network; `state` the digest of the weights where they come from no file.
     """
 
     network: nn.Module
@@ -53,6 +54,8 @@ class LoadedModel:
     geometry: Geometry
     source: str
     checkpoint: Checkpoint | None
+    code: str | None = None
+    state: str | None = None
 
     @property
     def sha256(self) -> str | None:
@@ -93,4 +96,6 @@ def load(
         preprocessing.geometry(built.geometry),
         built.source if path is None else path.name,
         stored,
+        built.code,
+        factory.state_digest(built.network) if path is None else None,
     )

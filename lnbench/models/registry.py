@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import inspect
 import json
 import math
 import re
 import socket
 import sys
-import traceback
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,7 +20,7 @@ from torch import nn
 
 from lnbench.errors import CheckpointError, ModelError, UsageError, unknown
 from lnbench.files import said
-from lnbench.models import checkpoint
+from lnbench.models import checkpoint, factory
 from lnbench.models.catalog import ModelSpec, listing, parse
 from lnbench.models.cifar import cifar_network
 from lnbench.types import Geometry, InputNormalization, Interpolation
@@ -37,7 +34,8 @@ PROBE_SECONDS = 5.0
 class Built:
     """A network and how its makers feed it.
 
-    `classes` is None where only running it can tell; `source` is one line: where the weights came from.
+    `classes` is None where only running it can tell; `source` is one line: where the weights came from;
+    `code` the digest of a person's own code, None for a library's.
     """
 
     network: nn.Module
@@ -45,6 +43,7 @@ class Built:
     normalization: InputNormalization
     classes: int | None
     source: str
+    code: str | None = None
 
 
 def build(spec: ModelSpec, *, classes: int | None, pretrained: bool) -> Built:
@@ -97,47 +96,9 @@ def build_demo(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built:
 
 def build_file(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built:
     path = Path(spec.name)
-    factory = getattr(load_module(path), str(spec.variant), None)
-    if not callable(factory):
-        raise ModelError(f"{path} has no function '{spec.variant}' that builds a network")
-    with running(path, f"{spec.variant}()"):
-        names = list(inspect.signature(factory).parameters)
-        head = next((name for name in ("num_classes", "classes") if name in names), None)
-        network = factory(**({head: classes} if head and classes else {}))
-    if not isinstance(network, nn.Module):
-        raise ModelError(f"{spec} returned a {type(network).__name__}, not a torch.nn.Module")
-    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in network.parameters()):
-        raise ModelError(f"{spec} has lazy layers without a shape: run it once inside {spec.variant}()")
-    return Built(network, Geometry(), InputNormalization(), None, f"as {spec} built it")
-
-
-def load_module(path: Path) -> Any:
-    if not path.is_file():
-        raise ModelError(f"{path} cannot be read: there is no such file")
-    location = importlib.util.spec_from_file_location(f"lnbench_user_{path.stem}", path)
-    if location is None or location.loader is None:
-        raise ModelError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(location)
-    # Dataclasses and pickle look a class's module up here; and its neighbours are importable, as in a script.
-    sys.modules[module.__name__] = module
-    if (folder := str(path.resolve().parent)) not in sys.path:
-        sys.path.insert(0, folder)
-    with running(path, "it"):
-        location.loader.exec_module(module)
-    return module
-
-
-@contextlib.contextmanager
-def running(path: Path, what: str) -> Iterator[None]:
-    """Turn whatever a user's code raises into one line with the line of their file that did it."""
-    try:
-        yield
-    except (Exception, SystemExit) as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if frame.filename == str(path)]
-        line = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else (lines or [None])[-1]
-        where = f"{path}, line {line}" if line else str(path)
-        raise ModelError(f"{where}: {what} raised {type(error).__name__}: {said(error)}") from None
+    network = factory.construct(path, str(spec.variant), classes)
+    code = factory.code_digest(path)
+    return Built(network, Geometry(), InputNormalization(), None, f"as {spec} built it", code)
 
 
 # -- torchvision --------------------------------------------------------------------------------------------

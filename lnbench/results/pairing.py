@@ -44,6 +44,16 @@ def find_mismatches(base: Record, new: Record) -> list[str]:
     return found + [f"different {text}" for text in sorted(sizes)]
 
 
+def find_changes(base: Record, new: Record) -> list[str]:
+    """How the networks differ in what no name and no file's hash shows: often the point of comparing."""
+    found = []
+    for name, what in (("code", "the code of the model"), ("state", "the network as it was built")):
+        old, now = getattr(base.model, name), getattr(new.model, name)
+        if old is not None and now is not None and old != now:
+            found.append(f"{what} differs between the runs ({old[:12]} and {now[:12]})")
+    return found
+
+
 def _condition_names(record: Record) -> set[str]:
     return {str(Condition(*condition)) for condition in record.suite.conditions}
 

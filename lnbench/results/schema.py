@@ -6,6 +6,7 @@ Rates are fractions in 0–1 everywhere; percent appears only where a person rea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import metadata
 from platform import platform, python_version
 from typing import Annotated, Any, Literal
@@ -26,7 +27,7 @@ from pydantic import (
 
 from lnbench import __version__
 from lnbench.metrics import METRICS
-from lnbench.types import Condition
+from lnbench.types import Baseline, Condition
 
 SCHEMA: Literal[2] = 2
 STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
@@ -49,7 +50,6 @@ Rate = Annotated[float, Field(ge=0, le=1)]
 Score = Annotated[float | None, BeforeValidator(_finite)]
 Severity = Annotated[float, Field(ge=0, le=1000), PlainSerializer(_plain, return_type=int | float)]
 Interval = tuple[float, float]
-Baseline = Literal["alexnet"]
 
 
 class Cell(BaseModel):
@@ -58,7 +58,9 @@ class Cell(BaseModel):
     `scores`: each metric's figure by its name, null where it is not a number; in files they stand beside the
     other keys. A name that no metric here has is another lnbench's, and kept. `top1` is always among them.
     `seconds` is compute time, null in a baseline file.
-    `batch_size` is set only where the batch is part of the answer (batch statistics).
+    `batch_size` is set only where the batch is part of the answer (batch statistics). `draws`: where a mode
+    drew images, (images, number right) of each draw's share of the set.
+    `unanswered`: how many images got outputs that are not numbers, where there are any: counted as wrong.
     `correct`: base64 of the per-image correctness bits (see `bits.pack`), in `cells.jsonl` and baselines;
     `bins`: for each confidence bin (images, sum of confidences, number right); `shifts`: layer name →
     distance between stored and observed statistics, from `--diagnose`.
@@ -73,6 +75,8 @@ class Cell(BaseModel):
     scores: dict[str, Score]
     seconds: float | None = Field(default=None, ge=0)
     batch_size: int | None = Field(default=None, ge=1)
+    draws: tuple[tuple[int, int], ...] | None = None
+    unanswered: int | None = Field(default=None, ge=1)
     bins: tuple[tuple[int, float, float], ...] | None = None
     shifts: dict[str, float] | None = None
     correct: str | None = None
@@ -103,9 +107,21 @@ class Cell(BaseModel):
             content |= value if key == "scores" else {key: value}
         return {k: v for k, v in content.items() if v is not None or not info.exclude_none}
 
+    @field_validator("draws")
+    @classmethod
+    def _draws_possible(cls, draws: tuple[tuple[int, int], ...] | None) -> tuple[tuple[int, int], ...] | None:
+        if draws is not None and (not draws or any(not 0 <= right <= n or n < 1 for n, right in draws)):
+            raise ValueError("draws are not images and right ones of each share")
+        return draws
+
     @property
     def top1(self) -> float:
         return float(self.scores["top1"] or 0)
+
+    @property
+    def drawn(self) -> int:
+        """How many draws of images the mode made; 0 where it draws none or the record does not say."""
+        return len(self.draws or ())
 
     @property
     def condition(self) -> Condition:
@@ -119,6 +135,17 @@ class Cell(BaseModel):
     def name(self) -> str:
         """`fixed/gaussian_noise/3`, or `fixed/clean`."""
         return f"{self.mode}/{self.condition}"
+
+
+def unanswered_note(cells: Sequence[Cell]) -> str | None:
+    """What a run whose outputs were not all numbers says of itself, made from its cells; else None."""
+    touched = [cell for cell in cells if cell.unanswered]
+    if not touched:
+        return None
+    return (
+        f"{sum(cell.unanswered or 0 for cell in touched)} predictions in {len(touched)} of {len(cells)} "
+        "cells are not numbers: counted as wrong, these cells have no NLL and no ECE"
+    )
 
 
 class RecordedSuite(BaseModel):
@@ -147,7 +174,11 @@ class RecordedSuite(BaseModel):
 
 
 class Model(BaseModel):
-    """The network: what was asked for, where its weights came from, how its input was prepared."""
+    """The network: what was asked for, where its weights came from, how its input was prepared.
+
+    `sha256` of the weights' file; `code` of a factory's own code; `state` of the weights that came from no
+    file. Null where there is none, and in records from before they were kept.
+    """
 
     model_config = STRICT
 
@@ -155,6 +186,8 @@ class Model(BaseModel):
     source: str
     weights: str | None = None
     sha256: str | None = None
+    code: str | None = None
+    state: str | None = None
     classes: int | None = None
     norm_layers: int = 0
     groups: int = 1
@@ -214,11 +247,11 @@ class Run(BaseModel):
 class Summary(BaseModel):
     """The headline figures of one mode.
 
-    `clean_interval`: 95 % Wilson; `mean_corruption_interval`: 95 %, over images, each counted with its
-    mean correctness over the conditions (conditions share images, so counting every forward as a fresh
-    image would make it far too narrow). `mce` and `relative_mce` are fractions (0.767 for 76.7), null
-    where undefined; `mce_note` then says why, and otherwise what the figure rests on. `complete` is
-    false while cells of the suite are missing.
+    `clean_interval`: 95 %, Wilson's; `mean_corruption_interval`: 95 %, over images, each counted with its
+    mean correctness over the conditions (conditions share images, so counting every forward as a fresh image
+    would make it far too narrow). Both are wider where several draws of a mode say so. `mce` and
+    `relative_mce` are fractions (0.767 for 76.7), null where undefined; `mce_note` then says why, and
+    otherwise what the figure rests on. `complete` is false while cells of the suite are missing.
     """
 
     model_config = STRICT

@@ -17,6 +17,7 @@ from lnbench.errors import RecordError
 from lnbench.files import append_whole, lock, reason, temporary, write_atomic
 from lnbench.results.bits import unpack
 from lnbench.results.correct import check_count, from_cells
+from lnbench.results.marks import CSV, HTML, MARKDOWN, MARKS, is_own, refuse_strangers
 from lnbench.results.reading import (
     CELLS,
     CORRECT,
@@ -35,7 +36,7 @@ from lnbench.results.reading import (
 from lnbench.results.render.delimited import to_csv
 from lnbench.results.render.html import to_html
 from lnbench.results.render.markdown import to_markdown
-from lnbench.results.schema import Cell, Record, Run
+from lnbench.results.schema import Cell, Record, Run, unanswered_note
 from lnbench.results.scores import summarize
 from lnbench.types import Condition
 
@@ -44,13 +45,18 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-# Everything lnbench puts into a run folder; --fresh removes these and nothing else. The run's identity
-# goes last, so that a removal cut short never leaves files of unknown origin.
-WRITTEN = (CELLS, RESULTS, "results.csv", "report.md", "report.html", CORRECT, SHEET, RUN)
-
 # Config keys that say where things lie, never what comes out: the checkpoint and the images are identified
 # by their hashes, so a moved file is still the same run.
 INERT = frozenset({"weights", "data"})
+
+# What identifies the network.
+MODEL = ("spec", "sha256", "code", "state", "classes", "groups", "precision")
+
+# Parts of the identity that earlier records lack: a run without them goes on, and says so.
+LATER = {
+    "code": "finished cells are from before the model's code was recorded, and may be of other code",
+    "state": "finished cells are from before the built weights were recorded, and may be of others",
+}
 
 LOCK = ".lnbench.lock"
 
@@ -80,7 +86,7 @@ class RunFolder:
             raise RecordError(f"cannot make the run folder {path}: {reason(error)}") from None
         held = _hold(path)
         try:
-            _refuse_strangers(path)
+            refuse_strangers(path)
             if fresh:
                 _remove_written(path)
             cells: dict[Key, Cell] = {}
@@ -131,12 +137,12 @@ class RunFolder:
         correct = from_cells(self.cells, labels=labels, ids=ids)
         parts: dict[str, Callable[[], bytes]] = {
             CORRECT: correct.to_npz,
-            "results.csv": lambda: to_csv([record]).encode("utf-8"),
-            "report.md": lambda: to_markdown([record]).encode("utf-8"),
-            "report.html": lambda: to_html([record], [correct], sheet=sheet).encode("utf-8"),
+            CSV: lambda: to_csv([record]).encode("utf-8"),
+            MARKDOWN: lambda: to_markdown([record]).encode("utf-8"),
+            HTML: lambda: to_html([record], [correct], sheet=sheet).encode("utf-8"),
             RESULTS: lambda: record_bytes(record),
         }
-        if sheet is not None:
+        if sheet is not None and (not (self.path / SHEET).exists() or is_own(self.path / SHEET)):
             write_atomic(self.path / SHEET, sheet)
         for name, make in parts.items():
             write_atomic(self.path / name, make())
@@ -158,6 +164,8 @@ class RunFolder:
 def make_record(run: Run, cells: Sequence[Cell]) -> Record:
     """A run and its cells as a record with its summary; cells may carry bits."""
     content = {name: getattr(run, name) for name in Run.model_fields}
+    if (note := unanswered_note(cells)) is not None:
+        content["deviations"] = tuple(dict.fromkeys((*run.deviations, note)))
     classes = run.model.classes or len(run.data.classes)
     summary = summarize(cells, run.suite, classes)
     return Record.model_validate({**content, "cells": tuple(cells), "summary": summary})
@@ -168,7 +176,7 @@ def identity(run: Run) -> dict[str, Any]:
     content = dump(run)
     return {
         "data": {"fingerprint": run.data.fingerprint, "images": run.data.images},
-        "model": {key: content["model"][key] for key in ("spec", "sha256", "classes", "groups", "precision")},
+        "model": {key: content["model"][key] for key in MODEL},
         "suite": content["suite"],
         "config": {key: value for key, value in content["config"].items() if key not in INERT},
     }
@@ -188,20 +196,11 @@ def _hold(path: Path) -> ExitStack:
     return held
 
 
-def _refuse_strangers(path: Path) -> None:
-    if (path / RUN).exists():
-        return
-    for name in WRITTEN:
-        if (path / name).exists():
-            raise RecordError(
-                f"{path} holds {name} but no {RUN}, so it is no run folder: choose another --out"
-            )
-
-
 def _remove_written(path: Path) -> None:
     try:
-        for name in WRITTEN:
-            (path / name).unlink(missing_ok=True)
+        for name in MARKS:
+            if (path / name).exists() and is_own(path / name):
+                (path / name).unlink()
             temporary(path / name).unlink(missing_ok=True)
     except OSError as error:
         raise RecordError(f"cannot remove the earlier run in {path}: {reason(error)}") from None
@@ -209,18 +208,30 @@ def _remove_written(path: Path) -> None:
 
 def _resumed(path: Path, run: Run) -> Run:
     """The stored run, if `run` is the same; another machine or version is noted as a deviation."""
-    stored = validate(Run, upgraded(load_json(path / RUN)), str(path / RUN))
+    kept = validate(Run, upgraded(load_json(path / RUN)), str(path / RUN))
+    stored, notes = _completed(kept, run)
     difference = first_difference(identity(stored), identity(run))
     if difference:
         raise RecordError(f"{path} holds another run ({difference}): choose another --out, or give --fresh")
     moved = first_difference(dump(stored.environment), dump(run.environment))
-    if moved is None:
-        return stored
-    note = f"resumed in another environment: {moved}"
-    if note not in stored.deviations:
-        stored = stored.model_copy(update={"deviations": (*stored.deviations, note)})
+    if moved is not None:
+        notes.append(f"resumed in another environment: {moved}")
+    deviations = tuple(dict.fromkeys([*stored.deviations, *notes]))
+    stored = stored.model_copy(update={"deviations": deviations})
+    if stored != kept:
         write_atomic(path / RUN, document(dump(stored)))
     return stored
+
+
+def _completed(stored: Run, run: Run) -> tuple[Run, list[str]]:
+    """The stored run with the parts of its identity that were not yet recorded, and what to say of that."""
+    added = {
+        name: value
+        for name in LATER
+        if getattr(stored.model, name) is None and (value := getattr(run.model, name)) is not None
+    }
+    model = stored.model.model_copy(update=added)
+    return stored.model_copy(update={"model": model}), [LATER[name] for name in added]
 
 
 def _read_cells(file: Path, run: Run) -> dict[Key, Cell]:

@@ -93,6 +93,48 @@ def test_another_run_does_not_get_the_folder(lnbench: Lnbench, task: list[str], 
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
+EDITS = {
+    "the factory's file": ("net.py", "model.code"),
+    "what it imports": ("layers.py", "model.code"),
+    "a file beside it": ("unrelated.py", None),
+}
+
+
+@pytest.mark.parametrize("case", EDITS)
+def test_code_that_changed_between_start_and_resume_is_refused(
+    lnbench: Lnbench, tmp_path: Path, case: str
+) -> None:
+    name, message = EDITS[case]
+    model, weights, data = write_task(tmp_path, images=40)
+    (tmp_path / "layers.py").write_text("")
+    (tmp_path / "unrelated.py").write_text("")
+    with (tmp_path / "net.py").open("a") as file:
+        file.write("\nimport layers\n")
+    command = ["evaluate", "--model", model, "--weights", weights, "--data", data, "--norm", "fixed"]
+    command += ["--corruption", "contrast", "--severity", 5, "--out", tmp_path / "run"]
+    assert lnbench(*command).code == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    with (tmp_path / name).open("a") as file:
+        file.write("\nif True: pass\n")
+    again = lnbench(*command)
+    if message is None:
+        assert again.code == 0
+    else:
+        assert again.code == 3 and message in again.err and "Traceback" not in again.err
+        assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+        assert lnbench(*command, "--fresh").code == 0
+
+
+def test_a_network_built_with_other_weights_is_refused(lnbench: Lnbench, tmp_path: Path) -> None:
+    """Without a weights file the factory decides, and one that draws builds another network each time."""
+    model, _, data = write_task(tmp_path, images=40)
+    command = ["evaluate", "--model", model, "--data", data, "--norm", "fixed"]
+    command += ["--corruption", "contrast", "--severity", 5, "--out", tmp_path / "run"]
+    assert lnbench(*command).code == 0
+    again = lnbench(*command)
+    assert again.code == 3 and "model.state is" in again.err
+
+
 KILLED = """
 import os, signal, sys
 from lnbench.results.store import RunFolder
@@ -113,7 +155,7 @@ main()
 def test_killed_half_way_and_started_again_equals_an_undisturbed_run(
     lnbench: Lnbench, task: list[str], tmp_path: Path
 ) -> None:
-    command = ["evaluate", *task, *SMALL, "--norm", "fixed", "--norm", "batch", "--norm", "adapt:n=8"]
+    command = ["evaluate", *task, *SMALL, "--norm", "fixed", "--norm", "batch", "--norm", "adapt:n=8,draws=3"]
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, *map(str, command), "--out", str(tmp_path / "killed")], check=False
     )
@@ -122,6 +164,8 @@ def test_killed_half_way_and_started_again_equals_an_undisturbed_run(
     assert lnbench(*command, "--out", tmp_path / "killed").code == 0
     assert lnbench(*command, "--out", tmp_path / "whole").code == 0
     assert cells(tmp_path / "killed") == cells(tmp_path / "whole")
+    drawn = [cell["draws"] for cell in cells(tmp_path / "whole").values() if cell["mode"].startswith("adapt")]
+    assert drawn and all([images for images, _ in shares] == [20, 20, 20] for shares in drawn)
     one, other = (np.load(tmp_path / name / "correct.npz") for name in ("killed", "whole"))
     assert all(np.array_equal(one[name], other[name]) for name in other.files)
 
@@ -233,7 +277,7 @@ def test_the_224_pixel_path_decodes_once_and_starts_from_the_cache(
     torch.save(network.state_dict(), tmp_path / "random.pth")
     decoded = []
     monkeypatch.setattr(
-        "lnbench.data.folder.decode", lambda data: decoded.append(1) or decode.decode(data), raising=True
+        "lnbench.data.encoded.decode", lambda data: decoded.append(1) or decode.decode(data), raising=True
     )
     command = ["evaluate", "--model", "torchvision:resnet18", "--weights", tmp_path / "random.pth",
                "--data", f"folder:{tmp_path / 'images'}", "--cache", tmp_path / "cache",

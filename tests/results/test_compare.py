@@ -20,6 +20,7 @@ from lnbench.results.render.markdown import comparison_to_markdown
 from lnbench.results.rules import parse
 from lnbench.results.schema import Cell, Record, Run
 from lnbench.results.store import make_record
+from lnbench.results.tables import basis
 from lnbench.types import CLEAN, Condition
 from tests.results.samples import FULL, make_cells, make_run, rescored
 from tests.results.xsd import validate
@@ -43,6 +44,17 @@ def test_a_run_does_not_differ_from_itself() -> None:
     assert found.passed and found.count("same") == len(found.cells) == 15
     assert all(change.difference == 0 and change.p == 1 for change in (*found.cells, *found.headlines))
     assert judge(pair(), "top1:-0pp", "mean_corruption_top1:-0pp", "nll:+0").passed
+
+
+@pytest.mark.parametrize("name", ["code", "state"])
+def test_another_network_under_one_name_is_said_and_not_refused(name: str) -> None:
+    records = list(pair())
+    for number, value in enumerate("12"):
+        model = records[number].model.model_copy(update={name: value * 64})
+        records[number] = records[number].model_copy(update={"model": model})
+    found = judge(tuple(records))  # type: ignore[arg-type]
+    assert found.passed and any("(111111111111 and 222222222222)" in line for line in basis(found))
+    assert not any("differs" in line for line in basis(judge(pair())))
 
 
 def test_a_loss_is_found_and_located() -> None:

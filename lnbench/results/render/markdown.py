@@ -92,6 +92,8 @@ def facts(record: Record) -> list[tuple[str, str]]:
         ("weights", model.weights or ""),
         ("weights from", model.source),
         ("checkpoint sha256", model.sha256 or ""),
+        ("code sha256", model.code or ""),
+        ("built weights sha256", model.state or ""),
         ("precision", model.precision),
         ("norm layers", str(model.norm_layers)),
         ("data", data.spec),
