@@ -119,6 +119,10 @@ def _enter(network: nn.Module, mode: Mode, inputs: Tensor | None) -> None:
         raise UsageError(
             "the network is in a normalization mode already: leave that block, or take its original"
         )
+    if mode.draws > 1:
+        raise UsageError(
+            f"mode '{mode}': draws answer each for a share of a whole set; leave draws=… out here"
+        )
     if inputs is None and mode.images:
         raise UsageError(f"mode '{mode}' looks at {mode.images} images first: give them as inputs=")
     if inputs is not None and len(inputs) < mode.images:
@@ -129,6 +133,6 @@ def _enter(network: nn.Module, mode: Mode, inputs: Tensor | None) -> None:
     layers.use(mode, state)
     if inputs is not None and mode.images:
         with torch.no_grad():
-            mode.begin(network, lambda count: inputs[:count], state)
+            mode.begin(network, lambda count, draw: inputs[:count], state)
     if not mode.is_plain:
         network.forward = _Passes(network, layers, mode, state)

@@ -50,7 +50,7 @@ def answers(network: nn.Module, mode: str, inputs: Tensor) -> Tensor:
     layers, state, parsed = attach(twin), State(), parse(mode)
     layers.use(parsed, state)
     with torch.no_grad():
-        parsed.begin(twin, lambda count: inputs[:count], state)
+        parsed.begin(twin, lambda count, draw: inputs[:count], state)
         return parsed.predict(twin, inputs, state, layers.groups).log_probs
 
 
@@ -146,6 +146,7 @@ def test_what_cannot_be_is_refused_and_leaves_the_network_alone(inputs: Tensor) 
         ("batch:layers=first99", "has only 7 norm layers"),
         ("adapt:n=32", "looks at 32 images first: give them as inputs="),
         ("local:group=3", "no group 3"),
+        ("adapt:n=8,draws=2", "leave draws=… out here"),
     ):
         with pytest.raises(UsageError, match=said), lnbench.norm_mode(network, mode):
             pass
