@@ -86,7 +86,8 @@ def test_layers_that_a_mode_is_not_for_stay_fixed(name: str) -> None:
 @pytest.mark.parametrize(
     ("layers", "picked"),
     [
-        ("all", "abcde"), ("first2", "ab"), ("last2", "de"), ("localnorm", "b"), ("c", "c"), ("a|e", "ae"),
+        ("all", "abcde"), ("first2", "ab"), ("last2", "de"),
+        ("first0", ""), ("last0", ""), ("localnorm", "b"), ("c", "c"), ("a|e", "ae"),
         ("[bc]", "bc"), ("*", "abcde"),
     ],
 )  # fmt: skip
@@ -156,7 +157,7 @@ def test_canonical_text(typed: str, canonical: str) -> None:
         ("local:vote=none", "majority or mean"),
         ("local:vote=mean,group=1", "not both"),
         ("fixed:n=3", "takes layers"),
-        ("local:layers=first0", "from 1 on"),
+        ("local:layers=first" + "9" * 30, "no network"),
         ("local:layers=a/b", "layers takes"),
     ],
 )

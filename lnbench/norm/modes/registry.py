@@ -297,7 +297,7 @@ def select(layers: str, names: tuple[str, ...], local: tuple[str, ...], asked: s
         if layers.startswith(end) and (count := layers.removeprefix(end)).isdecimal():
             if int(count) > len(names):
                 raise UsageError(f"mode '{asked}': the network has only {len(names)} norm layers")
-            return frozenset(names[: int(count)] if end == "first" else names[-int(count) :])
+            return frozenset(names[: int(count)] if end == "first" else names[len(names) - int(count) :])
     found = frozenset(
         name for name in names for pattern in layers.split("|") if fnmatch.fnmatchcase(name, pattern)
     )
@@ -378,8 +378,8 @@ def _layers(text: str, value: str) -> str:
         )
     for end in ("first", "last"):
         if value.startswith(end) and (count := value.removeprefix(end)).isdecimal():
-            if len(count) > 6 or int(count) < 1:
-                raise UsageError(f"mode '{text}': layers={end}K takes K from 1 on")
+            if len(count) > 6:
+                raise UsageError(f"mode '{text}': no network has {count[:20]}… norm layers")
             return f"{end}{int(count)}"
     return value
 
