@@ -43,8 +43,8 @@ def modes() -> dict[str, Entry]:
 
     Example:
         >>> import lnbench
-        >>> lnbench.modes()["adapt"].options
-        {'n': 'images whose statistics are taken; default 32'}
+        >>> lnbench.modes()["adapt"].options["n"]
+        'images whose statistics are taken; default 32'
     """
     from lnbench.norm.modes import registry
 
