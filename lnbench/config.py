@@ -169,6 +169,7 @@ class RunConfig(Suite):
     weights: str | None = None
     ema: bool = False
     data: str
+    root: str | None = None
     limit: Limit | None = None
     seed: Seed = 0
     precision: Precision = "fp32"
@@ -201,6 +202,7 @@ class Selection(_Frozen):
     """Which images, and as which pixels: what a corrupted set needs beside its suite."""
 
     data: str
+    root: str | None = None
     limit: Limit | None = None
     seed: Seed = 0
     resize: Sides | None = None

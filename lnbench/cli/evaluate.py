@@ -35,6 +35,7 @@ def evaluate(
     models: Annotated[Path | None, typer.Option(help=_MODELS)] = None,
     strict: Annotated[bool, typer.Option("--strict", help=_STRICT)] = False,
     data: Annotated[str | None, typer.Option(help=_DATA)] = None,
+    root: options.Root = None,
     norm: Annotated[list[str] | None, typer.Option(help=_NORM)] = None,
     corruption: options.Corruption = None,
     severity: options.Severity = None,
@@ -71,6 +72,7 @@ def evaluate(
     chosen = configs.load_preset(preset)
     overrides = {
         "data": data or chosen.data,
+        "root": root,
         "modes": values.modes(norm or [], modes.names()) or None,
         "corruptions": corruption or None,
         "severities": severity or None,
