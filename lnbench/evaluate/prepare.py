@@ -76,8 +76,8 @@ def load_subject(config: RunConfig, device: torch.device, allow_pickle: bool = F
         before_fit=convert.convert_like,
     )
     classifier = Classifier(loaded.network, loaded.normalization, device=device, precision=config.precision)
-    layers = wrap.attach(classifier.network)
     modes = tuple(parse(text) for text in config.modes)
+    layers = wrap.attach(classifier.network, own=any(mode.is_learning for mode in modes))
     return Subject(
         config, classifier, layers, modes, loaded.geometry, loaded.normalization, loaded.source,
         loaded.sha256, loaded.code, loaded.state,
@@ -133,8 +133,13 @@ def check_fit(subject: Subject, store: Store) -> Iterator[str]:
         mode.refuse(setting)
         if (note := mode.note(setting)) is not None:
             yield note
-    if not setting.layers and subject.modes != (wrap.FIXED,):
-        yield "this network has no normalization layers with stored statistics: every mode equals fixed"
+    learning = [mode.kind for mode in subject.modes if mode.is_learning and setting.own]
+    if not setting.layers and len(subject.modes) > len(learning) + (wrap.FIXED in subject.modes):
+        others = f", but for {', '.join(learning)}" if learning else ""
+        yield (
+            "this network has no normalization layers with stored statistics: every mode equals fixed"
+            + others
+        )
     if store.named and len(store.classes) != outputs:
         yield (
             f"{subject.name} tells {outputs} classes apart, the data has {len(store.classes)}: "

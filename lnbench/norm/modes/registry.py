@@ -46,7 +46,8 @@ class Prediction(NamedTuple):
 class Setting(NamedTuple):
     """What a mode may ask of a run before it starts.
 
-    `layers`, `local`: names of the norm layers, and of those that are LocalNorm; `groups`: their K, else 1.
+    `layers`, `local`: names of the norm layers, and of those that are LocalNorm; `groups`: their K, else 1;
+    `own`: names of the layers without stored statistics (GroupNorm, LayerNorm), whose weights can be learned.
     """
 
     layers: tuple[str, ...]
@@ -54,6 +55,7 @@ class Setting(NamedTuple):
     groups: int
     batch_size: int
     images: int
+    own: tuple[str, ...] = ()
 
 
 def plain(forward: Forward, pixels: Tensor, state: State, groups: int) -> Prediction:
@@ -81,6 +83,7 @@ class Kind:
     passes: Callable[..., int]
     refuse: Callable[..., str | None]
     note: Callable[..., str | None]
+    learns: Callable[..., bool] | None
 
 
 KINDS: dict[str, Kind] = {}
@@ -96,6 +99,7 @@ def mode(
     passes: Callable[..., int] = lambda groups: 1,
     refuse: Callable[..., str | None] = lambda setting: None,
     note: Callable[..., str | None] = lambda setting: None,
+    learns: Callable[..., bool] | None = None,
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
     """Register the decorated `function(x, layer, state, *, options) -> Tensor`, the output of a norm layer.
 
@@ -113,6 +117,8 @@ def mode(
         passes: `(groups) -> int`, forward passes for each image.
         refuse: `(setting) -> str | None`, why the options cannot be, alone (setting None) or in a run.
         note: `(setting) -> str | None`, what a person should know beforehand.
+        learns: `(name) -> bool`, whether weight and bias of a layer are in `state.affine` when it is used:
+            copies that take a gradient. A mode that learns is also for GroupNorm and LayerNorm.
 
     Raises ValueError when the name is taken.
     """
@@ -125,7 +131,9 @@ def mode(
             for option, declared in _options(part).items() if part else ():
                 options.setdefault(option, declared)
         about = " ".join((function.__doc__ or "").split("\n\n")[0].split()).removesuffix(".")
-        KINDS[name] = Kind(name, about, function, options, unit, begin, predict, images, passes, refuse, note)
+        KINDS[name] = Kind(
+            name, about, function, options, unit, begin, predict, images, passes, refuse, note, learns
+        )
         return function
 
     return enter
@@ -175,6 +183,15 @@ class Mode:
         """How many images of a condition it looks at before the first is counted."""
         return self._call(self._kind.images)
 
+    @property
+    def is_learning(self) -> bool:
+        """Whether it takes gradient steps on copies of weights and biases."""
+        return self._kind.learns is not None
+
+    def learns(self, layer: str) -> bool:
+        """Whether the layer's weight and bias are among those copies."""
+        return self._kind.learns is not None and self._call(self._kind.learns, layer)
+
     def passes(self, groups: int) -> int:
         """Forward passes for each image on a network of LocalNorm layers with K groups, or 1."""
         return self._call(self._kind.passes, groups)
@@ -185,7 +202,8 @@ class Mode:
         if reason is not None:
             raise UsageError(f"mode '{self}': {reason}")
         if setting is not None and self.layers != ALL:
-            select(self.layers, setting.layers, setting.local, str(self))
+            names = setting.layers + (setting.own if self.is_learning else ())
+            select(self.layers, names, setting.local, str(self))
 
     def note(self, setting: Setting) -> str | None:
         """What a person should know before the mode is run."""
