@@ -16,8 +16,6 @@ from lnbench.types import Condition
 if TYPE_CHECKING:
     from lnbench.data.store import Listing
 
-_ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
-
 
 @dataclass(frozen=True)
 class DataSpec:
@@ -116,8 +114,6 @@ def _taken(path: Path) -> DataSpec:
         found = next((source for source in ranked if source.looks(path)), None)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {reason(error)}") from error
-    if found is None and path.name.lower().endswith(_ARCHIVES):
-        raise DataError(f"{path}: an archive of no known dataset; unpack it and give the folder")
     if found is None:
         raise DataError(f"{path}: not a dataset; known are {', '.join(sorted(sources()))}")
     return DataSpec(found.kind, path, note=f"took {path} for {found.about} ({found.kind}:{path})")

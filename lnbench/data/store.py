@@ -33,6 +33,7 @@ class Store:
     `fingerprint`: sha256 (hex) over content, ids, labels, classes and geometry, equal across machines.
     `names`: path inside the dataset, or running number, of each image. `skipped`: (name, reason) of
     each image that could not be read. `total`: images in the whole dataset, before any limit.
+    `part`: the split that was taken where a place holds several and none was named, or "".
     """
 
     images: Pixels
@@ -45,6 +46,7 @@ class Store:
     total: int
     names: tuple[str, ...]
     named: bool = True
+    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Listing:
     `labels`: int64 (total,). `read(index)` gives the picture and the sha256 of the bytes it comes
     from, or raises `Unreadable`; it is called from several threads. `stamp` changes when the files
     seem to have changed (names, sizes, times), without reading them. `rows`, where the pixels are
-    an array already: uint8 (total, H, W, 3).
+    an array already: uint8 (total, H, W, 3). `part`: see `Store`.
     """
 
     source: str
@@ -65,6 +67,7 @@ class Listing:
     read: Callable[[int], tuple[Image.Image, bytes]]
     rows: Pixels | None = None
     named: bool = True
+    part: str = ""
 
 
 @dataclass(frozen=True)

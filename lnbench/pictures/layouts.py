@@ -15,12 +15,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from lnbench.data.batches import Indices
-from lnbench.data.folder import SUFFIXES
 from lnbench.data.loading import cpus
 from lnbench.data.manifest import Manifest, read_manifest, write_manifest
 from lnbench.data.names import ordered_names, safe_name
 from lnbench.data.sources.cifar_c import SEVERITIES
 from lnbench.data.store import Pixels, Store
+from lnbench.data.tree import SUFFIXES
 from lnbench.errors import DataError, UsageError
 from lnbench.files import atomic, reason
 from lnbench.types import Condition

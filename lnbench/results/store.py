@@ -17,6 +17,7 @@ from lnbench.errors import RecordError
 from lnbench.files import append_whole, lock, reason, temporary, write_atomic
 from lnbench.results.bits import unpack
 from lnbench.results.correct import check_count, from_cells
+from lnbench.results.marks import CSV, HTML, MARKDOWN, MARKS, is_own, refuse_strangers
 from lnbench.results.reading import (
     CELLS,
     CORRECT,
@@ -43,10 +44,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from numpy.typing import ArrayLike
-
-# Everything lnbench puts into a run folder; --fresh removes these and nothing else. The run's identity
-# goes last, so that a removal cut short never leaves files of unknown origin.
-WRITTEN = (CELLS, RESULTS, "results.csv", "report.md", "report.html", CORRECT, SHEET, RUN)
 
 # Config keys that say where things lie, never what comes out: the checkpoint and the images are identified
 # by their hashes, so a moved file is still the same run.
@@ -89,7 +86,7 @@ class RunFolder:
             raise RecordError(f"cannot make the run folder {path}: {reason(error)}") from None
         held = _hold(path)
         try:
-            _refuse_strangers(path)
+            refuse_strangers(path)
             if fresh:
                 _remove_written(path)
             cells: dict[Key, Cell] = {}
@@ -140,12 +137,12 @@ class RunFolder:
         correct = from_cells(self.cells, labels=labels, ids=ids)
         parts: dict[str, Callable[[], bytes]] = {
             CORRECT: correct.to_npz,
-            "results.csv": lambda: to_csv([record]).encode("utf-8"),
-            "report.md": lambda: to_markdown([record]).encode("utf-8"),
-            "report.html": lambda: to_html([record], [correct], sheet=sheet).encode("utf-8"),
+            CSV: lambda: to_csv([record]).encode("utf-8"),
+            MARKDOWN: lambda: to_markdown([record]).encode("utf-8"),
+            HTML: lambda: to_html([record], [correct], sheet=sheet).encode("utf-8"),
             RESULTS: lambda: record_bytes(record),
         }
-        if sheet is not None:
+        if sheet is not None and (not (self.path / SHEET).exists() or is_own(self.path / SHEET)):
             write_atomic(self.path / SHEET, sheet)
         for name, make in parts.items():
             write_atomic(self.path / name, make())
@@ -199,20 +196,11 @@ def _hold(path: Path) -> ExitStack:
     return held
 
 
-def _refuse_strangers(path: Path) -> None:
-    if (path / RUN).exists():
-        return
-    for name in WRITTEN:
-        if (path / name).exists():
-            raise RecordError(
-                f"{path} holds {name} but no {RUN}, so it is no run folder: choose another --out"
-            )
-
-
 def _remove_written(path: Path) -> None:
     try:
-        for name in WRITTEN:
-            (path / name).unlink(missing_ok=True)
+        for name in MARKS:
+            if (path / name).exists() and is_own(path / name):
+                (path / name).unlink()
             temporary(path / name).unlink(missing_ok=True)
     except OSError as error:
         raise RecordError(f"cannot remove the earlier run in {path}: {reason(error)}") from None

@@ -67,6 +67,45 @@ def test_wrong_input_gives_one_line(
     assert one_line(ran.err)
 
 
+DESTRUCTIVE = {
+    "a report over its own record": ["report", "{run}", "-o", "{run}/results.json"],
+    "a report over run.json": ["report", "{run}", "-o", "{run}/run.json"],
+    "a report over another run's record": ["report", "{base}", "-o", "{run}/results.json"],
+    "a report over what it reads": ["report", "{base}", "-o", "{base}"],
+    "a comparison over a record": ["compare", "{base}", "{run}", "--json", "{run}/results.json"],
+    "a comparison over its base": ["compare", "{base}", "{run}", "--json", "{base}"],
+    "tables over its base": ["compare", "{base}", "{run}", "--markdown", "{base}"],
+    "test cases over its base": ["compare", "{base}", "{run}", "--junit", "{base}"],
+    "a ranking over its base": ["compare", "{base}", "{run}", "{run}", "--markdown", "{base}"],
+    "a baseline over a record": ["compare", "{run}", "--update-baseline", "{run}/results.json"],
+}
+
+
+@pytest.mark.parametrize("case", DESTRUCTIVE)
+def test_no_output_destroys_a_record(lnbench: Lnbench, run: Path, tmp_path: Path, case: str) -> None:
+    base = tmp_path / "base.json"
+    assert lnbench("compare", run, "--update-baseline", base).code == 0
+    before = {path: path.read_bytes() for path in (*run.iterdir(), base)}
+    ran = lnbench(*(word.format(run=run, base=base) for word in DESTRUCTIVE[case]))
+    assert ran.code == 3 and "write to another file" in ran.err and one_line(ran.err)
+    assert {path: path.read_bytes() for path in (*run.iterdir(), base)} == before
+
+
+def test_pages_and_baselines_can_be_written_again(lnbench: Lnbench, run: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert lnbench("report", run, "-o", run / "report.html", "-o", run / "results.csv").code == 0
+        assert lnbench("compare", run, "--update-baseline", tmp_path / "base.json").code == 0
+
+
+def test_a_sheet_that_is_a_link_is_not_shown(lnbench: Lnbench, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"\x89PNG secret")
+    (run / "sheet.png").unlink(missing_ok=True)
+    (run / "sheet.png").symlink_to(tmp_path / "secret")
+    assert lnbench("report", run, "-o", tmp_path / "page.html").code == 0
+    assert "data:image/png" not in (tmp_path / "page.html").read_text()
+    (run / "sheet.png").unlink()
+
+
 def test_pandas_sees_the_same_rows(run: Path) -> None:
     pandas = pytest.importorskip("pandas")
     frame = to_pandas(read(run))
