@@ -73,7 +73,7 @@ def test_a_reset_is_a_fresh_run(optimizer: str) -> None:
     parts = [along(build("plain"), text, part) for part in (stream[:3], stream[3:6], stream[6:])]
     for got, wanted in zip(whole.logits, [y for part in parts for y in part.logits], strict=True):
         assert torch.equal(got, wanted)
-    assert (whole.state.counts["resets"], whole.state.counts["batches"]) == (2, 7)
+    assert (whole.state.counts["resets"], whole.state.counts["updates"]) == (2, 7)
     assert all(torch.equal(whole.weights[name], parts[-1].weights[name]) for name in whole.weights)
 
 

@@ -18,14 +18,16 @@ Reset = Annotated[
     Option("what is learned is forgotten: at every condition, every batch, after so many batches", least=1),
 ]
 
+_BATCHES = "batches"  # in State.extra: how many there were since the stream began
+
 
 def next_batch(state: State, reset: Reset) -> None:
     """Count a batch, and before it forget what is due."""
-    seen = state.counts["batches"]
+    seen = state.extra.get(_BATCHES, 0)
     if seen and (reset == "batch" or (isinstance(reset, int) and seen % reset == 0)):
         forget(state)
         state.counts["resets"] += 1
-    state.counts["batches"] += 1
+    state.extra[_BATCHES] = seen + 1
 
 
 def next_condition(forward: Forward, images: FirstImages, state: State, *, reset: Reset = "never") -> None:
