@@ -131,6 +131,7 @@ def _show(outcomes: list[Outcome]) -> None:
     records = [outcome.record for outcome in outcomes]
     labels = label(records) if len(records) > 1 else ()
     terminal.show(records, console, labels)
+    terminal.show_sweeps(records, console, labels)
     if labels:
         terminal.show_ranking(records, console, labels)
     for outcome in outcomes:

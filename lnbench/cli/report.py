@@ -43,3 +43,4 @@ def report(
         from lnbench.results.render import terminal
 
         terminal.show(loaded.records, stdout(), loaded.labels)
+        terminal.show_sweeps(loaded.records, stdout(), loaded.labels)

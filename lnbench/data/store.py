@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from lnbench.data.batches import Indices
 from lnbench.errors import DataError
+from lnbench.hashing import Indices
 from lnbench.types import Geometry
 
 Pixels = npt.NDArray[np.uint8]

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from lnbench.data.batches import Indices
 from lnbench.data.loading import cpus
 from lnbench.data.manifest import Manifest, read_manifest, write_manifest
 from lnbench.data.names import ordered_names, safe_name
@@ -23,6 +22,7 @@ from lnbench.data.store import Pixels, Store
 from lnbench.data.tree import SUFFIXES
 from lnbench.errors import DataError, UsageError
 from lnbench.files import atomic, reason
+from lnbench.hashing import Indices
 from lnbench.types import Condition
 
 LAYOUTS = ("imagenet-c", "cifar-c")

@@ -300,7 +300,7 @@ def _calibrate(
     mode, state = make("adapt", n=request.samples), State()
     layers.use(mode, state)
     with torch.inference_mode():
-        mode.begin(classifier.logits, lambda _: pixels, state)
+        mode.begin(classifier.logits, lambda *_: pixels, state)
         wanted = classifier.logits(pixels)
     originals = {layer.name: layer.layer for layer in layers.layers}
     layers.detach()

@@ -155,7 +155,7 @@ main()
 def test_killed_half_way_and_started_again_equals_an_undisturbed_run(
     lnbench: Lnbench, task: list[str], tmp_path: Path
 ) -> None:
-    command = ["evaluate", *task, *SMALL, "--norm", "fixed", "--norm", "batch", "--norm", "adapt:n=8"]
+    command = ["evaluate", *task, *SMALL, "--norm", "fixed", "--norm", "batch", "--norm", "adapt:n=8,draws=3"]
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, *map(str, command), "--out", str(tmp_path / "killed")], check=False
     )
@@ -164,6 +164,8 @@ def test_killed_half_way_and_started_again_equals_an_undisturbed_run(
     assert lnbench(*command, "--out", tmp_path / "killed").code == 0
     assert lnbench(*command, "--out", tmp_path / "whole").code == 0
     assert cells(tmp_path / "killed") == cells(tmp_path / "whole")
+    drawn = [cell["draws"] for cell in cells(tmp_path / "whole").values() if cell["mode"].startswith("adapt")]
+    assert drawn and all([images for images, _ in shares] == [20, 20, 20] for shares in drawn)
     one, other = (np.load(tmp_path / name / "correct.npz") for name in ("killed", "whole"))
     assert all(np.array_equal(one[name], other[name]) for name in other.files)
 

@@ -120,3 +120,22 @@ def test_without_pandas_the_remedy_is_named(run: Path, monkeypatch: pytest.Monke
     monkeypatch.setitem(__import__("sys").modules, "pandas", None)
     with pytest.raises(LnbenchError, match=r"to_pandas needs pandas: pip install 'lnbench\[pandas\]'"):
         to_pandas(read(run))
+
+
+def test_a_sweep_is_shown_as_a_curve(lnbench: Lnbench, tmp_path: Path) -> None:
+    ran = lnbench(
+        "evaluate", "--preset", "ci", "--model", "demo", "--data", "demo", "--limit", "48",
+        "--corruption", "contrast", "--severity", "5",
+        "--norm", "blend:N={1,4,16},layers=first2", "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    lines = ran.out.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("blend:N=·,layers=first2"))
+    record = json.loads((tmp_path / "run" / "results.json").read_text())
+    for line, value in zip(lines[start + 1 : start + 4], (1, 4, 16), strict=True):
+        summary = record["summary"][f"blend:N={value},layers=first2"]
+        assert line.split()[:2] == [f"{value}", f"{100 * summary['clean_top1']:.2f}"]
+        assert line.split()[2].rstrip("*") == f"{100 * summary['mean_corruption_top1']:.2f}"
+    assert lnbench("report", tmp_path / "run").out == ran.out
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Accuracy along N" in page and "blend:N=·,layers=first2" in page

@@ -71,7 +71,7 @@ def along(network: nn.Module, text: str, stream: list[Tensor], state: State | No
 
     answers = []
     with torch.no_grad():
-        mode.begin(forward, lambda count: torch.cat(stream)[:count], state)
+        mode.begin(forward, lambda count, draw: torch.cat(stream)[:count], state)
         for x in stream:
             prediction = mode.predict(recorded, x, state, layers.groups)
             answers.append(prediction.log_probs)

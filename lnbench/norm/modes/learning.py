@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from lnbench.norm.gradient import forget
-from lnbench.norm.modes.registry import FirstImages, Forward, Option, Setting
+from lnbench.norm.modes.registry import DrawnImages, Forward, Option, Setting
 
 if TYPE_CHECKING:
     from lnbench.norm.state import State
@@ -30,7 +30,7 @@ def next_batch(state: State, reset: Reset) -> None:
     state.extra[_BATCHES] = seen + 1
 
 
-def next_condition(forward: Forward, images: FirstImages, state: State, *, reset: Reset = "never") -> None:
+def next_condition(forward: Forward, images: DrawnImages, state: State, *, reset: Reset = "never") -> None:
     """Forget at the beginning of a condition, where asked for: the state may come from another one."""
     if reset == "condition":
         forget(state)
