@@ -89,7 +89,7 @@ def open_images(config: RunConfig, decoding: Decoding) -> Images:
 
     What the config says of decoding (limit, seed, unreadable images) is filled in here.
     """
-    spec = specs.parse(config.data)
+    spec = specs.parse(config.data, config.root)
     decoding = replace(decoding, limit=config.limit, seed=config.seed, skip_unreadable=config.skip_unreadable)
     if not spec.precomputed:
         store = loading.open_store(spec, decoding)
