@@ -45,6 +45,7 @@ class Subject:
     code: str | None = None
     state: str | None = None
     classes: int = 0  # outputs of the network, known once it has seen an image
+    notes: tuple[str, ...] = ()  # what its examination found
 
     @property
     def name(self) -> str:
@@ -133,13 +134,6 @@ def check_fit(subject: Subject, store: Store) -> Iterator[str]:
         mode.refuse(setting)
         if (note := mode.note(setting)) is not None:
             yield note
-    learning = [mode.kind for mode in subject.modes if mode.is_learning and setting.own]
-    if not setting.layers and len(subject.modes) > len(learning) + (wrap.FIXED in subject.modes):
-        others = f", but for {', '.join(learning)}" if learning else ""
-        yield (
-            "this network has no normalization layers with stored statistics: every mode equals fixed"
-            + others
-        )
     if store.named and len(store.classes) != outputs:
         yield (
             f"{subject.name} tells {outputs} classes apart, the data has {len(store.classes)}: "

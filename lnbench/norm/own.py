@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 def own_layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield name and layer for every GroupNorm and LayerNorm with a weight, subclasses too."""
     for name, module in network.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            continue  # compiled: nothing in it can be replaced
         if isinstance(module, nn.GroupNorm | nn.LayerNorm) and isinstance(module.weight, Tensor):
             yield name, module
 
