@@ -115,7 +115,8 @@ def _reach(subject: Subject, seen: _Seen, images: Tensor) -> Iterator[str]:
         learning = dict.fromkeys(m.kind for m in subject.modes if m.is_learning) if subject.layers.own else ()
         but = f", but for {', '.join(learning)}" if learning else ""
         yield (
-            f"this network has no normalization layers with stored statistics: every mode equals fixed{but}{own}"
+            "this network has no normalization layers with stored statistics: every mode equals fixed"
+            f"{but}{own}"
         )
 
 
