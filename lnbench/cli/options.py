@@ -36,6 +36,9 @@ Resize = Annotated[str | None, typer.Option(help=SIDES)]
 Crop = Annotated[str | None, typer.Option(help="Centre crop, side or HEIGHTxWIDTH, in pixels.")]
 Interpolation = Annotated[T, typer.Option(help="nearest, bilinear, bicubic, lanczos or box.")]
 
+Root = Annotated[
+    str | None, typer.Option(help="Folder of the files that list:FILE names; its own otherwise.")
+]
 Limit = Annotated[int | None, typer.Option(help="Use a class-balanced subset of N images.")]
 SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help=_SKIP)]
 BatchSize = Annotated[T, typer.Option(help=_BATCH)]

@@ -10,6 +10,7 @@ from PIL import Image
 
 from lnbench.data.decode import Unreadable, decode
 from lnbench.data.store import Listing
+from lnbench.hashing import Indices
 
 MAX_BYTES = 1 << 29  # no photograph's file is larger
 
@@ -19,7 +20,7 @@ def list_encoded(
     *,
     source: str,
     classes: Sequence[str],
-    labels: Sequence[int],
+    labels: Sequence[int] | Indices,
     name: Callable[[int], str],
     stamp: str,
     named: bool = True,

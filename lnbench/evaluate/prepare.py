@@ -45,6 +45,7 @@ class Subject:
     code: str | None = None
     state: str | None = None
     classes: int = 0  # outputs of the network, known once it has seen an image
+    notes: tuple[str, ...] = ()  # what its examination found
 
     @property
     def name(self) -> str:
@@ -89,7 +90,7 @@ def open_images(config: RunConfig, decoding: Decoding) -> Images:
 
     What the config says of decoding (limit, seed, unreadable images) is filled in here.
     """
-    spec = specs.parse(config.data)
+    spec = specs.parse(config.data, config.root)
     decoding = replace(decoding, limit=config.limit, seed=config.seed, skip_unreadable=config.skip_unreadable)
     if not spec.precomputed:
         store = loading.open_store(spec, decoding)
@@ -133,8 +134,6 @@ def check_fit(subject: Subject, store: Store) -> Iterator[str]:
         mode.refuse(setting)
         if (note := mode.note(setting)) is not None:
             yield note
-    if not setting.layers and subject.modes != (wrap.FIXED,):
-        yield "this network has no normalization layers with stored statistics: every mode equals fixed"
     if store.named and len(store.classes) != outputs:
         yield (
             f"{subject.name} tells {outputs} classes apart, the data has {len(store.classes)}: "

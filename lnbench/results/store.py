@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lnbench.errors import RecordError
-from lnbench.files import append_whole, lock, reason, temporary, write_atomic
+from lnbench.files import append_whole, lock, one_line, reason, temporary, write_atomic
+from lnbench.results import chain
 from lnbench.results.bits import unpack
 from lnbench.results.correct import check_count, from_cells
 from lnbench.results.marks import CSV, HTML, MARKDOWN, MARKS, is_own, refuse_strangers
@@ -66,8 +67,9 @@ Key = tuple[str, Condition]
 class RunFolder:
     """One run's folder, locked while open. Use as a context manager, or call `close`."""
 
-    def __init__(self, path: Path, run: Run, cells: dict[Key, Cell], held: ExitStack) -> None:
+    def __init__(self, path: Path, run: Run, cells: dict[Key, Cell], last: str, held: ExitStack) -> None:
         self.path = path
+        self._last = last  # the hash after the last line of cells.jsonl
         self.run = run
         self._cells = cells
         self._held = held
@@ -90,15 +92,16 @@ class RunFolder:
             if fresh:
                 _remove_written(path)
             cells: dict[Key, Cell] = {}
+            last = _first_link(run)
             if (path / RUN).exists():
                 run = _resumed(path, run)
-                cells = _read_cells(path / CELLS, run)
+                cells, last = _read_cells(path / CELLS, run)
             else:
                 write_atomic(path / RUN, document(dump(run)))
         except BaseException:
             held.close()
             raise
-        return cls(path, run, cells, held)
+        return cls(path, run, cells, last, held)
 
     def finished(self) -> frozenset[Key]:
         """The (mode, condition) pairs already done."""
@@ -123,9 +126,13 @@ class RunFolder:
             if cell.correct is None:
                 raise ValueError(f"cell {cell.name} has no correctness bits")
             _check_bits(cell, cell.correct, str(self.path))
-        text = "".join(cell.model_dump_json(exclude_none=True) + "\n" for cell in cells)
-        append_whole(self.path / CELLS, text.encode("utf-8"))
+        lines, last = [], self._last
+        for cell in cells:
+            line, last = chain.link(last, cell.model_dump_json(exclude_none=True))
+            lines.append(line)
+        append_whole(self.path / CELLS, b"".join(lines))
         self._cells.update(new)
+        self._last = last
 
     def finish(self, *, labels: ArrayLike, ids: ArrayLike, sheet: bytes | None = None) -> Record:
         """Write `correct.npz`, `results.csv`, `report.md`, `report.html` and, last, `results.json`.
@@ -234,36 +241,44 @@ def _completed(stored: Run, run: Run) -> tuple[Run, list[str]]:
     return stored.model_copy(update={"model": model}), [LATER[name] for name in added]
 
 
-def _read_cells(file: Path, run: Run) -> dict[Key, Cell]:
-    """Finished cells; a torn last line is cut off the file."""
+def _first_link(run: Run) -> str:
+    """Cells belong to one network on one set of images."""
+    return chain.start(run.model.sha256, run.data.fingerprint)
+
+
+def _read_cells(file: Path, run: Run) -> tuple[dict[Key, Cell], str]:
+    """Finished cells, and the hash after the last; a torn last line is cut off the file."""
     try:
         content = file.read_bytes() if file.exists() else b""
     except OSError as error:
         raise RecordError(f"cannot read {file}: {reason(error)}") from None
     cells: dict[Key, Cell] = {}
     lines = io.BytesIO(content).readlines()
-    expected, offset = set(run.suite.keys), 0
+    expected, offset, last, linked = set(run.suite.keys), 0, _first_link(run), False
     for number, line in enumerate(lines, 1):
         try:
-            where = f"{file} line {number}"
             if not line.endswith(b"\n"):
-                raise RecordError(f"{where}: cut short")
-            cell = parse(Cell, line, where)
+                raise RecordError("cut short")
+            text, after, linked = chain.unlink(last, line, linked)
+            cell = parse(Cell, text, "not a cell")
             if cell.key not in expected or cell.key in cells or cell.correct is None:
-                raise RecordError(f"{where}: cell {cell.name} does not belong there")
-            _check_bits(cell, cell.correct, where)
+                raise RecordError(f"cell {one_line(cell.name, 80)} does not belong there")
+            _check_bits(cell, cell.correct, "not whole")
         except RecordError as error:
             if number == len(lines):
                 break
-            raise RecordError(f"{error}; delete that line to compute its cell again") from None
+            raise RecordError(
+                f"{file} line {number}: {error}; delete it and the lines after it to compute them again"
+            ) from None
         cells[cell.key] = cell
         offset += len(line)
+        last = after
     if offset < len(content):
         try:
             os.truncate(file, offset)
         except OSError as error:
             raise RecordError(f"cannot write {file}: {reason(error)}") from None
-    return cells
+    return cells, last
 
 
 def _check_bits(cell: Cell, bits: str, where: str) -> None:

@@ -60,6 +60,12 @@ def write_conditions(root: Path) -> Path:
     return root
 
 
+def write_list(root: Path) -> Path:
+    write_folder(root)
+    (root / "x.txt").write_text("a/0.png 0\nb/0.png 1\n")
+    return root / "x.txt"
+
+
 def write_tar(root: Path) -> Path:
     write_folder(root)
     with tarfile.open(root / "x.tar", "w") as archive:
@@ -79,6 +85,7 @@ def write_zip(root: Path) -> Path:
 # A small set of every kind that has a path; a new source adds a line here.
 WRITTEN: dict[str, Callable[[Path], Path]] = {
     "folder": write_folder,
+    "list": write_list,
     "npz": write_npz,
     "tar": write_tar,
     "zip": write_zip,

@@ -87,20 +87,6 @@ def test_a_last_line_of_rubbish_is_dropped(tmp_path: Path, tail: bytes) -> None:
     assert (tmp_path / "cells.jsonl").read_bytes() == whole
 
 
-def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path) -> None:
-    run = make_run()
-    with RunFolder.create_or_resume(tmp_path, run) as folder:
-        folder.append(make_cells(run)[:3])
-    lines = (tmp_path / "cells.jsonl").read_text().splitlines(keepends=True)
-    cell = json.loads(lines[1])
-    lines[1] = json.dumps({**cell, "top1": cell["top1"] - 0.1}) + "\n"
-    (tmp_path / "cells.jsonl").write_text("".join(lines))
-    with pytest.raises(
-        RecordError, match=r"cells.jsonl line 2: cell .* delete that line to compute its cell"
-    ):
-        RunFolder.create_or_resume(tmp_path, run)
-
-
 OTHERS: dict[str, tuple[dict[str, object], str]] = {
     "seed": ({"seed": 1}, r"suite.seed is 0 there and 1 now"),
     "data": ({"fingerprint": "0" * 64}, "data.fingerprint is"),
