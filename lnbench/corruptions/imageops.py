@@ -25,7 +25,7 @@ def truncate(levels: torch.Tensor) -> torch.Tensor:
 
 
 def over(values: torch.Tensor, divisor: float) -> torch.Tensor:
-    """Divide in place, rounded alike on every device: CUDA multiplies by the reciprocal of a Python number."""
+    """Divide in place, rounded alike everywhere: CUDA multiplies by the reciprocal of a Python number."""
     return values.div_(values.new_full((), divisor))
 
 
