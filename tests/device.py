@@ -284,7 +284,7 @@ def fresh_tables() -> Iterator[None]:
     import pkgutil
     from importlib import import_module
 
-    import lnbench.corruptions as package
+    package = import_module("lnbench.corruptions")
 
     def forget() -> None:
         for found in pkgutil.iter_modules(package.__path__):
