@@ -70,7 +70,7 @@ class Stopwatch:
         if self.device.type == "cuda":
             pair = (_event(), _event())
             self._events.append(pair)
-            pair[0].record()
+            self._record(pair[0])
         else:
             self._started = time.perf_counter()
 
@@ -78,9 +78,14 @@ class Stopwatch:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.device.type == "cuda":
-            self._events[-1][1].record()
+            self._record(self._events[-1][1])
         else:
             self._seconds += time.perf_counter() - self._started
+
+    def _record(self, event: torch.cuda.Event) -> None:
+        # Events belong to the device that is current, which need not be the one that works.
+        with torch.cuda.device(self.device):
+            event.record()
 
     def seconds(self) -> float:
         """Seconds so far; on a GPU this waits for the work that was timed."""
