@@ -12,7 +12,7 @@ from lnbench.config import RunConfig, parse_shard
 from lnbench.data.store import Decoding, Store
 from lnbench.dist import ALONE, Processes
 from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, RecordError
-from lnbench.evaluate import count, diagnose, loop, mixed, prepare, record, shard
+from lnbench.evaluate import count, diagnose, examine, loop, mixed, prepare, record, shard
 from lnbench.evaluate.prepare import Given, Images, Subject
 from lnbench.hashing import Indices
 from lnbench.memory import room_for_images
@@ -155,12 +155,14 @@ def _check(
                 config=prepare.settle(subject.config, images.clean),
                 classes=subject.classifier.classes(*images.clean.images.shape[2:]),
             )
-            found = [
-                *prepare.check_fit(settled, images.clean),
+            misfits = list(prepare.check_fit(settled, images.clean))
+            settled = replace(settled, notes=examine.examine(settled, images.clean))
+            warnings += [
+                *misfits,
+                *(f"{settled.name}: {note}" for note in settled.notes),
                 *prepare.check_input(settled, images.clean),
             ]
             ready.append(settled)
-            warnings += found
     if not ready:
         raise failed[0]
     return tuple(ready), warnings

@@ -45,6 +45,7 @@ class Subject:
     code: str | None = None
     state: str | None = None
     classes: int = 0  # outputs of the network, known once it has seen an image
+    notes: tuple[str, ...] = ()  # what its examination found
 
     @property
     def name(self) -> str:
@@ -151,8 +152,6 @@ def check_fit(subject: Subject, store: Store) -> Iterator[str]:
         mode.refuse(setting)
         if (note := mode.note(setting)) is not None:
             yield note
-    if not setting.layers and subject.modes != (wrap.FIXED,):
-        yield "this network has no normalization layers with stored statistics: every mode equals fixed"
     if store.named and len(store.classes) != outputs:
         yield (
             f"{subject.name} tells {outputs} classes apart, the data has {len(store.classes)}: "

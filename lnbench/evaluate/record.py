@@ -108,6 +108,7 @@ def _deviations(subject: Subject, images: Images) -> Iterator[str]:
         yield "corrupted in memory; the published ImageNet-C files are JPEG-compressed (quality 85)"
     if config.backend == "reference" and not images.precomputed:
         yield "corruptions computed by the imagecorruptions package"
+    yield from subject.notes
     if config.parameters:
         yield f"own parameters for {', '.join(sorted(config.parameters))}"
 
