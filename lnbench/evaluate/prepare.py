@@ -92,8 +92,8 @@ def load_subject(
         )
     )
     classifier = Classifier(loaded.network, loaded.normalization, device=device, precision=config.precision)
-    layers = wrap.attach(classifier.network)
     modes = tuple(parse(text) for text in config.modes)
+    layers = wrap.attach(classifier.network, own=any(mode.is_learning for mode in modes))
     return Subject(
         config, classifier, layers, modes, loaded.geometry, loaded.normalization, loaded.source,
         loaded.sha256, loaded.code, loaded.state,
