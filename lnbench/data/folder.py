@@ -1,4 +1,4 @@
-"""Class folders: `<class>/**/<image>`, in the order of torchvision's ImageFolder."""
+"""Class folders: `<class>/**/<image>`, in the order of torchvision's ImageFolder but for numbered classes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from lnbench.data.decode import Unreadable, decode
+from lnbench.data.names import label_order
 from lnbench.data.store import Listing
 from lnbench.errors import DataError
 from lnbench.files import one_line, printable, reason
@@ -33,7 +34,7 @@ class _File:
 def list_folder(root: Path, *, source: str | None = None) -> Listing:
     """List a folder of class folders.
 
-    Classes are the folders in alphabetical order; inside a class all images at any depth, sorted, links
+    Classes are the folders in alphabetical order, by number where all are whole numbers; inside a class all images at any depth, sorted, links
     followed. Suffixes are those of ImageFolder in upper or lower case. Hidden files and folders (a
     leading dot) are left out. A class folder without images keeps its place. Raises DataError for
     a folder that is missing, has no classes or no images.
@@ -65,7 +66,7 @@ def class_names(root: Path) -> list[str]:
         raise DataError(f"{root}: no such folder")
     if not root.is_dir():
         raise DataError(f"{root}: is a file, not a folder of class folders")
-    return sorted(entry.name for entry in os.scandir(root) if _visible(entry.name) and entry.is_dir())
+    return label_order(entry.name for entry in os.scandir(root) if _visible(entry.name) and entry.is_dir())
 
 
 def read_image(path: Path) -> tuple[Image.Image, bytes]:
