@@ -26,8 +26,7 @@ from pydantic import (
 from lnbench.corruptions import reference, registry
 from lnbench.errors import UsageError, unknown
 from lnbench.norm.modes import registry as modes
-from lnbench.results.schema import Baseline
-from lnbench.types import CLEAN, CLEAN_NAME, Condition, Interpolation
+from lnbench.types import CLEAN, CLEAN_NAME, Baseline, Condition, Interpolation
 
 BY_SIZE = "by-size"
 _MAX_PRESET_BYTES = 1 << 20

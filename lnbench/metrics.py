@@ -28,7 +28,8 @@ class Metric:
     """A figure of every cell.
 
     `count(log_probs, predicted, labels)` gives float64 (size,) of one chunk, on its device: log_probs float32
-    (B, classes); predicted int64 (B,), where a vote may differ from the arg max; labels int64 (B,).
+    (B, classes), all NaN where the outputs are not numbers; predicted int64 (B,), where a vote may differ
+    from the arg max, and -1 where the outputs are not numbers; labels int64 (B,).
     `read(sums, images)` makes the figure of the added sums, None where it is undefined. `unit`: "%" for a
     rate, a fraction in 0–1 that only tables show in percent; otherwise its name, empty where there is none.
     `title` is the name in tables, `about` says what it is.
@@ -81,12 +82,15 @@ def top5(log_probs: Tensor, predicted: Tensor, labels: Tensor) -> Tensor:
     if log_probs.shape[1] > 5:
         # A voted class may lie outside the five most probable ones; right is right.
         in_top = in_top | (predicted == labels)
-    return in_top.double().sum(0, keepdim=True)
+    return (in_top & (predicted >= 0)).double().sum(0, keepdim=True)
 
 
 @metric("nll", better="lower", unit="nats", title="NLL")
 def nll(log_probs: Tensor, predicted: Tensor, labels: Tensor) -> Tensor:
-    """Negative log-likelihood, mean over images."""
+    """Negative log-likelihood, mean over images.
+
+    NaN, and so undefined for all, where one image's outputs are not numbers.
+    """
     return -log_probs.gather(1, labels[:, None]).squeeze(1).double().sum(0, keepdim=True)
 
 
@@ -99,20 +103,26 @@ def bins(sums: Sequence[float]) -> Bins:
     return tuple((int(n), confidence, correct) for n, confidence, correct in zip(*parts, strict=True))
 
 
-def _calibration_error(sums: Sequence[float], images: int) -> float:
-    return sum(abs(confidence - correct) for _, confidence, correct in bins(sums)) / images
+def _calibration_error(sums: Sequence[float], images: int) -> float | None:
+    found = bins(sums)
+    if sum(n for n, _, _ in found) < images:
+        return None
+    return sum(abs(confidence - correct) for _, confidence, correct in found) / images
 
 
 @metric("ece", better="lower", unit="%", size=3 * ECE_BINS, read=_calibration_error, title="ECE")
 def ece(log_probs: Tensor, predicted: Tensor, labels: Tensor) -> Tensor:
     """Expected calibration error, 15 bins of the confidence in the predicted class.
 
-    Each bin's images, then each one's summed confidence, then each one's correct predictions.
+    Each bin's images, then each one's summed confidence, then each one's correct predictions. Images whose
+    outputs are not numbers are in no bin.
     """
-    confidence = log_probs.gather(1, predicted[:, None]).squeeze(1).double().exp()
+    answered = predicted >= 0
+    confidence = log_probs.gather(1, predicted.clamp_min(0)[:, None]).squeeze(1).double().exp()
+    confidence = confidence.where(answered, 0)  # NaN · 0 in the product below would reach every bin
     # Bins are (k/15, (k+1)/15]: a confidence of exactly 1 belongs to the last one.
     index = (confidence * ECE_BINS).ceil().long().sub(1).clamp(0, ECE_BINS - 1)
-    weights = torch.stack([torch.ones_like(confidence), confidence, (predicted == labels).double()])  # (3, B)
+    weights = torch.stack([answered.double(), confidence, (predicted == labels).double()])  # (3, B)
     # A product with the one-hot matrix sums in a fixed order; scatter_add on CUDA does not.
     one_hot = (index[:, None] == torch.arange(ECE_BINS, device=index.device)).double()  # (B, 15)
     return (weights @ one_hot).flatten()
@@ -120,32 +130,49 @@ def ece(log_probs: Tensor, predicted: Tensor, labels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Scores:
-    """What a cell reports: each metric's figure by name, in the metric's own unit, and the bins of `ece`."""
+    """What a cell reports: each metric's figure by name, in the metric's own unit, and the bins of `ece`.
+
+    `unanswered`: how many of the images have outputs that are not numbers.
+    """
 
     images: int
     values: dict[str, float | None]
     bins: Bins
+    unanswered: int = 0
+
+
+def judge(log_probs: Tensor, predicted: Tensor) -> Tensor:
+    """The predicted classes, but -1, which no label is, where the outputs are not numbers; int64 (B,).
+
+    log_probs float32 (B, classes): a NaN or +inf among an image's logits makes all of its row NaN. A logit of
+    -inf is an answer, a probability of 0.
+    """
+    return predicted.masked_fill(log_probs.isnan().any(1), -1)
 
 
 def empty(device: torch.device | str) -> Tensor:
-    """The count of no images: float64 (1 + sizes of all metrics,)."""
-    size = 1 + sum(each.size for each in METRICS.values())
+    """The count of no images: float64 (2 + sizes of all metrics,)."""
+    size = 2 + sum(each.size for each in METRICS.values())
     return torch.zeros(size, dtype=torch.float64, device=device)
 
 
 def count(log_probs: Tensor, predicted: Tensor, labels: Tensor) -> Tensor:
-    """Count one chunk without leaving the device: its images, then the sums of each metric, float64."""
+    """Count one chunk without leaving the device: images, the sums of each metric, images not answered.
+
+    float64; `predicted` as `judge` gives it.
+    """
     images = torch.full((1,), len(labels), dtype=torch.float64, device=labels.device)
-    return torch.cat([images, *(each.count(log_probs, predicted, labels) for each in METRICS.values())])
+    sums = (each.count(log_probs, predicted, labels) for each in METRICS.values())
+    return torch.cat([images, *sums, (predicted < 0).double().sum(0, keepdim=True)])
 
 
 def scores(counts: Tensor) -> Scores:
     """Read the scores from a count; one transfer from the device. `counts` must hold an image."""
-    images, *values = counts.tolist()
+    images, *values, unanswered = counts.tolist()
     if images < 1:
         raise ValueError("scores of no images")
     sums: dict[str, list[float]] = {}
     for each in METRICS.values():
         sums[each.name], values = values[: each.size], values[each.size :]
     figures = {name: METRICS[name].read(own, int(images)) for name, own in sums.items()}
-    return Scores(int(images), figures, bins(sums["ece"]))
+    return Scores(int(images), figures, bins(sums["ece"]), int(unanswered))

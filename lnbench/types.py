@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Baseline = Literal["alexnet"]  # the network whose published errors mCE is relative to
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box"]
 
 CLEAN_NAME = "clean"

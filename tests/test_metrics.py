@@ -109,3 +109,29 @@ def test_a_name_is_given_once() -> None:
 def test_no_images_have_no_scores() -> None:
     with pytest.raises(ValueError, match="no images"):
         metrics.scores(metrics.empty("cpu"))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_outputs_that_are_not_numbers_are_wrong_and_reach_no_other_image(value: float) -> None:
+    _, _, labels = sample(5, 30, 12)
+    logits = torch.randn(30, 12, generator=torch.Generator().manual_seed(6))
+    logits[[3, 17], labels[[3, 17]]] = value  # the right class among them: it would be found first
+    log_probs = logits.log_softmax(1)
+    predicted = metrics.judge(log_probs, logits.argmax(1))
+    assert (predicted == -1).nonzero().flatten().tolist() == [3, 17]
+    got = metrics.scores(metrics.count(log_probs, predicted, labels))
+    rest = [i for i in range(30) if i not in (3, 17)]
+    others = metrics.scores(metrics.count(log_probs[rest], predicted[rest], labels[rest]))
+    assert (got.images, got.unanswered, others.unanswered) == (30, 2, 0)
+    for name in ("top1", "top5"):
+        assert got.values[name] == pytest.approx((others.values[name] or 0) * 28 / 30)
+    assert math.isnan(got.values["nll"] or 0) and got.values["ece"] is None
+    assert got.bins == others.bins
+
+
+def test_minus_infinity_is_a_probability_of_zero() -> None:
+    logits = torch.tensor([[1.0, -math.inf, 0.0], [2.0, 1.0, -math.inf]])
+    log_probs, labels = logits.log_softmax(1), torch.tensor([0, 2])
+    got = metrics.scores(metrics.count(log_probs, metrics.judge(log_probs, logits.argmax(1)), labels))
+    assert (got.unanswered, got.values["top1"], got.values["nll"]) == (0, 0.5, math.inf)
+    assert got.values["ece"] is not None

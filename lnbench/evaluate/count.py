@@ -127,6 +127,7 @@ class Task:
             log_probs, predicted = self._predict(pixels)
             log_probs, predicted = log_probs[:counted], predicted[:counted]
             labels, positions = labels[:counted], positions[:counted]
+            predicted = metrics.judge(log_probs, predicted)
             self.counts[row] = metrics.count(log_probs, predicted, labels)
             self.correct[positions] = (predicted == labels).to(torch.uint8)
 

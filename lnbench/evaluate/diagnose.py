@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from lnbench.evaluate.prepare import Images, Subject
@@ -16,7 +18,8 @@ _IMAGES = 128
 def shifts(subject: Subject, images: Images, condition: Condition) -> dict[str, float]:
     """Layer name → distance between stored and observed statistics under a condition, mode `fixed`.
 
-    Observed on the first 128 images of the run's seeded order. See `norm.distance` for the measure.
+    Observed on the first 128 images of the run's seeded order. See `norm.distance` for the measure. A layer
+    that saw values which are not numbers has no distance and is left out.
     """
     classifier, config = subject.classifier, subject.config
     stream = Stream(
@@ -25,4 +28,5 @@ def shifts(subject: Subject, images: Images, condition: Condition) -> dict[str, 
     )  # fmt: skip
     pixels = stream.pixels(stream.order[:_IMAGES])
     seen = subject.layers.observe(lambda: classifier.logits(pixels))
-    return {one.name: round(distance(one), 4) for one in seen}
+    found = {one.name: round(distance(one), 4) for one in seen}
+    return {name: value for name, value in found.items() if math.isfinite(value)}

@@ -233,7 +233,7 @@ def evaluate(
             return (str(mode), condition) in done[place[id(subject)]]
 
         observer.started(plan(prepared, done))
-        pieces = count.Pieces()
+        pieces, told = count.Pieces(), set[str]()
         settings = loop.Settings(processes, pieces, prepared.bounded)
         for condition, results in loop.run(subjects, prepared.images, finished, observer.progress, settings):
 
@@ -249,7 +249,10 @@ def evaluate(
                     folder.append([record.cell(subject, result, shifts) for result in cells])
 
             processes.barrier(keep)
-            for text in _chance_warnings(condition, results, clean):
+            for text in (
+                *_chance_warnings(condition, results, clean),
+                *_unanswered(condition, results, told),
+            ):
                 observer.warning(text)
             observer.finished(condition)
 
@@ -261,6 +264,20 @@ def evaluate(
             ]
 
         return processes.barrier(finish)
+
+
+def _unanswered(
+    condition: Condition, results: Sequence[tuple[Subject, list[count.Result]]], told: set[str]
+) -> Iterator[str]:
+    """A word on the first condition in which a network's outputs are not numbers; the record has them all."""
+    for subject, cells in results:
+        worst = max(cells, key=lambda cell: cell.scores.unanswered)
+        if worst.scores.unanswered and subject.name not in told:
+            told.add(subject.name)
+            yield (
+                f"{subject.name}: {worst.scores.unanswered} of {worst.scores.images} images got outputs that "
+                f"are not numbers under {worst.mode}/{condition}: counted as wrong, without NLL and ECE"
+            )
 
 
 def _chance_warnings(

@@ -125,6 +125,7 @@ def cell(subject: Subject, result: count.Result, shifts: dict[str, float] | None
         scores=scores.values,
         seconds=round(result.seconds, 4),
         batch_size=subject.config.batch_size if result.mode.unit != "image" else None,
+        unanswered=scores.unanswered or None,
         bins=scores.bins,
         shifts=shifts,
         correct=pack(result.correct),

@@ -10,7 +10,7 @@ from lnbench.errors import RecordError
 from lnbench.results.bits import pack
 from lnbench.results.correct import Correct, read_correct
 from lnbench.results.reading import first_difference, read
-from lnbench.results.schema import Cell, Environment, Record, Run
+from lnbench.results.schema import Cell, Environment, Record, Run, unanswered_note
 from lnbench.results.store import RunFolder, identity
 
 _MOST_NAMED = 8
@@ -122,7 +122,7 @@ def _joined(shards: Sequence[_Shard], command: str) -> Run:
         text
         for shard in shards
         for text in shard.record.deviations
-        if text != shard_note(f"{shard.number}/{of}")
+        if text not in (shard_note(f"{shard.number}/{of}"), unanswered_note(shard.record.cells))
     )
     notes = [
         f"merged from shards computed in different environments: {difference}"

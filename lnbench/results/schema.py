@@ -6,6 +6,7 @@ Rates are fractions in 0–1 everywhere; percent appears only where a person rea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import metadata
 from platform import platform, python_version
 from typing import Annotated, Any, Literal
@@ -26,7 +27,7 @@ from pydantic import (
 
 from lnbench import __version__
 from lnbench.metrics import METRICS
-from lnbench.types import Condition
+from lnbench.types import Baseline, Condition
 
 SCHEMA: Literal[2] = 2
 STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
@@ -49,7 +50,6 @@ Rate = Annotated[float, Field(ge=0, le=1)]
 Score = Annotated[float | None, BeforeValidator(_finite)]
 Severity = Annotated[float, Field(ge=0, le=1000), PlainSerializer(_plain, return_type=int | float)]
 Interval = tuple[float, float]
-Baseline = Literal["alexnet"]
 
 
 class Cell(BaseModel):
@@ -59,6 +59,7 @@ class Cell(BaseModel):
     other keys. A name that no metric here has is another lnbench's, and kept. `top1` is always among them.
     `seconds` is compute time, null in a baseline file.
     `batch_size` is set only where the batch is part of the answer (batch statistics).
+    `unanswered`: how many images got outputs that are not numbers, where there are any: counted as wrong.
     `correct`: base64 of the per-image correctness bits (see `bits.pack`), in `cells.jsonl` and baselines;
     `bins`: for each confidence bin (images, sum of confidences, number right); `shifts`: layer name →
     distance between stored and observed statistics, from `--diagnose`.
@@ -73,6 +74,7 @@ class Cell(BaseModel):
     scores: dict[str, Score]
     seconds: float | None = Field(default=None, ge=0)
     batch_size: int | None = Field(default=None, ge=1)
+    unanswered: int | None = Field(default=None, ge=1)
     bins: tuple[tuple[int, float, float], ...] | None = None
     shifts: dict[str, float] | None = None
     correct: str | None = None
@@ -119,6 +121,17 @@ class Cell(BaseModel):
     def name(self) -> str:
         """`fixed/gaussian_noise/3`, or `fixed/clean`."""
         return f"{self.mode}/{self.condition}"
+
+
+def unanswered_note(cells: Sequence[Cell]) -> str | None:
+    """What a run whose outputs were not all numbers says of itself, made from its cells; else None."""
+    touched = [cell for cell in cells if cell.unanswered]
+    if not touched:
+        return None
+    return (
+        f"{sum(cell.unanswered or 0 for cell in touched)} predictions in {len(touched)} of {len(cells)} "
+        "cells are not numbers: counted as wrong, these cells have no NLL and no ECE"
+    )
 
 
 class RecordedSuite(BaseModel):

@@ -35,7 +35,7 @@ from lnbench.results.reading import (
 from lnbench.results.render.delimited import to_csv
 from lnbench.results.render.html import to_html
 from lnbench.results.render.markdown import to_markdown
-from lnbench.results.schema import Cell, Record, Run
+from lnbench.results.schema import Cell, Record, Run, unanswered_note
 from lnbench.results.scores import summarize
 from lnbench.types import Condition
 
@@ -167,6 +167,8 @@ class RunFolder:
 def make_record(run: Run, cells: Sequence[Cell]) -> Record:
     """A run and its cells as a record with its summary; cells may carry bits."""
     content = {name: getattr(run, name) for name in Run.model_fields}
+    if (note := unanswered_note(cells)) is not None:
+        content["deviations"] = tuple(dict.fromkeys((*run.deviations, note)))
     classes = run.model.classes or len(run.data.classes)
     summary = summarize(cells, run.suite, classes)
     return Record.model_validate({**content, "cells": tuple(cells), "summary": summary})
