@@ -1,4 +1,4 @@
-"""Files a user writes about classes: a class map (YAML, JSON, CSV), the names of a network's outputs in order."""
+"""Files a user writes about classes: a class map (YAML, JSON, CSV), or the names of a network's outputs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Texts(yaml.BaseLoader):
         keys = [key.value for key, _ in node.value]
         if len(set(map(str, keys))) < len(keys):
             raise yaml.YAMLError("a label is given twice")
-        return cast("dict[Any, Any]", super().construct_mapping(node, deep))  # type: ignore[no-untyped-call]
+        return cast("dict[Any, Any]", super().construct_mapping(node, deep))
 
 
 def read_class_map(path: Path) -> Written:
@@ -50,7 +50,9 @@ def read_class_map(path: Path) -> Written:
         combine = content.get("combine")
         nested = isinstance(content.get("classes"), dict)
         if nested and (odd := [key for key in content if key not in ("classes", "combine")]):
-            raise DataError(f"{path}: key '{one_line(odd[0], 60)}' beside 'classes' and 'combine' is not known")
+            raise DataError(
+                f"{path}: key '{one_line(odd[0], 60)}' beside 'classes' and 'combine' is not known"
+            )
         labels = content["classes"] if nested else content
         found = {str(label): _outputs(path, label, value) for label, value in labels.items()}
         if not nested:
@@ -59,7 +61,7 @@ def read_class_map(path: Path) -> Written:
         raise DataError(f"{path}: combine is mean or largest, not '{one_line(combine, 60)}'")
     if not found:
         raise DataError(f"{path}: a class map without a label")
-    return Written(found, combine, str(path))
+    return Written(found, cast("Combine | None", combine), str(path))
 
 
 def read_classes(path: Path) -> tuple[tuple[str, ...], ...]:
@@ -94,7 +96,7 @@ def _text(path: Path) -> str:
 def _parsed(path: Path, text: str) -> Any:
     try:
         if path.suffix.lower() == ".json":
-            return json.loads(text)
+            return json.loads(text, object_pairs_hook=_once)
         return yaml.load(text, _Texts)
     except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
         mark = getattr(error, "problem_mark", None)
@@ -103,12 +105,17 @@ def _parsed(path: Path, text: str) -> Any:
         raise DataError(f"{path}: cannot be parsed{line}: {one_line(why, 160)}") from None
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len({key for key, _ in pairs}) < len(pairs):
+        raise ValueError("a label is given twice")
+    return dict(pairs)
+
+
 def _outputs(path: Path, label: object, value: object) -> tuple[str, ...]:
     values = value if isinstance(value, list) else [value]
     if not values or not all(isinstance(each, str | int) and not isinstance(each, bool) for each in values):
-        raise DataError(
-            f"{path}: label '{one_line(label, 60)}': an output is an index, a wnid or a name, or a list of them"
-        )
+        where = f"{path}: label '{one_line(label, 60)}'"
+        raise DataError(f"{where}: an output is an index, a wnid or a name, or a list of them")
     return tuple(str(each).strip() for each in values)
 
 
@@ -127,5 +134,7 @@ def _from_csv(path: Path, text: str) -> tuple[Mapping[str, tuple[str, ...]], str
         found[row[0]] = (*found.get(row[0], ()), row[1])
         said |= {row[2]} if row[2:] and row[2] else set()
     if len(said) > 1:
-        raise DataError(f"{path}: one way to combine outputs, not {' and '.join(sorted(map(one_line, said)))}")
+        raise DataError(
+            f"{path}: one way to combine outputs, not {' and '.join(sorted(map(one_line, said)))}"
+        )
     return found, said.pop() if said else None

@@ -34,7 +34,8 @@ class _File:
 def list_folder(root: Path, *, source: str | None = None) -> Listing:
     """List a folder of class folders.
 
-    Classes are the folders in alphabetical order, by number where all are whole numbers; inside a class all images at any depth, sorted, links
+    Classes are the folders in alphabetical order, or by number where all are whole numbers; inside a class
+    all images at any depth, sorted, links
     followed. Suffixes are those of ImageFolder in upper or lower case. Hidden files and folders (a
     leading dot) are left out. A class folder without images keeps its place. Raises DataError for
     a folder that is missing, has no classes or no images.

@@ -1,6 +1,6 @@
 """Which outputs of a network answer for which label of the data: found once, or refused in one line.
 
-Pure: names and numbers in, a `ClassMap` out. Labels are matched, in this order, by a class map the user wrote,
+Pure: names and numbers in, a `ClassMap` out. Labels are matched, in this order, by a class map of the user's,
 by whole numbers, by wnid (WordNet's "n01440764"), by the network's own class names, and by order where there
 are as many labels as outputs and nothing else is known.
 """
@@ -23,8 +23,8 @@ Kept = Literal["present", "all"]
 Combine = Literal["mean", "largest"]
 
 IMAGENET = 1000  # outputs of a network trained on the classes of ILSVRC 2012
-# Two classes each bear these names (a bird and a machine; a dancer's tights and a swimsuit). Lists of names tell
-# them apart in their own ways, so that a folder of that name says nothing.
+# Two classes each bear these names (a bird and a machine; a dancer's tights and a swimsuit). Lists of names
+# tell them apart in their own ways, so that a folder of that name says nothing.
 AMBIGUOUS = frozenset({"crane", "maillot"})
 
 _WNID = re.compile(r"n\d{8}")
@@ -190,8 +190,8 @@ def _by_number(labels: Labels, outputs: Outputs, kept: Kept | None) -> list[tupl
         raise DataError(f"{labels.source}: two classes are called {double}; number them apart")
     if not labels.named and highest >= outputs.count:
         raise DataError(
-            f"{labels.source} has labels up to {highest}, {outputs.network} has only {outputs.count} classes: "
-            "another dataset's checkpoint?"
+            f"{labels.source} has labels up to {highest}, {outputs.network} has only {outputs.count} "
+            "classes: another dataset's checkpoint?"
         )
     if count == outputs.count:
         place = {number: k for k, number in enumerate(sorted(numbers))}
@@ -201,7 +201,9 @@ def _by_number(labels: Labels, outputs: Outputs, kept: Kept | None) -> list[tupl
     if kept is None and highest == count - 1:
         # Ten digits are no tenth of ImageNet: counted from 0 without a gap, they may be anybody's numbers.
         raise _refused(
-            labels, outputs, f"if label i is output i, say so: --classes present or --classes all; else {_FILE}"
+            labels,
+            outputs,
+            f"if label i is output i, say so: --classes present or --classes all; else {_FILE}",
         )
     return [(number,) for number in numbers]
 
@@ -272,7 +274,9 @@ def _output(
     elif key in names.double:
         why = "several of its classes are called so; give the index"
     else:
-        why = "it has no class of that name" if names.found else "its class names are not known; give the index"
+        why = (
+            "it has no class of that name" if names.found else "its class names are not known; give the index"
+        )
     raise DataError(f"{written.source}: label {_quoted(label)}: {_quoted(text)} of {outputs.network}: {why}")
 
 

@@ -46,7 +46,7 @@ def is_number(name: str) -> bool:
 
 
 def label_order(names: Iterable[str]) -> list[str]:
-    """Names of classes in the order of their labels: by number where all are whole numbers, else the alphabet's.
+    """Names of classes in the order of their labels: by number where all are numbers, else alphabetical.
 
     Sets that name their folders 0 … 999 mean the numbers of the network's outputs; torchvision's ImageFolder
     sorts every name as text.

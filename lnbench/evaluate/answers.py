@@ -14,7 +14,7 @@ def selection(chosen: ClassMap, device: torch.device) -> Callable[[Tensor], Tens
     """A function of logits float32 (B, outputs) → scores (B, columns); None where nothing is to be selected.
 
     The scores are logits again: their softmax is that of the outputs that are left. Of a superclass it is the
-    mean of its outputs' softmax (log of the mean of exp), or the largest logit, made to sum to one over classes.
+    mean of its outputs' softmax (log of the mean of exp), or the largest, made to sum to one over classes.
     """
     if chosen.columns == tuple((k,) for k in range(chosen.outputs)):
         return None

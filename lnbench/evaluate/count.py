@@ -15,6 +15,7 @@ from torch import Tensor
 from lnbench import metrics
 from lnbench.dist import Processes
 from lnbench.errors import DataError, UsageError
+from lnbench.evaluate import answers
 from lnbench.evaluate.prepare import Subject
 from lnbench.norm.modes.registry import FirstImages, Forward, Mode, Prediction
 from lnbench.norm.state import State
@@ -97,6 +98,7 @@ class Task:
     counts: Tensor
     correct: Tensor
     watch: Stopwatch
+    columns: Tensor | None = None  # the column of the scores that each label means, where not its own number
     state: State = field(default_factory=State)
 
     @classmethod
@@ -104,7 +106,8 @@ class Task:
         device = subject.classifier.device
         counts = metrics.empty(device).expand(rows, -1).clone()
         correct = torch.zeros(images, dtype=torch.uint8, device=device)
-        return cls(subject, mode, pieces, counts, correct, Stopwatch(device))
+        columns = None if subject.class_map is None else answers.columns_of(subject.class_map, device)
+        return cls(subject, mode, pieces, counts, correct, Stopwatch(device), columns)
 
     def begin(self, images: FirstImages) -> None:
         """Let the mode look at some images of the condition before the first is counted."""
@@ -127,6 +130,7 @@ class Task:
             log_probs, predicted = self._predict(pixels)
             log_probs, predicted = log_probs[:counted], predicted[:counted]
             labels, positions = labels[:counted], positions[:counted]
+            labels = labels if self.columns is None else self.columns[labels]
             predicted = metrics.judge(log_probs, predicted)
             self.counts[row] = metrics.count(log_probs, predicted, labels)
             self.correct[positions] = (predicted == labels).to(torch.uint8)

@@ -14,9 +14,11 @@ from torch import Tensor
 
 from lnbench.config import RunConfig
 from lnbench.corruptions.registry import MIN_SIDE
-from lnbench.data import loading, specs
+from lnbench.data import class_file, labels, loading, specs
+from lnbench.data.labels import ClassMap
 from lnbench.data.store import Decoding, Store
 from lnbench.errors import DataError
+from lnbench.evaluate import answers
 from lnbench.models.classifier import Classifier
 from lnbench.models.load import Preprocessing, load
 from lnbench.norm import convert, wrap
@@ -44,7 +46,10 @@ class Subject:
     sha256: str | None
     code: str | None = None
     state: str | None = None
+    names: tuple[tuple[str, ...], ...] = ()
+    published: bool = False
     classes: int = 0  # outputs of the network, known once it has seen an image
+    class_map: ClassMap | None = None  # known once labels and outputs have been matched
 
     @property
     def name(self) -> str:
@@ -80,7 +85,7 @@ def load_subject(config: RunConfig, device: torch.device, allow_pickle: bool = F
     modes = tuple(parse(text) for text in config.modes)
     return Subject(
         config, classifier, layers, modes, loaded.geometry, loaded.normalization, loaded.source,
-        loaded.sha256, loaded.code, loaded.state,
+        loaded.sha256, loaded.code, loaded.state, loaded.names, loaded.published,
     )  # fmt: skip
 
 
@@ -116,6 +121,31 @@ def settle(config: RunConfig, store: Store) -> RunConfig:
     )
 
 
+def match(subject: Subject, store: Store) -> Subject:
+    """Find which outputs answer for which label; from here on the classifier gives those alone.
+
+    Raises DataError where labels and outputs cannot be matched.
+    """
+    config = subject.config
+    names, certain = subject.names, subject.published
+    if config.classes_file is not None:
+        names, certain = class_file.read_classes(Path(config.classes_file)), True
+        if len(names) != subject.classes:
+            raise DataError(
+                f"{config.classes_file}: {len(names)} class names, but {subject.name} has {subject.classes} "
+                "outputs"
+            )
+    written = None if config.class_map is None else class_file.read_class_map(Path(config.class_map))
+    found = labels.class_map(
+        labels.Labels(store.classes, store.named, store.occurring, store.source),
+        labels.Outputs(subject.classes, names, certain, subject.name),
+        kept=config.classes,
+        written=written,
+    )
+    subject.classifier.select = answers.selection(found, subject.classifier.device)
+    return replace(subject, class_map=found)
+
+
 def check_fit(subject: Subject, store: Store) -> Iterator[str]:
     """Does the network fit the labels, and its modes the number of images?
 
@@ -135,11 +165,6 @@ def check_fit(subject: Subject, store: Store) -> Iterator[str]:
             yield note
     if not setting.layers and subject.modes != (wrap.FIXED,):
         yield "this network has no normalization layers with stored statistics: every mode equals fixed"
-    if store.named and len(store.classes) != outputs:
-        yield (
-            f"{subject.name} tells {outputs} classes apart, the data has {len(store.classes)}: "
-            "are the labels in the order of its training?"
-        )
 
 
 def check_input(subject: Subject, store: Store) -> Iterator[str]:
