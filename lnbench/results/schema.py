@@ -211,6 +211,11 @@ class Data(BaseModel):
     skipped: tuple[tuple[str, str], ...] = ()
     class_map: ClassMap | None = None
 
+    @model_serializer(mode="wrap")
+    def _plain_map_unsaid(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = handler(self)
+        return {key: value for key, value in content.items() if key != "class_map" or value is not None}
+
 
 class Environment(BaseModel):
     """Where the run was computed; never part of a run's identity."""

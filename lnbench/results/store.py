@@ -182,7 +182,7 @@ def identity(run: Run) -> dict[str, Any]:
         "data": {
             "fingerprint": run.data.fingerprint,
             "images": run.data.images,
-            "class_map": content["data"]["class_map"],
+            "class_map": content["data"].get("class_map"),
         },
         "model": {key: content["model"][key] for key in MODEL},
         "suite": content["suite"],
