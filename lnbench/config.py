@@ -26,6 +26,7 @@ from pydantic import (
 from lnbench.corruptions import reference, registry
 from lnbench.errors import UsageError, unknown
 from lnbench.norm.modes import registry as modes
+from lnbench.norm.sweep import expand
 from lnbench.types import CLEAN, CLEAN_NAME, Baseline, Condition, Interpolation
 
 BY_SIZE = "by-size"
@@ -103,7 +104,7 @@ class Suite(_Frozen):
     def _modes_parse(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
         if not texts:
             raise UsageError("no normalization modes asked for; give at least --norm fixed")
-        return tuple(dict.fromkeys(str(modes.parse(text)) for text in texts))
+        return tuple(dict.fromkeys(str(modes.parse(one)) for text in texts for one in expand(text)))
 
     @model_validator(mode="after")
     def _numbers_exist(self) -> Suite:
@@ -168,6 +169,7 @@ class RunConfig(Suite):
     weights: str | None = None
     ema: bool = False
     data: str
+    root: str | None = None
     limit: Limit | None = None
     seed: Seed = 0
     precision: Precision = "fp32"
@@ -203,6 +205,7 @@ class Selection(_Frozen):
     """Which images, and as which pixels: what a corrupted set needs beside its suite."""
 
     data: str
+    root: str | None = None
     limit: Limit | None = None
     seed: Seed = 0
     resize: Sides | None = None

@@ -18,8 +18,7 @@ from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
 import torch
-from torch import Tensor
-from torch import distributed as group
+from torch import Tensor, distributed
 from torch.distributed.rendezvous import rendezvous
 
 from lnbench.errors import LnbenchError, UsageError
@@ -93,11 +92,11 @@ class Processes:
             failure = error
         with self._together():
             failed = torch.tensor([failure is not None], dtype=torch.uint8)
-            group.all_reduce(failed, group.ReduceOp.MAX)
+            distributed.all_reduce(failed, distributed.ReduceOp.MAX)
             if failure is None and not failed.any():
                 return result
             found: list[Any] = [None] * self.world
-            group.all_gather_object(found, None if failure is None else _described(failure))
+            distributed.all_gather_object(found, None if failure is None else _described(failure))
         self._leave(found, failure)
 
     def _leave(self, found: list[Any], failure: Exception | None) -> NoReturn:
@@ -116,7 +115,7 @@ class Processes:
             return [value]
         found: list[Any] = [None] * self.world
         with self._together():
-            group.all_gather_object(found, value)
+            distributed.all_gather_object(found, value)
         return found
 
     def broadcast(self, value: T) -> T:
@@ -125,7 +124,7 @@ class Processes:
             return value
         box = [value]
         with self._together():
-            group.broadcast_object_list(box, src=0, device=torch.device("cpu"))
+            distributed.broadcast_object_list(box, src=0, device=torch.device("cpu"))
         return box[0]
 
     def all_reduce(self, tensor: Tensor) -> None:
@@ -133,12 +132,12 @@ class Processes:
         if self.world == 1:
             return
         with self._together():
-            if tensor.is_cuda and "nccl" not in str(group.get_backend_config()):
+            if tensor.is_cuda and "nccl" not in str(distributed.get_backend_config()):
                 whole = tensor.cpu()
-                group.all_reduce(whole)
+                distributed.all_reduce(whole)
                 tensor.copy_(whole)
             else:
-                group.all_reduce(tensor)
+                distributed.all_reduce(tensor)
 
     @contextlib.contextmanager
     def _together(self) -> Iterator[None]:
@@ -186,7 +185,7 @@ def joined() -> Iterator[Processes]:
         yield processes
         processes.barrier(lambda: None)  # nobody leaves while another still works
         gc.collect()  # a DistributedDataParallel is a cycle that would hold the group's threads to the exit
-        group.destroy_process_group()
+        distributed.destroy_process_group()
     except KeyboardInterrupt:
         if not processes.first:
             raise SystemExit(130) from None
@@ -217,7 +216,7 @@ def _join() -> Processes:
         store, _, _ = next(rendezvous("env://", timeout=meeting))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            group.init_process_group(
+            distributed.init_process_group(
                 backend, store=store, rank=rank, world_size=world,
                 timeout=patience,
             )  # fmt: skip

@@ -10,6 +10,10 @@ from typing import IO
 
 from lnbench.errors import LnbenchError, RecordError
 
+# A link under the name of a file of ours is somebody's way to have another file overwritten.
+NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+
 
 @contextlib.contextmanager
 def atomic(path: Path, error: type[LnbenchError] = RecordError, *, flush: bool = True) -> Iterator[IO[bytes]]:
@@ -52,7 +56,7 @@ def temporary(path: Path) -> Path:
 def append_whole(path: Path, content: bytes) -> None:
     """Add `content` to the end of `path` and flush it to disk; after a failure the file is as it was."""
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | NOFOLLOW, 0o644)
     except OSError as error:
         raise RecordError(f"cannot write {path}: {reason(error)}") from None
     before = os.fstat(handle).st_size
@@ -78,7 +82,7 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[None]:
     Raises BlockingIOError where another process holds it, unless told to `wait`; OSError where the file
     cannot be made. On systems without such locks (Windows) it only makes the file.
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | _CLOEXEC | NOFOLLOW, 0o644)
     try:
         with contextlib.suppress(ImportError):
             import fcntl

@@ -19,7 +19,8 @@ from tests.processes import run_world
 
 OPTIONS = [
     "--corruption", "gaussian_noise", "--corruption", "contrast", "--severity", 2, "--severity", 5,
-    "--batch-size", 20, "--norm", "fixed", "--norm", "batch", "--norm", "local", "--norm", "adapt:n=16",
+    "--batch-size", 20, "--norm", "fixed", "--norm", "batch", "--norm", "local",
+    "--norm", "adapt:n=16,draws=3",
 ]  # fmt: skip
 
 

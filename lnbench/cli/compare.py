@@ -89,7 +89,7 @@ def compare(
             significance=significance,
             allow_mismatch=allow_mismatch,
         )
-        _publish(found, markdown, junit, json)
+        _publish(found, runs, markdown, junit, json)
         if not found.passed:
             raise typer.Exit(1)
     elif len(runs) > 2:
@@ -98,26 +98,28 @@ def compare(
         write_baseline(update_baseline, records[-1], read_correct(runs[-1], records[-1]))
 
 
-def _publish(found: Comparison, markdown: Path | None, junit: Path | None, json: Path | None) -> None:
+def _publish(
+    found: Comparison, runs: list[Path], markdown: Path | None, junit: Path | None, json: Path | None
+) -> None:
     """To the terminal, to the files asked for, and to GitHub where this runs there."""
     import os
 
     from lnbench.cli.console import stdout
-    from lnbench.files import write_atomic
+    from lnbench.results.marks import write_output
     from lnbench.results.render import github, terminal
     from lnbench.results.render.markdown import comparison_to_markdown
 
     terminal.show_comparison(found, stdout())
     if markdown is not None:
-        write_atomic(markdown, comparison_to_markdown(found).encode("utf-8"))
+        write_output(markdown, comparison_to_markdown(found).encode("utf-8"), runs)
     if junit is not None:
         from lnbench.results.render.junit import to_junit
 
-        write_atomic(junit, to_junit(found).encode("utf-8"))
+        write_output(junit, to_junit(found).encode("utf-8"), runs)
     if json is not None:
         from lnbench.results.render.delimited import comparison_to_json
 
-        write_atomic(json, comparison_to_json(found).encode("utf-8"))
+        write_output(json, comparison_to_json(found).encode("utf-8"), runs)
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         github.append_summary(Path(summary), lambda cap: comparison_to_markdown(found, cap))
     if os.environ.get("GITHUB_ACTIONS") == "true":
@@ -127,7 +129,7 @@ def _publish(found: Comparison, markdown: Path | None, junit: Path | None, json:
 
 def _rank(records: list[Record], runs: list[Path], markdown: Path | None) -> None:
     from lnbench.cli.console import stdout
-    from lnbench.files import write_atomic
+    from lnbench.results.marks import write_output
     from lnbench.results.ranking import disagreements, distinct
     from lnbench.results.render import terminal
     from lnbench.results.render.markdown import ranking_to_markdown
@@ -138,4 +140,4 @@ def _rank(records: list[Record], runs: list[Path], markdown: Path | None) -> Non
     for text in disagreements(records, labels):
         terminal.say(f"not like for like: {text}", console)
     if markdown is not None:
-        write_atomic(markdown, ranking_to_markdown(records, labels).encode("utf-8"))
+        write_output(markdown, ranking_to_markdown(records, labels).encode("utf-8"), runs)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
     from rich.console import Console
@@ -39,6 +40,18 @@ def note(text: str) -> None:
 
 def warn(text: str) -> None:
     stderr().print(f"warning: {text}", style="yellow", markup=False)
+
+
+def show_plan(plan: Plan, places: Sequence[Path]) -> None:
+    """What `--dry-run` says."""
+    console = stdout()
+    for name, folder in zip(plan.subjects, places, strict=True):
+        console.print(f"{name} → {folder}", markup=False)
+    console.print(
+        f"{plan.conditions} conditions, {plan.cells} cells, {plan.images:,} images, "
+        f"{plan.forwards:,} forward passes; images take {plan.store_bytes / 2**20:,.0f} MiB",
+        markup=False,
+    )
 
 
 @contextmanager

@@ -36,6 +36,7 @@ def corrupt_export(
     interpolation: options.Interpolation[str] = "bilinear",
     device: options.Device = "auto",
     backend: options.Backend[str] = "native",
+    root: options.Root = None,
     limit: options.Limit = None,
     seed: options.Seed[int] = 0,
     skip_unreadable: options.SkipUnreadable = False,
@@ -51,6 +52,7 @@ def corrupt_export(
     )
     selection = configs.select(
         data=data,
+        root=root,
         limit=limit,
         seed=seed,
         resize=sides("--resize", resize),

@@ -9,17 +9,16 @@ import typer
 
 from lnbench.cli import options
 from lnbench.data.registry import usages
-from lnbench.norm.modes.registry import names
-from lnbench.norm.modes.registry import usages as usages_of_modes
+from lnbench.norm.modes import registry as modes
 
 if TYPE_CHECKING:
-    from lnbench.evaluate.evaluation import Outcome, Plan
+    from lnbench.evaluate.evaluation import Outcome
 
 _WEIGHTS = "Checkpoint file or glob, repeatable; the model's own otherwise."
 _MODELS = "YAML list of networks (model, weights, mean, std, ema), counted in one pass."
 _STRICT = "Stop when one of several checkpoints cannot be used."
 _DATA = f"Images: {usages(corrupted=False)}; corrupted sets: {usages(corrupted=True)}."
-_NORM = f"Normalization mode, repeatable or with commas: {', '.join(usages_of_modes())}."
+_NORM = f"Normalization mode, repeatable or with commas: {', '.join(modes.usages())}."
 _OUT = "Run folder; runs/PRESET-MODEL-HASH otherwise."
 _RESUME = "Go on with what the folder holds, or start over."
 _CACHE = "Folder for decoded images, reused by the next run."
@@ -36,6 +35,7 @@ def evaluate(
     models: Annotated[Path | None, typer.Option(help=_MODELS)] = None,
     strict: Annotated[bool, typer.Option("--strict", help=_STRICT)] = False,
     data: Annotated[str | None, typer.Option(help=_DATA)] = None,
+    root: options.Root = None,
     norm: Annotated[list[str] | None, typer.Option(help=_NORM)] = None,
     corruption: options.Corruption = None,
     severity: options.Severity = None,
@@ -75,7 +75,8 @@ def evaluate(
     chosen = configs.load_preset(preset)
     overrides = {
         "data": data or chosen.data,
-        "modes": values.modes(norm or [], names()) or None,
+        "root": root,
+        "modes": values.modes(norm or [], modes.names()) or None,
         "corruptions": corruption or None,
         "severities": severity or None,
         "batch_size": batch_size,
@@ -122,24 +123,11 @@ def evaluate(
             )  # fmt: skip
         if processes.first:
             if outcomes is None:
-                _show_plan(evaluation.plan(prepared), places)
+                console.show_plan(evaluation.plan(prepared), places)
             else:
                 _show(outcomes)
             if failed := len(prepared.failed):
                 raise LnbenchError(f"{failed} of {len(runs)} checkpoints could not be used and were left out")
-
-
-def _show_plan(plan: Plan, places: list[Path]) -> None:
-    from lnbench.cli.console import stdout
-
-    console = stdout()
-    for name, folder in zip(plan.subjects, places, strict=True):
-        console.print(f"{name} → {folder}", markup=False)
-    console.print(
-        f"{plan.conditions} conditions, {plan.cells} cells, {plan.images:,} images, "
-        f"{plan.forwards:,} forward passes; images take {plan.store_bytes / 2**20:,.0f} MiB",
-        markup=False,
-    )
 
 
 def _show(outcomes: list[Outcome]) -> None:
@@ -151,6 +139,7 @@ def _show(outcomes: list[Outcome]) -> None:
     records = [outcome.record for outcome in outcomes]
     labels = label(records) if len(records) > 1 else ()
     terminal.show(records, console, labels)
+    terminal.show_sweeps(records, console, labels)
     if labels:
         terminal.show_ranking(records, console, labels)
     for outcome in outcomes:

@@ -44,6 +44,9 @@ Classes = Annotated[str | None, typer.Option(metavar="present|all", help=_CLASSE
 ClassMap = Annotated[Path | None, typer.Option(help=_CLASS_MAP)]
 ClassesFile = Annotated[Path | None, typer.Option(help=_CLASSES_FILE)]
 
+Root = Annotated[
+    str | None, typer.Option(help="Folder of the files that list:FILE names; its own otherwise.")
+]
 Limit = Annotated[int | None, typer.Option(help="Use a class-balanced subset of N images.")]
 SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help=_SKIP)]
 BatchSize = Annotated[T, typer.Option(help=_BATCH)]

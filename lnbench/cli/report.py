@@ -37,9 +37,10 @@ def report(
     if format_ is not None:
         typer.echo(publish.renderer(format_, "--format")(loaded), nl=False)
     for file in output or []:
-        publish.write(loaded, file)
+        publish.write(loaded, file, runs)
         note(f"wrote {file}")
     if not output and format_ is None:
         from lnbench.results.render import terminal
 
         terminal.show(loaded.records, stdout(), loaded.labels)
+        terminal.show_sweeps(loaded.records, stdout(), loaded.labels)

@@ -65,7 +65,7 @@ def modes(texts: Iterable[str], known: Collection[str]) -> list[str]:
     """
     found: list[str] = []
     for text in texts:
-        first, *rest = text.split(",")
+        first, *rest = re.split(r",(?![^{}]*\})", text)  # not within the braces of a sweep
         found.append(first)
         for part in rest:
             if part.partition(":")[0].strip() in known or "=" not in part:

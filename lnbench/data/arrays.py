@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from lnbench.data.batches import Indices
 from lnbench.data.decode import MAX_PIXELS
 from lnbench.data.store import Listing, Pixels, numerals, release
 from lnbench.errors import DataError
 from lnbench.files import reason
+from lnbench.hashing import Indices
 
 MAX_CLASSES = 1_000_000  # a label beyond this is a mistake, not a class
 LARGE = 1 << 28  # bytes from which an array is worth mapping

@@ -82,6 +82,7 @@ def _opened(
         names=tuple(footer["names"]),
         named=listing.named,
         occurring=tuple(np.unique(listing.labels).tolist()),
+        part=listing.part,
     )
 
 

@@ -9,18 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
-from lnbench.data.decode import Unreadable, decode
-from lnbench.data.names import label_order
+from lnbench.data.decode import Unreadable
+from lnbench.data.encoded import check_size, list_encoded
 from lnbench.data.store import Listing
+from lnbench.data.tree import SUFFIXES, evaluation_split, in_order, is_image, only_splits, visible
 from lnbench.errors import DataError
 from lnbench.files import one_line, printable, reason
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-_SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
-_MAX_BYTES = 1 << 29  # no photograph's file is larger
 
 
 @dataclass(frozen=True)
@@ -37,27 +31,30 @@ def list_folder(root: Path, *, source: str | None = None) -> Listing:
     Classes are the folders in alphabetical order, or by number where all are whole numbers; inside a class
     all images at any depth, sorted, links
     followed. Suffixes are those of ImageFolder in upper or lower case. Hidden files and folders (a
-    leading dot) are left out. A class folder without images keeps its place. Raises DataError for
-    a folder that is missing, has no classes or no images.
+    leading dot) are left out. A class folder without images keeps its place. Where `root` holds the splits
+    of a dataset, as torchvision's ImageNet does, `val` is taken, or `test`, never `train`; `source` and
+    `part` say so. Raises DataError for a folder that is missing, has no classes or no images.
     """
-    source = source or f"folder:{root}"
+    part = ""
     try:
         classes = class_names(root)
+        split = evaluation_split(classes)
+        if split is not None and source is None and class_names(root / split):
+            root, part = root / split, split
+            classes = class_names(root)
         files = [file for label, name in enumerate(classes) for file in _images(root, name, label)]
     except OSError as error:
-        raise DataError(f"{source}: cannot be listed: {reason(error)}") from error
+        raise DataError(f"{source or f'folder:{root}'}: cannot be listed: {reason(error)}") from error
+    source = source or f"folder:{root}"
     _check(root, source, classes, files)
-
-    def read(index: int) -> tuple[Image.Image, bytes]:
-        return read_image(root / files[index].name)
-
-    return Listing(
+    return list_encoded(
+        lambda index: read_file(root / files[index].name),
         source=source,
-        classes=tuple(printable(name) for name in classes),
-        labels=np.array([file.label for file in files], np.int64),
-        stamp=_stamp(root, files),
+        classes=[printable(name) for name in classes],
+        labels=[file.label for file in files],
         name=lambda index: printable(files[index].name),
-        read=read,
+        stamp=_stamp(root, files),
+        part=part,
     )
 
 
@@ -67,30 +64,20 @@ def class_names(root: Path) -> list[str]:
         raise DataError(f"{root}: no such folder")
     if not root.is_dir():
         raise DataError(f"{root}: is a file, not a folder of class folders")
-    return label_order(entry.name for entry in os.scandir(root) if _visible(entry.name) and entry.is_dir())
+    return in_order(entry.name for entry in os.scandir(root) if visible(entry.name) and entry.is_dir())
 
 
-def read_image(path: Path) -> tuple[Image.Image, bytes]:
-    """Decode one file; also the sha256 of its bytes. Raises `Unreadable`."""
+def read_file(path: Path) -> bytes:
+    """The bytes of one image file. Raises `Unreadable`."""
     try:
         # A pipe or device with an image's name would block or never end.
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise Unreadable("not a regular file")
-        if status.st_size > _MAX_BYTES:
-            raise Unreadable(f"a file of {status.st_size / 2**20:.0f} MiB is no photograph")
-        data = path.read_bytes()
+        check_size(status.st_size)
+        return path.read_bytes()
     except OSError as error:
         raise Unreadable(reason(error)) from error
-    return decode(data), hashlib.sha256(data).digest()
-
-
-def _visible(name: str) -> bool:
-    return not name.startswith(".") and name != "__MACOSX"
-
-
-def is_image(name: str) -> bool:
-    return _visible(name) and name.lower().endswith(SUFFIXES)
 
 
 def _images(root: Path, name: str, label: int) -> Iterator[_File]:
@@ -107,7 +94,7 @@ def _walk(top: Path) -> Iterator[tuple[str, list[str]]]:
         subfolders[:] = [
             sub
             for sub in subfolders
-            if _visible(sub) and not _contains(os.path.realpath(Path(folder, sub)), here)
+            if visible(sub) and not _contains(os.path.realpath(Path(folder, sub)), here)
         ]
         yield folder, names
 
@@ -150,7 +137,7 @@ def _check(root: Path, source: str, classes: list[str], files: list[_File]) -> N
             f"{source}: {len(classes)} class folders, but no image ({' '.join(SUFFIXES)}) in them"
         )
     deep = all(file.name.count("/") > 1 for file in files)
-    if deep and (len(classes) == 1 or {name.lower() for name in classes} <= _SPLITS):
+    if (deep and len(classes) == 1) or (only_splits(classes) and (deep or len(classes) > 1)):
         raise DataError(
             f"{source}: the class folders lie one level deeper; did you mean {root / one_line(classes[0])}?"
         )

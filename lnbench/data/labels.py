@@ -128,7 +128,7 @@ def class_map(
     """Match the labels with the outputs of a network.
 
     `kept`: "present" leaves the outputs of absent classes out, before softmax; "all" keeps them; None is
-    "present" wherever labels were matched. Raises DataError where they cannot be matched.
+    "present", but for labels that count from 0 without a gap and end before the outputs do. Raises DataError where they cannot be matched.
     """
     if written is not None:
         groups, how = _by_file(labels, outputs, written), f"by {written.source}"
@@ -136,10 +136,8 @@ def class_map(
         groups, how = _by_number(labels, outputs, kept), "by number"
     else:
         groups, how = _by_name(labels, outputs)
-    if not labels.named and written is None and kept == "present":
-        used = labels.occurring
-    else:
-        used = tuple(range(len(labels.classes)))
+    # Numerals without names reach up to the largest label: which of them are classes, only the images say.
+    used = tuple(range(len(labels.classes))) if labels.named else labels.occurring
     return _made(labels, outputs, groups, used, how, kept, written)
 
 
@@ -160,9 +158,8 @@ def _made(
                     f"{labels.source}: labels {_quoted(labels.classes[owner[output]])} and "
                     f"{_quoted(labels.classes[label])} both mean output {output} of {outputs.network}"
                 )
-    whole = not labels.named and written is None and kept != "present"
     columns = {tuple(sorted(groups[label])) for label in used}
-    if kept == "all" or whole:
+    if kept == "all":
         columns |= {(output,) for output in range(outputs.count) if output not in owner}
     ordered = tuple(sorted(columns))
     if len(ordered) == 1 and outputs.count > 1:
@@ -185,6 +182,7 @@ def _made(
 def _by_number(labels: Labels, outputs: Outputs, kept: Kept | None) -> list[tuple[int, ...]]:
     numbers = [int(name) for name in labels.classes]
     count, highest = len(numbers), max(numbers)
+    seen = count if labels.named else len(labels.occurring)
     if len(set(numbers)) < count:
         double = next(n for n, times in Counter(numbers).items() if times > 1)
         raise DataError(f"{labels.source}: two classes are called {double}; number them apart")
@@ -193,12 +191,12 @@ def _by_number(labels: Labels, outputs: Outputs, kept: Kept | None) -> list[tupl
             f"{labels.source} has labels up to {highest}, {outputs.network} has only {outputs.count} "
             "classes: another dataset's checkpoint?"
         )
-    if count == outputs.count:
+    if count == outputs.count:  # numbered from 1, or with gaps, but as many as there are outputs
         place = {number: k for k, number in enumerate(sorted(numbers))}
         return [(place[number],) for number in numbers]
     if highest >= outputs.count:
         raise _refused(labels, outputs, f"the highest is {highest}, the outputs end at {outputs.count - 1}")
-    if kept is None and highest == count - 1:
+    if kept is None and highest == seen - 1:
         # Ten digits are no tenth of ImageNet: counted from 0 without a gap, they may be anybody's numbers.
         raise _refused(
             labels,
@@ -281,7 +279,7 @@ def _output(
 
 
 def _refused(labels: Labels, outputs: Outputs, why: str) -> DataError:
-    count = len(labels.classes)
+    count = len(labels.classes if labels.named else labels.occurring)
     return DataError(
         f"{labels.source} has {count} {'classes' if labels.named else 'labels'}, {outputs.network} "
         f"{outputs.count} outputs, and which answer for which is not known: {why}"

@@ -12,12 +12,13 @@ import numpy as np
 
 from lnbench.data import cache as caching
 from lnbench.data.arrays import LARGE, check_memory, row_digest
-from lnbench.data.batches import Indices, spans, subset
+from lnbench.data.batches import spans, subset
 from lnbench.data.decode import Unreadable, ready
 from lnbench.data.geometry import UNCHANGED, fit
 from lnbench.data.specs import DataSpec, listing
 from lnbench.data.store import Decoding, Listing, Pixels, Store, Tally, check_side, fingerprint, release
 from lnbench.errors import DataError, UsageError
+from lnbench.hashing import Indices
 from lnbench.types import Condition, Geometry
 
 Progress = Callable[[int, int], None]
@@ -140,6 +141,7 @@ def _store(listing: Listing, geometry: Geometry, images: Pixels, tally: Tally) -
         names=tuple(listing.name(index) for index in tally.ids),
         named=listing.named,
         occurring=tuple(np.unique(listing.labels).tolist()),
+        part=listing.part,
     )
 
 

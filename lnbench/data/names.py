@@ -1,11 +1,11 @@
-"""Names of strangers: the order of their classes, and file names that stay in their folder and keep it."""
+"""File names made from the names of strangers: they stay in their folder and keep their order."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\.|$)", re.IGNORECASE)
@@ -43,13 +43,3 @@ def ordered_names(texts: Sequence[str], suffix: str = "") -> list[str]:
 def is_number(name: str) -> bool:
     """Whether a class is called by a whole number: `7`, `007`."""
     return name.isascii() and name.isdecimal() and len(name) <= 9
-
-
-def label_order(names: Iterable[str]) -> list[str]:
-    """Names of classes in the order of their labels: by number where all are numbers, else alphabetical.
-
-    Sets that name their folders 0 … 999 mean the numbers of the network's outputs; torchvision's ImageFolder
-    sorts every name as text.
-    """
-    listed = sorted(names)
-    return sorted(listed, key=int) if all(is_number(name) for name in listed) else listed

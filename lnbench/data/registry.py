@@ -29,9 +29,9 @@ class Source(NamedTuple):
     """One kind of data. `about`: what a person would call it; `layout`: how its files lie.
 
     `listing` gives the listing of what a spec holds; the names of its parameters say what that is: `path`,
-    `split` ("train" or "test"), `condition`. `looks` says whether a bare path, which exists, looks like
-    this kind; the sources are asked by ascending `rank`. `conditions`, of sets that were corrupted
-    elsewhere: which conditions lie in a folder.
+    `split` ("train" or "test"), `root` (of the files it names, or None), `condition`. `looks` says whether
+    a bare path, which exists, looks like this kind; the sources are asked by ascending `rank`.
+    `conditions`, of sets that were corrupted elsewhere: which conditions lie in a folder.
     """
 
     kind: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,16 +16,18 @@ from lnbench.types import Condition
 if TYPE_CHECKING:
     from lnbench.data.store import Listing
 
-_ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
-
 
 @dataclass(frozen=True)
 class DataSpec:
-    """A dataset by kind and place. `note` says what a bare path was taken for, else it is empty."""
+    """A dataset by kind and place. `note` says what a bare path was taken for, else it is empty.
+
+    `root`: the folder of the files that a list names, where it is not the list's own.
+    """
 
     kind: str
     path: Path | None
     split: str = "test"
+    root: Path | None = None
     note: str = field(default="", compare=False)
 
     @property
@@ -42,11 +44,21 @@ class DataSpec:
         return f"{self.kind}{place}" + (":train" if self.split == "train" else "")
 
 
-def parse(text: str) -> DataSpec:
+def parse(text: str, root: str | None = None) -> DataSpec:
     """Read `folder:PATH`, `cifar10:PATH[:train]`, `npz:PATH`, …, `demo[:train]` or a bare path.
 
-    Raises UsageError for an unknown kind and DataError for a bare path that is nothing known.
+    `root`: see `DataSpec`. Raises UsageError for an unknown kind and DataError for a bare path that is
+    nothing known.
     """
+    spec = _parsed(text)
+    if root is None:
+        return spec
+    if "root" not in spec.source.takes:
+        raise UsageError(f"--root goes with a list of images (list:FILE), not with {spec}")
+    return replace(spec, root=_place(root))
+
+
+def _parsed(text: str) -> DataSpec:
     if "\0" in text or not text.strip():
         raise UsageError(f"data spec {text!r} is no path")
     kind, colon, rest = text.partition(":")
@@ -71,7 +83,7 @@ def listing(spec: DataSpec, condition: Condition | None = None) -> Listing:
         raise UsageError(f"{spec}: is precomputed and has no clean images to corrupt")
     if spec.precomputed:
         _folder(spec)
-    given = {"path": spec.path, "split": spec.split, "condition": condition}
+    given = {"path": spec.path, "split": spec.split, "root": spec.root, "condition": condition}
     try:
         return spec.source.listing(**{name: given[name] for name in spec.source.takes})
     except OSError as error:
@@ -116,8 +128,6 @@ def _taken(path: Path) -> DataSpec:
         found = next((source for source in ranked if source.looks(path)), None)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {reason(error)}") from error
-    if found is None and path.name.lower().endswith(_ARCHIVES):
-        raise DataError(f"{path}: an archive of no known dataset; unpack it and give the folder")
     if found is None:
         raise DataError(f"{path}: not a dataset; known are {', '.join(sorted(sources()))}")
     return DataSpec(found.kind, path, note=f"took {path} for {found.about} ({found.kind}:{path})")

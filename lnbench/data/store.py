@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from lnbench.data.batches import Indices
 from lnbench.errors import DataError
+from lnbench.hashing import Indices
 from lnbench.types import Geometry
 
 Pixels = npt.NDArray[np.uint8]
@@ -34,6 +34,7 @@ class Store:
     `names`: path inside the dataset, or running number, of each image. `occurring`: the labels that images of
     the whole dataset have. `skipped`: (name, reason) of
     each image that could not be read. `total`: images in the whole dataset, before any limit.
+    `part`: the split that was taken where a place holds several and none was named, or "".
     """
 
     images: Pixels
@@ -46,6 +47,7 @@ class Store:
     total: int
     names: tuple[str, ...]
     named: bool = True
+    part: str = ""
     occurring: tuple[int, ...] = ()
 
 
@@ -56,7 +58,7 @@ class Listing:
     `labels`: int64 (total,). `read(index)` gives the picture and the sha256 of the bytes it comes
     from, or raises `Unreadable`; it is called from several threads. `stamp` changes when the files
     seem to have changed (names, sizes, times), without reading them. `rows`, where the pixels are
-    an array already: uint8 (total, H, W, 3).
+    an array already: uint8 (total, H, W, 3). `part`: see `Store`.
     """
 
     source: str
@@ -67,6 +69,7 @@ class Listing:
     read: Callable[[int], tuple[Image.Image, bytes]]
     rows: Pixels | None = None
     named: bool = True
+    part: str = ""
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,12 @@ from lnbench.dist import Processes
 from lnbench.errors import DataError, UsageError
 from lnbench.evaluate import answers
 from lnbench.evaluate.prepare import Subject
-from lnbench.norm.modes.registry import FirstImages, Forward, Mode, Prediction
+from lnbench.norm.modes.registry import DrawnImages, Forward, Mode, Prediction
 from lnbench.norm.state import State
+from lnbench.results.draws import answering
 from lnbench.types import Condition
 
-Whole = TypeVar("Whole", Tensor, np.ndarray)
+Whole = TypeVar("Whole", Tensor, np.ndarray, range)
 Made = TypeVar("Made")
 
 
@@ -89,7 +90,8 @@ class Task:
     """The running count of one subject in one mode, and what the mode keeps of the condition.
 
     `counts`: float64 (chunks or batches, SIZE), a row for each, so that their sum is taken in the order of
-    the grid whoever computed them; `correct`: uint8 (N,).
+    the grid whoever computed them; `correct`: uint8 (N,); `shares`: which of the mode's draws answers for
+    each image, int64 (N,), None where it has one.
     """
 
     subject: Subject
@@ -98,6 +100,7 @@ class Task:
     counts: Tensor
     correct: Tensor
     watch: Stopwatch
+    shares: Tensor | None = None
     columns: Tensor | None = None  # the column of the scores that each label means, where not its own number
     state: State = field(default_factory=State)
 
@@ -107,9 +110,10 @@ class Task:
         counts = metrics.empty(device).expand(rows, -1).clone()
         correct = torch.zeros(images, dtype=torch.uint8, device=device)
         columns = None if subject.class_map is None else answers.columns_of(subject.class_map, device)
-        return cls(subject, mode, pieces, counts, correct, Stopwatch(device), columns)
+        shares = torch.from_numpy(answering(images, mode.draws)).to(device) if mode.draws > 1 else None
+        return cls(subject, mode, pieces, counts, correct, Stopwatch(device), shares, columns)
 
-    def begin(self, images: FirstImages) -> None:
+    def begin(self, images: DrawnImages) -> None:
         """Let the mode look at some images of the condition before the first is counted."""
         with self.watch:
             try:
@@ -127,7 +131,7 @@ class Task:
     ) -> None:
         """Count the first `counted` images of chunk or batch `row`; all of them where None."""
         with self.watch:
-            log_probs, predicted = self._predict(pixels)
+            log_probs, predicted = self._predict(pixels, positions)
             log_probs, predicted = log_probs[:counted], predicted[:counted]
             labels, positions = labels[:counted], positions[:counted]
             labels = labels if self.columns is None else self.columns[labels]
@@ -152,20 +156,26 @@ class Task:
 
         return forward
 
-    def _answer(self, pixels: Tensor, state: State) -> Prediction:
+    def _answer(self, pixels: Tensor, positions: Tensor, state: State) -> Prediction:
+        if self.shares is not None:
+            state.draw = self.shares[positions]
         return self.mode.predict(self._forward(state), pixels, state, self.subject.layers.groups)
 
-    def _predict(self, pixels: Tensor) -> Prediction:
+    def _predict(self, pixels: Tensor, positions: Tensor) -> Prediction:
+        def answer(part: range) -> Prediction:
+            at = slice(part.start, part.stop)
+            return self._answer(pixels[at], positions[at], self.state)
+
         if self.mode.unit == "image":
-            found = in_pieces(lambda part: self._answer(part, self.state), pixels, self.pieces)
+            found = in_pieces(answer, range(len(pixels)), self.pieces)
             return Prediction(*(torch.cat(parts) for parts in zip(*found, strict=True)))
         try:
-            return self._answer(pixels, self.state)
+            return answer(range(len(pixels)))
         except torch.OutOfMemoryError:
             pass
-        raise self._too_large(pixels)
+        raise self._too_large(pixels, positions)
 
-    def _too_large(self, pixels: Tensor) -> UsageError:
+    def _too_large(self, pixels: Tensor, positions: Tensor) -> UsageError:
         """The batch is part of the answer and cannot be cut: name one that fits, tried on another state."""
         groups = self.subject.layers.groups
         size = len(pixels) // 2
@@ -173,7 +183,7 @@ class Task:
             size -= size % groups
             torch.cuda.empty_cache()
             try:
-                self._answer(pixels[:size], State())
+                self._answer(pixels[:size], positions[:size], State())
                 break
             except torch.OutOfMemoryError:
                 size //= 2

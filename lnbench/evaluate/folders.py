@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-import shutil
+import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lnbench.config import RunConfig
 from lnbench.dist import Processes
 from lnbench.evaluate.prepare import Subject
+from lnbench.files import lock
 
 RUNS = Path("runs")
 
@@ -39,11 +40,52 @@ def slug(text: str) -> str:
 
 @contextlib.contextmanager
 def scratch(out: Path | None, processes: Processes) -> Iterator[Path]:
-    """A folder beside the run's, made when needed, for images that are too many for memory; then removed."""
+    """A folder of this run alone, beside its run folder, for images that are too many for memory.
+
+    Locked while the run lasts, then removed; so is what a killed run left there, known by its lock being
+    free. No file is removed but what the cache writes, and no folder that holds another.
+    """
     base = out or RUNS / "images"
-    folder = base.parent / f".{base.name}.images"
-    try:
+    folder = base.parent / f"{_prefix(base)}{processes.broadcast(secrets.token_hex(8))}"
+    if processes.local_rank != 0:
         yield folder
-    finally:
-        if processes.local_rank == 0:
-            shutil.rmtree(folder, ignore_errors=True)
+        return
+    made = [folder, *(parent for parent in base.parents if not parent.exists())]
+    with contextlib.ExitStack() as held:
+        # Where nothing can be written, opening the run folder says so.
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True)
+            held.enter_context(lock(folder / _LOCK))
+            _remove_abandoned(base)
+        try:
+            yield folder
+        finally:
+            _empty(folder)
+            for one in made:
+                with contextlib.suppress(OSError):
+                    one.rmdir()
+
+
+_LOCK = ".in-use"
+
+
+def _prefix(base: Path) -> str:
+    return f".{base.name}.images-"
+
+
+def _remove_abandoned(base: Path) -> None:
+    for folder in base.parent.iterdir():
+        own = re.fullmatch(re.escape(_prefix(base)) + "[0-9a-f]{16}", folder.name)
+        if own is None or folder.is_symlink() or not (folder / _LOCK).is_file():
+            continue
+        with contextlib.suppress(OSError), lock(folder / _LOCK):
+            _empty(folder)
+            folder.rmdir()
+
+
+def _empty(folder: Path) -> None:
+    """Remove what the cache writes, and the lock."""
+    with contextlib.suppress(OSError):
+        for file in folder.iterdir():
+            if file.name == _LOCK or file.name.removesuffix(".tmp").endswith((".lnstore", ".lock")):
+                file.unlink()

@@ -94,7 +94,7 @@ def open_images(config: RunConfig, decoding: Decoding) -> Images:
 
     What the config says of decoding (limit, seed, unreadable images) is filled in here.
     """
-    spec = specs.parse(config.data)
+    spec = specs.parse(config.data, config.root)
     decoding = replace(decoding, limit=config.limit, seed=config.seed, skip_unreadable=config.skip_unreadable)
     if not spec.precomputed:
         store = loading.open_store(spec, decoding)
@@ -163,6 +163,12 @@ def check_fit(subject: Subject, store: Store) -> Iterator[str]:
         mode.refuse(setting)
         if (note := mode.note(setting)) is not None:
             yield note
+    found = subject.class_map
+    if found is not None and not store.named and len(found.columns) < outputs and subject.config.classes is None:
+        yield (
+            f"{store.source}: {len(found.columns)} of {outputs} classes occur; the outputs of the others are "
+            "left out before softmax (--classes all keeps them)"
+        )
     if not setting.layers and subject.modes != (wrap.FIXED,):
         yield "this network has no normalization layers with stored statistics: every mode equals fixed"
 

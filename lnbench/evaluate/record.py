@@ -14,6 +14,7 @@ from lnbench.evaluate import count
 from lnbench.evaluate.prepare import Images, Subject
 from lnbench.results import schema
 from lnbench.results.bits import pack
+from lnbench.results.draws import shares
 from lnbench.results.merge import shard_note
 
 
@@ -148,6 +149,7 @@ def cell(subject: Subject, result: count.Result, shifts: dict[str, float] | None
         scores=scores.values,
         seconds=round(result.seconds, 4),
         batch_size=subject.config.batch_size if result.mode.unit != "image" else None,
+        draws=shares(result.correct, result.mode.draws) if result.mode.images else None,
         unanswered=scores.unanswered or None,
         bins=scores.bins,
         shifts=shifts,

@@ -15,7 +15,7 @@ from torch import Tensor
 from lnbench.config import Suite
 from lnbench.corruptions import native, reference
 from lnbench.corruptions.rng import Key
-from lnbench.data.batches import shuffled
+from lnbench.data.batches import drawn, shuffled
 from lnbench.data.store import Store, release
 from lnbench.types import Condition
 
@@ -66,6 +66,10 @@ class Stream:
     def fillers(self, count: int) -> Iterator[np.ndarray]:
         """Positions of the first `count` images of the order, a chunk at a time."""
         return self._cut(self.order[:count])
+
+    def drawn(self, count: int, number: int) -> np.ndarray:
+        """Positions of `count` images, none twice: draw `number` of this condition."""
+        return drawn(len(self.order), count, self.seed, self.condition, number)
 
     def pixels(self, positions: np.ndarray) -> Tensor:
         """The images at `positions` under the condition: uint8 (B, 3, H, W) on the device."""

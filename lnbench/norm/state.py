@@ -23,13 +23,15 @@ class State:
 
     `statistics`: mean and variance (C,) by layer. `affine`: weight and bias (K, C) by layer, in place of the
     network's own, which never change. `group`: which weight and bias of LocalNorm layers, None for their
-    mean. `extra`: whatever else a mode needs to remember. `counts`: what it counted on the way, by name:
+    mean. `draw`: which of the mode's draws answers for each image at hand, int64 (B,); None where it has one.
+    `extra`: whatever else a mode needs to remember. `counts`: what it counted on the way, by name:
     numbers, or tensors without axes that stay on the device.
     """
 
     statistics: dict[str, Statistics] = field(default_factory=dict)
     affine: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     group: int | None = None
+    draw: Tensor | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     counts: defaultdict[str, Any] = field(default_factory=lambda: defaultdict(int))
 

@@ -36,7 +36,7 @@ def export(
     finished are kept. Evaluating what is written, lossless, gives the numbers of the corruptions computed
     in memory, to the last image. Raises DataError, UsageError.
     """
-    spec = specs.parse(selection.data)
+    spec = specs.parse(selection.data, selection.root)
     if spec.precomputed:
         raise UsageError(f"{selection.data} is a corrupted set already; give the clean images")
     geometry = Geometry(selection.resize, selection.crop, selection.interpolation)

@@ -14,15 +14,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from lnbench.data.batches import Indices
-from lnbench.data.folder import SUFFIXES
 from lnbench.data.loading import cpus
 from lnbench.data.manifest import Manifest, read_manifest, write_manifest
-from lnbench.data.names import is_number, label_order, ordered_names, safe_name
+from lnbench.data.names import is_number, ordered_names, safe_name
 from lnbench.data.sources.cifar_c import SEVERITIES
 from lnbench.data.store import Pixels, Store
+from lnbench.data.tree import SUFFIXES
 from lnbench.errors import DataError, UsageError
 from lnbench.files import atomic, reason
+from lnbench.hashing import Indices
 from lnbench.types import Condition
 
 LAYOUTS = ("imagenet-c", "cifar-c")
@@ -216,7 +216,7 @@ def _check_complete(condition: Condition, written: npt.NDArray[np.bool_] | None)
 
 def _class_folders(classes: Sequence[str]) -> list[str]:
     """Names of folders that a reader puts in the order of the labels."""
-    numbered = all(is_number(name) for name in classes) and label_order(classes) == list(classes)
+    numbered = all(is_number(name) for name in classes) and in_order(classes) == list(classes)
     return list(classes) if numbered else ordered_names(classes)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from lnbench.config import Parameters, RunConfig, Suite
 from lnbench.corruptions import native, reference, registry
@@ -21,6 +22,7 @@ from lnbench.data.geometry import fit
 from lnbench.errors import DataError, UsageError
 from lnbench.evaluate.prepare import Images
 from lnbench.files import atomic
+from lnbench.results.marks import SHEET_MARK
 from lnbench.types import CLEAN, CLEAN_NAME, Condition, Geometry
 
 Picture = npt.NDArray[np.uint8]  # (H, W, 3)
@@ -104,7 +106,9 @@ def for_report(config: RunConfig, images: Images) -> bytes | None:
         picture, suite, seed=config.seed, backend=config.backend, histograms=True, tile=_REPORT_TILE
     )
     buffer = io.BytesIO()
-    drawn.save(buffer, "PNG", optimize=True)
+    mark = PngInfo()
+    mark.add_text(*SHEET_MARK)
+    drawn.save(buffer, "PNG", optimize=True, pnginfo=mark)
     return buffer.getvalue()
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from lnbench.errors import RecordError
-from lnbench.files import write_atomic
 from lnbench.results.bits import pack
 from lnbench.results.correct import Correct
+from lnbench.results.marks import write_output
 from lnbench.results.reading import document, dump, sealed
 from lnbench.results.schema import Record
 
@@ -41,7 +41,7 @@ def write_baseline(path: Path, record: Record, correct: Correct | None) -> None:
     missing = len(record.suite.keys) - len(record.cells)
     if missing:
         raise RecordError(f"the run lacks {missing} of its {len(record.suite.keys)} cells: finish it first")
-    write_atomic(path, baseline_bytes(record, correct))
+    write_output(path, baseline_bytes(record, correct))
 
 
 def _rounded(value: float | None, images: int) -> float | None:

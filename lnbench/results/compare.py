@@ -9,6 +9,7 @@ from typing import Literal
 from lnbench.errors import RecordError, UsageError
 from lnbench.metrics import METRICS
 from lnbench.results.correct import Correct
+from lnbench.results.draws import p_value, share_sums, standard_error, widened
 from lnbench.results.pairing import Evidence, Pairs, find_evidence, find_mismatches, find_missing, pair
 from lnbench.results.rules import HEADLINES, Rule, sign, unit
 from lnbench.results.schema import Cell, Interval, Record
@@ -198,13 +199,7 @@ def _cell_changes(pairs: Pairs, evidence: Evidence | None) -> list[Change]:
     for (mode, condition), (old, now) in pairs.items():
         change = Change(mode, condition, "top1", old.top1, now.top1)
         if evidence is not None:
-            before, after = evidence.flags[mode, condition]
-            lost, gained = int((before & ~after).sum()), int((~before & after).sum())
-            change = replace(
-                change,
-                p=mcnemar(lost, gained),
-                interval=mcnemar_interval(lost, gained, len(before)),
-            )
+            change = _tested(change, [old], [1.0], evidence)
         changes.append(change)
     return changes
 
@@ -253,7 +248,7 @@ def _figure(figure: str, cells: Sequence[Cell], weights: Sequence[float]) -> flo
 def _tested(
     change: Change, cells: Sequence[Cell], weights: Sequence[float], evidence: Evidence | None
 ) -> Change:
-    """A headline change with its paired test over images."""
+    """A change with its paired test over images, and over draws where there are several."""
     used = [(cell, weight) for cell, weight in zip(cells, weights, strict=True) if weight]
     if evidence is None or len({cell.images for cell, _ in used}) != 1:
         return change
@@ -263,12 +258,18 @@ def _tested(
     for cell, weight in used:
         before, after = evidence.flags[cell.key]
         differences += weight * (after.astype(np.int8) - before)
-    if change.figure == "clean_top1":
+    if change.figure in ("top1", "clean_top1"):
         lost, gained = int((differences < 0).sum()), int((differences > 0).sum())
-        return replace(
-            change, p=mcnemar(lost, gained), interval=mcnemar_interval(lost, gained, len(differences))
-        )
-    return replace(change, p=sign_flip(differences), interval=mean_interval(differences))
+        p, interval = mcnemar(lost, gained), mcnemar_interval(lost, gained, len(differences))
+    else:
+        p, interval = sign_flip(differences), mean_interval(differences)
+    draws = min(cell.drawn for cell, _ in used)
+    if draws > 1:
+        # The test of the shares is rough where few images changed: a loss must pass both.
+        mean = float(differences.mean())
+        error = standard_error(share_sums(differences, draws), len(differences))
+        p, interval = max(p, p_value(mean, error, draws)), widened(interval, mean, error, draws)
+    return replace(change, p=p, interval=interval)
 
 
 def _judged(changes: list[Change], level: float) -> list[Change]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lnbench.errors import RecordError, UsageError, unknown
-from lnbench.files import reason, write_atomic
+from lnbench.files import reason
 from lnbench.results.correct import Correct, read_correct
+from lnbench.results.marks import write_output
 from lnbench.results.ranking import distinct
 from lnbench.results.reading import SHEET, read
 from lnbench.results.schema import Record
@@ -47,7 +48,7 @@ def _unshared(paths: Sequence[Path]) -> list[str]:
 def _sheet(paths: Sequence[Path]) -> bytes | None:
     for path in paths:
         file = (path if path.is_dir() else path.parent) / SHEET
-        if file.is_file():
+        if file.is_file() and not file.is_symlink():  # a link would have any file put into the page
             try:
                 return file.read_bytes()
             except OSError as error:
@@ -108,6 +109,6 @@ def renderer(name: str, where: str) -> Callable[[Runs], str]:
     return FORMATS[name.lower()]
 
 
-def write(runs: Runs, file: Path) -> None:
-    """Write `file` in the format its suffix names."""
-    write_atomic(file, renderer(file.suffix.lstrip("."), str(file))(runs).encode("utf-8"))
+def write(runs: Runs, file: Path, inputs: Sequence[Path]) -> None:
+    """Write `file`, none of the `inputs`, in the format its suffix names. RecordError."""
+    write_output(file, renderer(file.suffix.lstrip("."), str(file))(runs).encode("utf-8"), inputs)

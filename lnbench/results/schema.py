@@ -58,7 +58,8 @@ class Cell(BaseModel):
     `scores`: each metric's figure by its name, null where it is not a number; in files they stand beside the
     other keys. A name that no metric here has is another lnbench's, and kept. `top1` is always among them.
     `seconds` is compute time, null in a baseline file.
-    `batch_size` is set only where the batch is part of the answer (batch statistics).
+    `batch_size` is set only where the batch is part of the answer (batch statistics). `draws`: where a mode
+    drew images, (images, number right) of each draw's share of the set.
     `unanswered`: how many images got outputs that are not numbers, where there are any: counted as wrong.
     `correct`: base64 of the per-image correctness bits (see `bits.pack`), in `cells.jsonl` and baselines;
     `bins`: for each confidence bin (images, sum of confidences, number right); `shifts`: layer name →
@@ -74,6 +75,7 @@ class Cell(BaseModel):
     scores: dict[str, Score]
     seconds: float | None = Field(default=None, ge=0)
     batch_size: int | None = Field(default=None, ge=1)
+    draws: tuple[tuple[int, int], ...] | None = None
     unanswered: int | None = Field(default=None, ge=1)
     bins: tuple[tuple[int, float, float], ...] | None = None
     shifts: dict[str, float] | None = None
@@ -105,9 +107,21 @@ class Cell(BaseModel):
             content |= value if key == "scores" else {key: value}
         return {k: v for k, v in content.items() if v is not None or not info.exclude_none}
 
+    @field_validator("draws")
+    @classmethod
+    def _draws_possible(cls, draws: tuple[tuple[int, int], ...] | None) -> tuple[tuple[int, int], ...] | None:
+        if draws is not None and (not draws or any(not 0 <= right <= n or n < 1 for n, right in draws)):
+            raise ValueError("draws are not images and right ones of each share")
+        return draws
+
     @property
     def top1(self) -> float:
         return float(self.scores["top1"] or 0)
+
+    @property
+    def drawn(self) -> int:
+        """How many draws of images the mode made; 0 where it draws none or the record does not say."""
+        return len(self.draws or ())
 
     @property
     def condition(self) -> Condition:
@@ -254,11 +268,11 @@ class Run(BaseModel):
 class Summary(BaseModel):
     """The headline figures of one mode.
 
-    `clean_interval`: 95 % Wilson; `mean_corruption_interval`: 95 %, over images, each counted with its
-    mean correctness over the conditions (conditions share images, so counting every forward as a fresh
-    image would make it far too narrow). `mce` and `relative_mce` are fractions (0.767 for 76.7), null
-    where undefined; `mce_note` then says why, and otherwise what the figure rests on. `complete` is
-    false while cells of the suite are missing.
+    `clean_interval`: 95 %, Wilson's; `mean_corruption_interval`: 95 %, over images, each counted with its
+    mean correctness over the conditions (conditions share images, so counting every forward as a fresh image
+    would make it far too narrow). Both are wider where several draws of a mode say so. `mce` and
+    `relative_mce` are fractions (0.767 for 76.7), null where undefined; `mce_note` then says why, and
+    otherwise what the figure rests on. `complete` is false while cells of the suite are missing.
     """
 
     model_config = STRICT

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 
 from lnbench.results.bits import unpack
+from lnbench.results.draws import share_sums, standard_error, widened
 from lnbench.results.schema import Cell, Interval, RecordedSuite, Summary
 from lnbench.types import CLEAN, CLEAN_NAME
 
@@ -59,8 +60,16 @@ def wilson(right: float, images: int) -> Interval:
 
 
 def rate_interval(cell: Cell) -> Interval:
-    """95 % Wilson interval of a cell's top-1."""
-    return wilson(round(cell.top1 * cell.images), cell.images)
+    """95 % interval of a cell's top-1: Wilson's, over images; wider where several draws say so."""
+    over_images = wilson(round(cell.top1 * cell.images), cell.images)
+    if cell.draws is None or cell.drawn < 2:
+        return over_images
+    error = standard_error([right - cell.top1 * images for images, right in cell.draws], cell.images)
+    return _rates(widened(over_images, cell.top1, error, cell.drawn))
+
+
+def _rates(interval: Interval) -> Interval:
+    return max(0.0, interval[0]), min(1.0, interval[1])
 
 
 def severity_means(cells: Sequence[Cell]) -> dict[str, float]:
@@ -138,7 +147,10 @@ def corruption_set(cells: Sequence[Cell]) -> str:
 
 
 def image_interval(cells: Sequence[Cell], weights: Sequence[float]) -> Interval | None:
-    """95 % interval of Σ weight · top1 over images, from the bits; None where cells have other images."""
+    """95 % interval of Σ weight · top1 over images, from the bits; None where cells have other images.
+
+    Over images and draws where each cell has several.
+    """
     used = [(c, w) for c, w in zip(cells, weights, strict=True) if w]
     images = {cell.images for cell, _ in used}
     if len(images) != 1 or any(cell.correct is None for cell, _ in used):
@@ -153,7 +165,11 @@ def image_interval(cells: Sequence[Cell], weights: Sequence[float]) -> Interval 
         return None
     half = Z95 * float(total.std(ddof=1)) / math.sqrt(count)
     mean = float(total.mean())
-    return max(0.0, mean - half), min(1.0, mean + half)
+    interval = mean - half, mean + half
+    draws = min(cell.drawn for cell, _ in used)
+    if draws > 1:
+        interval = widened(interval, mean, standard_error(share_sums(total, draws), count), draws)
+    return _rates(interval)
 
 
 def summarize(cells: Sequence[Cell], suite: RecordedSuite, classes: int | None) -> dict[str, Summary]:

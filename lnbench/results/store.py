@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lnbench.errors import RecordError
-from lnbench.files import append_whole, lock, reason, temporary, write_atomic
+from lnbench.files import append_whole, lock, one_line, reason, temporary, write_atomic
+from lnbench.results import chain
 from lnbench.results.bits import unpack
 from lnbench.results.correct import check_count, from_cells
+from lnbench.results.marks import CSV, HTML, MARKDOWN, MARKS, is_own, refuse_strangers
 from lnbench.results.reading import (
     CELLS,
     CORRECT,
@@ -44,10 +46,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-# Everything lnbench puts into a run folder; --fresh removes these and nothing else. The run's identity
-# goes last, so that a removal cut short never leaves files of unknown origin.
-WRITTEN = (CELLS, RESULTS, "results.csv", "report.md", "report.html", CORRECT, SHEET, RUN)
-
 # Config keys that say where things lie, never what comes out: the checkpoint and the images are identified
 # by their hashes, so a moved file is still the same run.
 # A class map is identified by what came of it.
@@ -70,8 +68,9 @@ Key = tuple[str, Condition]
 class RunFolder:
     """One run's folder, locked while open. Use as a context manager, or call `close`."""
 
-    def __init__(self, path: Path, run: Run, cells: dict[Key, Cell], held: ExitStack) -> None:
+    def __init__(self, path: Path, run: Run, cells: dict[Key, Cell], last: str, held: ExitStack) -> None:
         self.path = path
+        self._last = last  # the hash after the last line of cells.jsonl
         self.run = run
         self._cells = cells
         self._held = held
@@ -90,19 +89,20 @@ class RunFolder:
             raise RecordError(f"cannot make the run folder {path}: {reason(error)}") from None
         held = _hold(path)
         try:
-            _refuse_strangers(path)
+            refuse_strangers(path)
             if fresh:
                 _remove_written(path)
             cells: dict[Key, Cell] = {}
+            last = _first_link(run)
             if (path / RUN).exists():
                 run = _resumed(path, run)
-                cells = _read_cells(path / CELLS, run)
+                cells, last = _read_cells(path / CELLS, run)
             else:
                 write_atomic(path / RUN, document(dump(run)))
         except BaseException:
             held.close()
             raise
-        return cls(path, run, cells, held)
+        return cls(path, run, cells, last, held)
 
     def finished(self) -> frozenset[Key]:
         """The (mode, condition) pairs already done."""
@@ -127,9 +127,13 @@ class RunFolder:
             if cell.correct is None:
                 raise ValueError(f"cell {cell.name} has no correctness bits")
             _check_bits(cell, cell.correct, str(self.path))
-        text = "".join(cell.model_dump_json(exclude_none=True) + "\n" for cell in cells)
-        append_whole(self.path / CELLS, text.encode("utf-8"))
+        lines, last = [], self._last
+        for cell in cells:
+            line, last = chain.link(last, cell.model_dump_json(exclude_none=True))
+            lines.append(line)
+        append_whole(self.path / CELLS, b"".join(lines))
         self._cells.update(new)
+        self._last = last
 
     def finish(self, *, labels: ArrayLike, ids: ArrayLike, sheet: bytes | None = None) -> Record:
         """Write `correct.npz`, `results.csv`, `report.md`, `report.html` and, last, `results.json`.
@@ -141,12 +145,12 @@ class RunFolder:
         correct = from_cells(self.cells, labels=labels, ids=ids)
         parts: dict[str, Callable[[], bytes]] = {
             CORRECT: correct.to_npz,
-            "results.csv": lambda: to_csv([record]).encode("utf-8"),
-            "report.md": lambda: to_markdown([record]).encode("utf-8"),
-            "report.html": lambda: to_html([record], [correct], sheet=sheet).encode("utf-8"),
+            CSV: lambda: to_csv([record]).encode("utf-8"),
+            MARKDOWN: lambda: to_markdown([record]).encode("utf-8"),
+            HTML: lambda: to_html([record], [correct], sheet=sheet).encode("utf-8"),
             RESULTS: lambda: record_bytes(record),
         }
-        if sheet is not None:
+        if sheet is not None and (not (self.path / SHEET).exists() or is_own(self.path / SHEET)):
             write_atomic(self.path / SHEET, sheet)
         for name, make in parts.items():
             write_atomic(self.path / name, make())
@@ -204,20 +208,11 @@ def _hold(path: Path) -> ExitStack:
     return held
 
 
-def _refuse_strangers(path: Path) -> None:
-    if (path / RUN).exists():
-        return
-    for name in WRITTEN:
-        if (path / name).exists():
-            raise RecordError(
-                f"{path} holds {name} but no {RUN}, so it is no run folder: choose another --out"
-            )
-
-
 def _remove_written(path: Path) -> None:
     try:
-        for name in WRITTEN:
-            (path / name).unlink(missing_ok=True)
+        for name in MARKS:
+            if (path / name).exists() and is_own(path / name):
+                (path / name).unlink()
             temporary(path / name).unlink(missing_ok=True)
     except OSError as error:
         raise RecordError(f"cannot remove the earlier run in {path}: {reason(error)}") from None
@@ -251,36 +246,44 @@ def _completed(stored: Run, run: Run) -> tuple[Run, list[str]]:
     return stored.model_copy(update={"model": model}), [LATER[name] for name in added]
 
 
-def _read_cells(file: Path, run: Run) -> dict[Key, Cell]:
-    """Finished cells; a torn last line is cut off the file."""
+def _first_link(run: Run) -> str:
+    """Cells belong to one network on one set of images."""
+    return chain.start(run.model.sha256, run.data.fingerprint)
+
+
+def _read_cells(file: Path, run: Run) -> tuple[dict[Key, Cell], str]:
+    """Finished cells, and the hash after the last; a torn last line is cut off the file."""
     try:
         content = file.read_bytes() if file.exists() else b""
     except OSError as error:
         raise RecordError(f"cannot read {file}: {reason(error)}") from None
     cells: dict[Key, Cell] = {}
     lines = io.BytesIO(content).readlines()
-    expected, offset = set(run.suite.keys), 0
+    expected, offset, last, linked = set(run.suite.keys), 0, _first_link(run), False
     for number, line in enumerate(lines, 1):
         try:
-            where = f"{file} line {number}"
             if not line.endswith(b"\n"):
-                raise RecordError(f"{where}: cut short")
-            cell = parse(Cell, line, where)
+                raise RecordError("cut short")
+            text, after, linked = chain.unlink(last, line, linked)
+            cell = parse(Cell, text, "not a cell")
             if cell.key not in expected or cell.key in cells or cell.correct is None:
-                raise RecordError(f"{where}: cell {cell.name} does not belong there")
-            _check_bits(cell, cell.correct, where)
+                raise RecordError(f"cell {one_line(cell.name, 80)} does not belong there")
+            _check_bits(cell, cell.correct, "not whole")
         except RecordError as error:
             if number == len(lines):
                 break
-            raise RecordError(f"{error}; delete that line to compute its cell again") from None
+            raise RecordError(
+                f"{file} line {number}: {error}; delete it and the lines after it to compute them again"
+            ) from None
         cells[cell.key] = cell
         offset += len(line)
+        last = after
     if offset < len(content):
         try:
             os.truncate(file, offset)
         except OSError as error:
             raise RecordError(f"cannot write {file}: {reason(error)}") from None
-    return cells
+    return cells, last
 
 
 def _check_bits(cell: Cell, bits: str, where: str) -> None:

@@ -90,10 +90,20 @@ def _notes(records: Sequence[Record], labels: Sequence[str]) -> tuple[str, ...]:
         sets = dict.fromkeys(s.corruption_set for s in record.summary.values() if s.corruption_set)
         notes += [f"{prefix}top-1 in percent; mean over {text}" for text in sets]
         notes += [prefix + text for text in dict.fromkeys(s.mce_note for s in record.summary.values())]
+        notes += [prefix + text for text in draw_notes(record, "±")]
         missing = len(record.suite.keys) - len(record.cells)
         if missing:
             notes.append(f"{prefix}incomplete: {missing} of {len(record.suite.keys)} cells are missing")
     return tuple(dict.fromkeys(notes))
+
+
+def draw_notes(record: Record, what: str) -> list[str]:
+    """What the intervals of modes that draw images, or other figures of theirs, are for."""
+    drawn = {cell.mode: cell.drawn for cell in record.cells if cell.drawn}
+    alone = ", ".join(mode for mode in record.suite.modes if drawn.get(mode) == 1)
+    many = ", ".join(mode for mode in record.suite.modes if drawn.get(mode, 0) > 1)
+    notes = [f"{alone}: {what} for the images drawn here; draws=16 covers others too"] if alone else []
+    return notes + ([f"{many}: {what} for any images drawn"] if many else [])
 
 
 def percent(value: float | None, digits: int = 2) -> str:
@@ -155,6 +165,7 @@ def basis(comparison: Comparison) -> list[str]:
     else:
         lines.append("no paired test was possible: better and worse go by the plain difference")
     lines += find_changes(comparison.base, comparison.new)
+    lines += draw_notes(comparison.new, "p and interval") if comparison.tested else []
     lines += [f"mismatch let through: {text}" for text in comparison.mismatches]
     if comparison.mismatches and comparison.missing:
         lines.append(f"not compared: {len(comparison.missing)} cells that only one run has")

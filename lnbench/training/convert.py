@@ -300,7 +300,7 @@ def _calibrate(
     mode, state = make("adapt", n=request.samples), State()
     layers.use(mode, state)
     with torch.inference_mode():
-        mode.begin(classifier.logits, lambda _: pixels, state)
+        mode.begin(classifier.logits, lambda *_: pixels, state)
         wanted = classifier.logits(pixels)
     originals = {layer.name: layer.layer for layer in layers.layers}
     layers.detach()
@@ -322,6 +322,8 @@ def _calibrate(
 
 def _open(spec: str, geometry: Geometry, network: nn.Module, decoding: Callable[[int, int], None]) -> Store:
     store = loading.open_store(specs.parse(spec), Decoding(geometry, on_progress=decoding))
+    if store.part:  # chosen to be evaluated, so not what anything is learned from
+        raise DataError(f"{spec}: holds several parts; give the folder of the one to learn from, not {spec}")
     with torch.inference_mode():
         try:
             classes = network.eval()(torch.zeros(1, *store.images.shape[1:])).shape[1]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from lnbench.models import checkpoint
@@ -112,7 +113,7 @@ def test_adapted_stores_what_mode_adapt_uses(
     mode, state = parse("adapt:n=16"), State()
     layers.use(mode, state)
     with torch.inference_mode():
-        mode.begin(lambda pixels: original(normalized(pixels)), lambda n: chosen[:n], state)
+        mode.begin(lambda pixels: original(normalized(pixels)), lambda *_: chosen, state)
         expected = original(normalized(chosen))
         found = plain.eval()(normalized(chosen))
     # pixels are scaled in one multiply-add there and in three operations here
@@ -234,6 +235,9 @@ def write_bad(folder: Path) -> None:
     plain = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 4))
     checkpoint.write(folder / "plain.pth", plain.state_dict(), extras={}, metadata={})
     pixels, _ = pictures(8)
+    for name in ("train/a", "train/b", "val/a", "val/b"):
+        (folder / "split" / name).mkdir(parents=True)
+        Image.fromarray(pixels[0]).save(folder / "split" / name / "0.png")
     np.savez(folder / "many.npz", images=pixels, labels=np.arange(8))
 
 
@@ -253,6 +257,11 @@ BAD = {
     "other network": (3, "does not fit the network", f"plain.pth {LOCAL}"),
     "K over batch": (2, "--groups 64 is more than the 32", f"net.pth {TRAIN} --groups 64 --batch-size 32"),
     "K no divisor": (2, "cut into 3 equal groups", f"net.pth {TRAIN} --groups 3 --batch-size 32"),
+    "a set with splits": (
+        3,
+        "give the folder of the one to learn from",
+        f"net.pth {ADAPT} --calibrate split",
+    ),
     "no such layer": (3, "called or within 'layer9'", f"net.pth {LOCAL} --layers layer9"),
     "layers of batchnorm": (2, "--layers goes with", "local.pth -o x.pth --to batchnorm --layers 1"),
     "no groups": (2, "from 1 on", f"net.pth {LOCAL} --groups 0"),

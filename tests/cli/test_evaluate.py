@@ -155,7 +155,7 @@ main()
 def test_killed_half_way_and_started_again_equals_an_undisturbed_run(
     lnbench: Lnbench, task: list[str], tmp_path: Path
 ) -> None:
-    command = ["evaluate", *task, *SMALL, "--norm", "fixed", "--norm", "batch", "--norm", "adapt:n=8"]
+    command = ["evaluate", *task, *SMALL, "--norm", "fixed", "--norm", "batch", "--norm", "adapt:n=8,draws=3"]
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, *map(str, command), "--out", str(tmp_path / "killed")], check=False
     )
@@ -164,6 +164,8 @@ def test_killed_half_way_and_started_again_equals_an_undisturbed_run(
     assert lnbench(*command, "--out", tmp_path / "killed").code == 0
     assert lnbench(*command, "--out", tmp_path / "whole").code == 0
     assert cells(tmp_path / "killed") == cells(tmp_path / "whole")
+    drawn = [cell["draws"] for cell in cells(tmp_path / "whole").values() if cell["mode"].startswith("adapt")]
+    assert drawn and all([images for images, _ in shares] == [20, 20, 20] for shares in drawn)
     one, other = (np.load(tmp_path / name / "correct.npz") for name in ("killed", "whole"))
     assert all(np.array_equal(one[name], other[name]) for name in other.files)
 
@@ -275,7 +277,7 @@ def test_the_224_pixel_path_decodes_once_and_starts_from_the_cache(
     torch.save(network.state_dict(), tmp_path / "random.pth")
     decoded = []
     monkeypatch.setattr(
-        "lnbench.data.folder.decode", lambda data: decoded.append(1) or decode.decode(data), raising=True
+        "lnbench.data.encoded.decode", lambda data: decoded.append(1) or decode.decode(data), raising=True
     )
     command = ["evaluate", "--model", "torchvision:resnet18", "--weights", tmp_path / "random.pth",
                "--data", f"folder:{tmp_path / 'images'}", "--cache", tmp_path / "cache",

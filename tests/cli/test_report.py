@@ -67,6 +67,45 @@ def test_wrong_input_gives_one_line(
     assert one_line(ran.err)
 
 
+DESTRUCTIVE = {
+    "a report over its own record": ["report", "{run}", "-o", "{run}/results.json"],
+    "a report over run.json": ["report", "{run}", "-o", "{run}/run.json"],
+    "a report over another run's record": ["report", "{base}", "-o", "{run}/results.json"],
+    "a report over what it reads": ["report", "{base}", "-o", "{base}"],
+    "a comparison over a record": ["compare", "{base}", "{run}", "--json", "{run}/results.json"],
+    "a comparison over its base": ["compare", "{base}", "{run}", "--json", "{base}"],
+    "tables over its base": ["compare", "{base}", "{run}", "--markdown", "{base}"],
+    "test cases over its base": ["compare", "{base}", "{run}", "--junit", "{base}"],
+    "a ranking over its base": ["compare", "{base}", "{run}", "{run}", "--markdown", "{base}"],
+    "a baseline over a record": ["compare", "{run}", "--update-baseline", "{run}/results.json"],
+}
+
+
+@pytest.mark.parametrize("case", DESTRUCTIVE)
+def test_no_output_destroys_a_record(lnbench: Lnbench, run: Path, tmp_path: Path, case: str) -> None:
+    base = tmp_path / "base.json"
+    assert lnbench("compare", run, "--update-baseline", base).code == 0
+    before = {path: path.read_bytes() for path in (*run.iterdir(), base)}
+    ran = lnbench(*(word.format(run=run, base=base) for word in DESTRUCTIVE[case]))
+    assert ran.code == 3 and "write to another file" in ran.err and one_line(ran.err)
+    assert {path: path.read_bytes() for path in (*run.iterdir(), base)} == before
+
+
+def test_pages_and_baselines_can_be_written_again(lnbench: Lnbench, run: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert lnbench("report", run, "-o", run / "report.html", "-o", run / "results.csv").code == 0
+        assert lnbench("compare", run, "--update-baseline", tmp_path / "base.json").code == 0
+
+
+def test_a_sheet_that_is_a_link_is_not_shown(lnbench: Lnbench, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"\x89PNG secret")
+    (run / "sheet.png").unlink(missing_ok=True)
+    (run / "sheet.png").symlink_to(tmp_path / "secret")
+    assert lnbench("report", run, "-o", tmp_path / "page.html").code == 0
+    assert "data:image/png" not in (tmp_path / "page.html").read_text()
+    (run / "sheet.png").unlink()
+
+
 def test_pandas_sees_the_same_rows(run: Path) -> None:
     pandas = pytest.importorskip("pandas")
     frame = to_pandas(read(run))
@@ -81,3 +120,22 @@ def test_without_pandas_the_remedy_is_named(run: Path, monkeypatch: pytest.Monke
     monkeypatch.setitem(__import__("sys").modules, "pandas", None)
     with pytest.raises(LnbenchError, match=r"to_pandas needs pandas: pip install 'lnbench\[pandas\]'"):
         to_pandas(read(run))
+
+
+def test_a_sweep_is_shown_as_a_curve(lnbench: Lnbench, tmp_path: Path) -> None:
+    ran = lnbench(
+        "evaluate", "--preset", "ci", "--model", "demo", "--data", "demo", "--limit", "48",
+        "--corruption", "contrast", "--severity", "5",
+        "--norm", "blend:N={1,4,16},layers=first2", "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    lines = ran.out.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("blend:N=·,layers=first2"))
+    record = json.loads((tmp_path / "run" / "results.json").read_text())
+    for line, value in zip(lines[start + 1 : start + 4], (1, 4, 16), strict=True):
+        summary = record["summary"][f"blend:N={value},layers=first2"]
+        assert line.split()[:2] == [f"{value}", f"{100 * summary['clean_top1']:.2f}"]
+        assert line.split()[2].rstrip("*") == f"{100 * summary['mean_corruption_top1']:.2f}"
+    assert lnbench("report", tmp_path / "run").out == ran.out
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Accuracy along N" in page and "blend:N=·,layers=first2" in page

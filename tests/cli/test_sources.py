@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lnbench.data import registry
 from lnbench.data.arrays import list_arrays
@@ -75,3 +77,32 @@ def test_a_corrupted_source_is_two_functions(
                   "--norm", "fixed", "--out", tmp_path / "run")  # fmt: skip
     assert ran.code == 0, ran.err
     assert "contrast" in ran.out
+
+
+def test_a_list_with_its_files_elsewhere(lnbench: Lnbench, tmp_path: Path) -> None:
+    """Counted and exported as the folder is; the record says where they lie."""
+    model, weights, _ = write_task(tmp_path, images=24)
+    images, labels = pictures(24)
+    names = [f"{'abcd'[label]}/{index:02d}.png" for index, label in enumerate(labels)]
+    for name, image in zip(names, images, strict=True):
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "set" / name)
+    (tmp_path / "some.txt").write_text("".join(f"{name} {name[0]}\n" for name in sorted(names)))
+    asked = ["--corruption", "contrast", "--norm", "fixed"]
+    lists = ("--data", f"list:{tmp_path / 'some.txt'}", "--root", tmp_path / "set")
+    cells = []
+    for number, data in enumerate([("--data", tmp_path / "set"), lists]):
+        out = tmp_path / f"run{number}"
+        ran = lnbench("evaluate", "--model", model, "--weights", weights, *data, *asked, "--out", out)
+        assert ran.code == 0, ran.err
+        record = json.loads((out / "results.json").read_text())
+        cells.append([{**cell, "seconds": 0} for cell in record["cells"]])
+        assert record["data"]["classes"] == list("abcd")
+    assert cells[0] == cells[1]
+    assert record["config"]["root"] == str(tmp_path / "set")
+    out = tmp_path / "out"
+    ran = lnbench("corrupt-export", *lists[1:], out, "--layout", "imagenet-c", *asked[:2], "--severity", 1)
+    assert ran.code == 0, ran.err
+    assert len(list((out / "contrast" / "1").rglob("*.png"))) == 24
+    wrong = lnbench("evaluate", "--model", model, "--data", tmp_path / "set", "--root", tmp_path, *asked)
+    assert wrong.code == 2 and "--root goes with a list of images" in wrong.err

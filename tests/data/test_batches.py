@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lnbench.data.batches import shuffled, spans, subset
+from lnbench.data.batches import drawn, shuffled, spans, subset
+from lnbench.types import CLEAN, Condition
 
 SEEDS = st.integers(-(2**63), 2**64)
 LABELS = st.lists(st.integers(0, 6), min_size=1, max_size=80).map(lambda values: np.array(values, np.int64))
@@ -43,6 +44,24 @@ def test_orders_of_neighbouring_seeds_are_unrelated() -> None:
     correlation = np.corrcoef(places) - np.eye(8)
     # Standard deviation of a sample correlation is 1/sqrt(2000) = 0.022; five of them for 28 pairs.
     assert np.abs(correlation).max() < 0.112
+
+
+def test_a_draw_never_changes() -> None:
+    assert drawn(10, 4, 0, CLEAN).tolist() == [0, 3, 8, 6]
+    assert drawn(10, 4, 0, Condition("fog", 2.5), 3).tolist() == [2, 9, 5, 6]
+
+
+def test_a_draw_takes_no_image_twice_and_all_of_them_where_asked() -> None:
+    assert sorted(drawn(50, 50, 7, CLEAN)) == list(range(50))
+    assert len(set(drawn(846, 32, 7, CLEAN).tolist())) == 32
+
+
+def test_draws_of_other_conditions_seeds_and_numbers_are_unrelated() -> None:
+    conditions = [CLEAN, *(Condition(name, s) for name in ("fog", "contrast") for s in (1, 2.5, 5))]
+    draws = [drawn(2000, 500, seed, c, number) for seed in (0, 1) for c in conditions for number in (0, 1)]
+    shared = [len(np.intersect1d(one, other)) for i, one in enumerate(draws) for other in draws[:i]]
+    # Hypergeometric: 125 of 500 expected with standard deviation 8.4; five of them for 378 pairs.
+    assert min(shared) > 125 - 42 and max(shared) < 125 + 42
 
 
 @given(LABELS, st.integers(1, 100), SEEDS)

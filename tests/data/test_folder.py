@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from lnbench.data.decode import Unreadable
-from lnbench.data.folder import list_folder, read_image
+from lnbench.data.folder import list_folder, read_file
 from lnbench.data.store import Listing
 from lnbench.errors import DataError
 from tests.data.conftest import pixels
@@ -129,8 +130,9 @@ def test_the_stamp_sees_changes(class_folder: Path) -> None:
         ([], "no class folders"),
         (["1.jpg", "2.PNG"], "2 images but no class folders"),
         (["a/x.txt", "b/y.gif"], "2 class folders, but no image "),
-        (["test/a/1.jpg", "test/b/1.jpg"], "did you mean .*test"),
-        (["train/a/1.jpg", "val/b/1.jpg"], "did you mean .*train"),
+        (["train/a/1.jpg", "train/b/1.jpg"], "did you mean .*train"),
+        (["train/a/1.jpg", "val/1.jpg"], "did you mean .*train"),
+        (["train/1.jpg", "val/1.jpg"], "one level deeper"),
     ],
 )
 def test_folders_that_are_no_dataset(tmp_path: Path, files: list[str], message: str) -> None:
@@ -139,6 +141,33 @@ def test_folders_that_are_no_dataset(tmp_path: Path, files: list[str], message: 
         (tmp_path / name).touch()
     with pytest.raises(DataError, match=message):
         list_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("splits", "taken"),
+    [
+        (["train", "val"], "val"),
+        (["Train", "Val", "test"], "Val"),
+        (["test", "training"], "test"),
+        (["test"], "test"),
+        (["a", "val"], None),
+    ],
+)
+def test_of_a_dataset_with_splits_train_is_never_taken(
+    class_folder: Path, tmp_path: Path, splits: list[str], taken: str | None
+) -> None:
+    """As torchvision's ImageNet and Imagenette lie; a class may be called `val` among others."""
+    for split in splits:
+        shutil.copytree(class_folder, tmp_path / "root" / split)
+    (tmp_path / "root" / "meta.bin").touch()
+    listing = list_folder(tmp_path / "root")
+    if taken is None:
+        assert (listing.classes, listing.part) == (("a", "val"), "")
+    else:
+        inner = list_folder(tmp_path / "root" / taken)
+        assert (listing.source, listing.part) == (f"folder:{tmp_path / 'root' / taken}", taken)
+        assert (names(listing), listing.classes, listing.stamp) == (names(inner), inner.classes, inner.stamp)
+        assert inner.part == ""
 
 
 def test_a_folder_that_may_not_be_listed(class_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,11 +194,11 @@ def test_missing_and_file(tmp_path: Path) -> None:
 def test_what_only_looks_like_a_file(tmp_path: Path) -> None:
     (tmp_path / "dangling.jpg").symlink_to(tmp_path / "nowhere")
     with pytest.raises(Unreadable, match="No such file"):
-        read_image(tmp_path / "dangling.jpg")
+        read_file(tmp_path / "dangling.jpg")
     os.mkfifo(tmp_path / "pipe.jpg")  # opening it would wait for ever
     with pytest.raises(Unreadable, match="not a regular file"):
-        read_image(tmp_path / "pipe.jpg")
+        read_file(tmp_path / "pipe.jpg")
     with (tmp_path / "huge.jpg").open("wb") as file:
         file.truncate(1 << 30)
     with pytest.raises(Unreadable, match="1024 MiB"):
-        read_image(tmp_path / "huge.jpg")
+        read_file(tmp_path / "huge.jpg")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,10 +60,35 @@ def write_conditions(root: Path) -> Path:
     return root
 
 
+def write_list(root: Path) -> Path:
+    write_folder(root)
+    (root / "x.txt").write_text("a/0.png 0\nb/0.png 1\n")
+    return root / "x.txt"
+
+
+def write_tar(root: Path) -> Path:
+    write_folder(root)
+    with tarfile.open(root / "x.tar", "w") as archive:
+        archive.add(root / "a", "a")
+        archive.add(root / "b", "b")
+    return root / "x.tar"
+
+
+def write_zip(root: Path) -> Path:
+    write_folder(root)
+    with zipfile.ZipFile(root / "x.zip", "w") as archive:
+        for name in ("a/0.png", "b/0.png"):
+            archive.write(root / name, name)
+    return root / "x.zip"
+
+
 # A small set of every kind that has a path; a new source adds a line here.
 WRITTEN: dict[str, Callable[[Path], Path]] = {
     "folder": write_folder,
+    "list": write_list,
     "npz": write_npz,
+    "tar": write_tar,
+    "zip": write_zip,
     "cifar10": lambda root: write_dataset("cifar10", root),
     "cifar100": lambda root: write_dataset("cifar100", root),
     "cifar10-c": write_arrays(9),

@@ -91,8 +91,6 @@ def test_a_class_named_like_a_severity_is_still_a_class(tmp_path: Path) -> None:
     [
         ("photo.jpg", "not a dataset; known are cifar10, "),
         ("test", "not a dataset"),  # a lone file of CIFAR-100 could be anything
-        ("set.zip", "unpack it and give the folder"),
-        ("set.tar.gz", "unpack it and give the folder"),
         ("nowhere", "no such file or folder"),
     ],
 )

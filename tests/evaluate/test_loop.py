@@ -10,13 +10,18 @@ import pytest
 import torch
 
 from lnbench import config
+from lnbench.data.batches import drawn
+from lnbench.errors import UsageError
 from lnbench.evaluate import evaluation, loop
 from lnbench.evaluate.prepare import Subject
-from lnbench.norm.modes.registry import Mode
+from lnbench.norm.modes.registry import Mode, parse
+from lnbench.norm.state import State
+from lnbench.norm.wrap import attach
+from lnbench.results.draws import answering
 from lnbench.types import CLEAN, Condition
 from tests.networks import normalized, pictures, trained, write_task
 
-MODES = ("fixed", "batch", "local", "blend:N=16", "adapt:n=16")
+MODES = ("fixed", "batch", "local", "blend:N=16", "adapt:n=16", "adapt:n=16,draws=3")
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +137,7 @@ def test_finished_cells_are_skipped_and_the_others_are_the_same(task: tuple[str,
         for _, cells in found
         for result in cells
     }
-    assert set(rest) == {(m, Condition("gaussian_noise", 5)) for m in ("local", "blend:N=16", "adapt:n=16")}
+    assert set(rest) == {(mode, Condition("gaussian_noise", 5)) for mode in MODES[2:]}
     for (mode, condition), result in rest.items():
         assert np.array_equal(result.correct, whole[0, mode, condition].correct)
 
@@ -143,6 +148,58 @@ def test_adapt_uses_the_statistics_of_its_n_images(task: tuple[str, str, str]) -
     for condition in (CLEAN, Condition("gaussian_noise", 5)):
         adapt, batch = got[0, "adapt:n=90", condition], got[0, "batch", condition]
         assert np.array_equal(adapt.correct, batch.correct)
+
+
+def test_each_image_is_answered_for_by_the_draw_that_has_its_share(task: tuple[str, str, str]) -> None:
+    """Three networks with the statistics of three draws, each on the third of the images that is its own."""
+    ready = prepared(task, modes=["adapt:n=16,draws=3"])
+    got = results(ready)
+    for condition in (CLEAN, Condition("gaussian_noise", 5)):
+        stream = loop.Stream(
+            ready.images.clean,
+            condition,
+            ready.subjects[0].config,
+            torch.device("cpu"),
+            seed=0,
+            corrupted=False,
+        )
+        shares, right = answering(90, 3), np.zeros(90, dtype=bool)
+        for number in range(3):
+            network = trained().train()
+            for module in network.modules():
+                if isinstance(module, torch.nn.BatchNorm2d):
+                    module.momentum = 1.0
+            own = np.flatnonzero(shares == number)
+            with torch.no_grad():
+                images = normalized(stream.pixels(drawn(90, 16, 0, condition, number)))
+                network(images)
+                for module in network.modules():
+                    if isinstance(module, torch.nn.BatchNorm2d):  # torch keeps the unbiased variance
+                        values = 16 * (16 * 16 if module is network[1] else 8 * 8)
+                        module.running_var *= (values - 1) / values
+                answers = network.eval()(normalized(stream.pixels(own))).argmax(1).numpy()
+            right[own] = answers == ready.images.clean.labels[own]
+        assert np.array_equal(got[0, "adapt:n=16,draws=3", condition].correct, right)
+
+
+def test_a_layer_that_sees_other_than_the_images_cannot_tell_draws_apart() -> None:
+    """A network that folds its batch, so that inputs of a layer are not images."""
+
+    class Folding(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = torch.nn.BatchNorm2d(3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.norm(x.reshape(-1, 3, 16, 16)).reshape(len(x), -1)
+
+    network, mode, state = Folding().eval(), parse("adapt:n=4,draws=2"), State()
+    layers = attach(network)
+    layers.use(mode, state)
+    mode.begin(network, lambda count, number: torch.rand(count, 3, 32, 32), state)
+    state.draw = torch.tensor([0, 1, 0])
+    with pytest.raises(UsageError, match=r"layer 'norm' gets 12 inputs for 3 images"):
+        network(torch.rand(3, 3, 32, 32))
 
 
 def test_progress_counts_images(task: tuple[str, str, str]) -> None:

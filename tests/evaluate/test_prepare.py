@@ -10,14 +10,15 @@ import pytest
 import torch
 
 from lnbench import config
-from lnbench.data.batches import shuffled
+from lnbench.data.batches import drawn
 from lnbench.errors import DataError, UsageError
 from lnbench.evaluate import evaluation, loop, prepare
+from lnbench.evaluate.stream import Stream
 from lnbench.models.classifier import Classifier
 from lnbench.norm.convert import convert_localnorm
 from lnbench.norm.wrap import attach
-from lnbench.types import CLEAN
-from tests.networks import CLASSES, pictures, write_task
+from lnbench.types import CLEAN, Condition
+from tests.networks import CLASSES, write_task
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +46,14 @@ def test_a_mode_may_look_at_all_images_and_at_no_more(task: tuple[str, str, str]
     prepared(task, modes=["adapt:n=90"])
     with pytest.raises(UsageError, match=r"mode 'adapt:n=91': the data has only 90 images"):
         prepared(task, modes=["adapt:n=91"])
+    with pytest.raises(UsageError, match=r"91 draws cannot share 90 images"):
+        prepared(task, modes=["adapt:n=8,draws=91"])
 
 
-def test_adapt_draws_its_images_from_the_seeded_order(
+def test_adapt_draws_its_images_anew_for_each_condition(
     task: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ready = prepared(task, modes=["adapt:n=8"], seed=5)
+    ready = prepared(task, modes=["adapt:n=8,draws=2"], seed=5)
     seen: list[torch.Tensor] = []
     logits = Classifier.logits
 
@@ -59,11 +62,18 @@ def test_adapt_draws_its_images_from_the_seeded_order(
         return logits(self, pixels)
 
     monkeypatch.setattr(Classifier, "logits", noted)
-    condition, _ = next(loop.run(ready.subjects, ready.images, lambda s, m, c: False))
-    assert condition == CLEAN
-    drawn = shuffled(90, 5)[:8]
-    assert not np.array_equal(drawn, np.arange(8))
-    assert np.array_equal(seen[0].numpy(), pictures()[0][drawn].transpose(0, 3, 1, 2))
+    conditions = [c for c, _ in loop.run(ready.subjects, ready.images, lambda s, m, c: False)]
+    assert conditions == [CLEAN, Condition("contrast", 5)]
+    (subject,) = ready.subjects
+    wanted = [
+        Stream(ready.images.clean, c, subject.config, torch.device("cpu"), seed=5, corrupted=False).pixels(
+            drawn(90, 8, 5, c, number)
+        )
+        for c in conditions
+        for number in (0, 1)
+    ]
+    found = [pixels for pixels in seen if len(pixels) == 8]
+    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
 
 
 def test_the_batch_that_fits_is_a_multiple_of_the_groups(

@@ -69,14 +69,14 @@ def test_layers_that_a_mode_is_not_for_stay_fixed(name: str) -> None:
         expected = network(x)
         mode = make(name, "layer4.1.bn2")
         layers.use(mode, state)
-        mode.begin(network, lambda _: x, state)
+        mode.begin(network, lambda *_: x, state)
         y = network(x)
         assert torch.equal(y, expected) == (mode.kind == "fixed")
         seen: list[torch.Tensor] = []
         network.layer1[0].conv1.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
         state = State()
         layers.use(make(name, "bn1"), state)
-        make(name, "bn1").begin(network, lambda _: x, state)
+        make(name, "bn1").begin(network, lambda *_: x, state)
         y = network(x)
         layers.use(FIXED)
         rest = network.layer4(network.layer3(network.layer2(network.layer1(seen[-1]))))
@@ -86,7 +86,8 @@ def test_layers_that_a_mode_is_not_for_stay_fixed(name: str) -> None:
 @pytest.mark.parametrize(
     ("layers", "picked"),
     [
-        ("all", "abcde"), ("first2", "ab"), ("last2", "de"), ("localnorm", "b"), ("c", "c"), ("a|e", "ae"),
+        ("all", "abcde"), ("first2", "ab"), ("last2", "de"),
+        ("first0", ""), ("last0", ""), ("localnorm", "b"), ("c", "c"), ("a|e", "ae"),
         ("[bc]", "bc"), ("*", "abcde"),
     ],
 )  # fmt: skip
@@ -125,6 +126,7 @@ def test_a_name_is_registered_once() -> None:
         ("blend:N=-0", "blend:N=0"),
         ("adapt", "adapt:n=32"),
         ("adapt:n=8", "adapt:n=8"),
+        ("adapt:draws=4", "adapt:n=32,draws=4"),
     ],
 )
 def test_canonical_text(typed: str, canonical: str) -> None:
@@ -147,6 +149,7 @@ def test_canonical_text(typed: str, canonical: str) -> None:
         ("blend:N=1,N=2", "twice"),
         ("blend:,", "unknown option"),
         ("adapt:n=0", "at least 1"),
+        ("adapt:draws=1", "at least 2"),
         ("adapt:n=3.5", "whole number"),
         ("adapt:n=٣", "whole number"),
         ("adapt:n=" + "9" * 5000, "whole number"),
@@ -154,7 +157,7 @@ def test_canonical_text(typed: str, canonical: str) -> None:
         ("local:vote=none", "majority or mean"),
         ("local:vote=mean,group=1", "not both"),
         ("fixed:n=3", "takes layers"),
-        ("local:layers=first0", "from 1 on"),
+        ("local:layers=first" + "9" * 30, "no network"),
         ("local:layers=a/b", "layers takes"),
     ],
 )

@@ -51,7 +51,7 @@ def run(
     mode = parse(mode) if isinstance(mode, str) else mode
     state = State(group=group)
     layers.use(mode, state)
-    mode.begin(network, lambda _: x, state)
+    mode.begin(network, lambda *_: x, state)
     return network(x)
 
 
@@ -167,7 +167,7 @@ def adapted(network: nn.Module, layers: NormLayers, x: Tensor) -> State:
     """What mode `adapt` keeps of `x`."""
     mode, state = parse("adapt"), State()
     layers.use(mode, state)
-    mode.begin(network, lambda _: x, state)
+    mode.begin(network, lambda *_: x, state)
     return state
 
 
@@ -211,7 +211,7 @@ def test_splitting_the_batch_changes_nothing_where_it_is_no_part_of_the_answer(n
         layers = attach(net)
         state = State()
         layers.use(parse(mode), state)
-        parse(mode).begin(net, lambda _: x, state)
+        parse(mode).begin(net, lambda *_: x, state)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             whole = net(x)

@@ -17,8 +17,8 @@ from tests.results.golden import sample
 from tests.results.samples import make_cells, make_run
 
 OLD = Path(__file__).parent / "schema1"
-DEMO = Path(__file__).parents[1] / "baselines" / "demo.json"
-FILES = (OLD / "results.json", OLD / "baseline.json", DEMO)
+
+FILES = (OLD / "results.json", OLD / "baseline.json", OLD / "demo.json")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.name)

@@ -17,9 +17,10 @@ import pytest
 
 from lnbench.errors import RecordError
 from lnbench.results.correct import read_correct
+from lnbench.results.marks import MARKS
 from lnbench.results.reading import read
 from lnbench.results.schema import Run
-from lnbench.results.store import LATER, WRITTEN, RunFolder
+from lnbench.results.store import LATER, LOCK, RunFolder
 from lnbench.types import CLEAN, Condition
 from tests.results.samples import labels, make_cells, make_run, rescored
 
@@ -45,7 +46,7 @@ def test_a_finished_run_reads_back(tmp_path: Path) -> None:
     for cell in record.cells:
         assert correct.flags[cell.key].mean() == pytest.approx(cell.top1, abs=1e-12)
     assert correct.labels is not None and correct.labels.tolist() == labels(run).tolist()
-    assert {p.name for p in (tmp_path / "run").iterdir()} == {*WRITTEN, ".lnbench.lock"} - {"sheet.png"}
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {*MARKS, ".lnbench.lock"} - {"sheet.png"}
 
 
 def test_resume_goes_on_where_it_stopped(tmp_path: Path) -> None:
@@ -84,20 +85,6 @@ def test_a_last_line_of_rubbish_is_dropped(tmp_path: Path, tail: bytes) -> None:
     with RunFolder.create_or_resume(tmp_path, run) as folder:
         assert len(folder.finished()) == 2
     assert (tmp_path / "cells.jsonl").read_bytes() == whole
-
-
-def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path) -> None:
-    run = make_run()
-    with RunFolder.create_or_resume(tmp_path, run) as folder:
-        folder.append(make_cells(run)[:3])
-    lines = (tmp_path / "cells.jsonl").read_text().splitlines(keepends=True)
-    cell = json.loads(lines[1])
-    lines[1] = json.dumps({**cell, "top1": cell["top1"] - 0.1}) + "\n"
-    (tmp_path / "cells.jsonl").write_text("".join(lines))
-    with pytest.raises(
-        RecordError, match=r"cells.jsonl line 2: cell .* delete that line to compute its cell"
-    ):
-        RunFolder.create_or_resume(tmp_path, run)
 
 
 OTHERS: dict[str, tuple[dict[str, object], str]] = {
@@ -168,6 +155,61 @@ def test_files_of_unknown_origin_are_not_touched(tmp_path: Path, name: str, fres
     with pytest.raises(RecordError, match=f"holds {name} but no run.json"):
         RunFolder.create_or_resume(tmp_path, make_run(), fresh=fresh)
     assert (tmp_path / name).read_text() == "mine"
+
+
+FOREIGN = {
+    "run.json": '{"name": "another program\'s"}',
+    "cells.jsonl": '{"cell": 1}\n',
+    "results.json": '{"mine": 1}',
+    "results.csv": "day,figure\n1,2\n",
+    "report.md": "# My report\n",
+    "report.html": "<!doctype html><title>mine</title>",
+    "correct.npz": "PK but not ours",
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_file_that_another_program_wrote_into_a_run_folder_is_not_touched(
+    tmp_path: Path, name: str, fresh: bool
+) -> None:
+    fill(tmp_path, make_run())
+    (tmp_path / name).write_text(FOREIGN[name])
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(RecordError, match=f"holds a {name} that lnbench did not write: move it away"):
+        RunFolder.create_or_resume(tmp_path, make_run(), fresh=fresh)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+@pytest.mark.parametrize("name", [*MARKS, LOCK, ".results.csv.tmp", ".run.json.tmp"])
+@pytest.mark.parametrize("target", ["own", "dangling"])
+def test_nothing_is_written_through_a_link(tmp_path: Path, name: str, target: str, fresh: bool) -> None:
+    fill(tmp_path / "run", make_run())
+    link, victim = tmp_path / "run" / name, tmp_path / "victim"
+    if target == "own":
+        victim.write_bytes(link.read_bytes() if link.exists() else b"")
+    before = victim.read_bytes() if victim.exists() else None
+    link.unlink(missing_ok=True)
+    link.symlink_to(victim)
+    try:
+        with RunFolder.create_or_resume(tmp_path / "run", make_run(), fresh=fresh) as folder:
+            folder.append([cell for cell in make_cells(folder.run) if cell.key not in folder.finished()])
+            folder.finish(labels=labels(folder.run), ids=np.arange(folder.run.data.images), sheet=b"")
+    except RecordError:
+        assert link.is_symlink()
+    else:
+        assert name.endswith(".tmp")
+    assert (victim.read_bytes() if victim.exists() else None) == before
+
+
+def test_a_sheet_of_an_earlier_version_stays(tmp_path: Path) -> None:
+    fill(tmp_path, make_run())
+    (tmp_path / "sheet.png").write_bytes(b"\x89PNG from before marks")
+    with RunFolder.create_or_resume(tmp_path, make_run(), fresh=True) as folder:
+        folder.append(make_cells(folder.run))
+        folder.finish(labels=labels(folder.run), ids=np.arange(folder.run.data.images), sheet=b"\x89PNG new")
+    assert (tmp_path / "sheet.png").read_bytes() == b"\x89PNG from before marks"
 
 
 def test_two_runs_into_one_folder_are_refused(tmp_path: Path) -> None:

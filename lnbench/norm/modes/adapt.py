@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Annotated
 
+from lnbench.errors import UsageError
 from lnbench.lazy import torch
 from lnbench.norm import stats
-from lnbench.norm.modes.registry import FirstImages, Forward, Option, Setting, mode
+from lnbench.norm.modes.registry import DrawnImages, Forward, Option, Setting, mode
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,34 +16,52 @@ if TYPE_CHECKING:
     from lnbench.norm.state import Layer, State
 
 Samples = Annotated[int, Option("images whose statistics are taken", least=1)]
+Draws = Annotated[int | None, Option("draws of n images, each for its share of the set", least=2)]
 
 _SEEN = "seen"  # in State.extra while the images are drawn: statistics of each pass through each layer
 
 
-def draw(forward: Forward, images: FirstImages, state: State, *, n: Samples) -> None:
-    """Keep each layer's statistics of n images of the condition.
+def draw(forward: Forward, images: DrawnImages, state: State, *, n: Samples, draws: Draws) -> None:
+    """Keep each layer's statistics of n images of the condition, or of each of several such draws.
 
     Each layer normalizes with them already while they are taken, so the layers behind it see what they will
-    see later. A layer that the network uses several times keeps the average.
+    see later. A layer that the network uses several times keeps the average. Statistics are (C,), with
+    several draws (draws, C).
     """
-    state.extra[_SEEN] = defaultdict(list)
-    forward(images(n))
-    for name, found in state.extra.pop(_SEEN).items():
+    kept = defaultdict(list)
+    for number in range(draws or 1):
+        state.extra[_SEEN] = defaultdict(list)
+        forward(images(n, number))
+        for name, found in state.extra.pop(_SEEN).items():
+            means, variances = zip(*found, strict=True)
+            kept[name].append((torch.stack(means).mean(0), torch.stack(variances).mean(0)))
+    for name, found in kept.items():
         means, variances = zip(*found, strict=True)
-        state.statistics[name] = torch.stack(means).mean(0), torch.stack(variances).mean(0)
+        one = draws is None
+        state.statistics[name] = found[0] if one else (torch.stack(means), torch.stack(variances))
 
 
-def _refuse(setting: Setting | None, *, n: Samples) -> str | None:
+def _refuse(setting: Setting | None, *, n: Samples, draws: Draws) -> str | None:
     if setting is not None and n > setting.images:
         return f"the data has only {setting.images} images"
+    if setting is not None and draws is not None and draws > setting.images:
+        return f"{draws} draws cannot share {setting.images} images"
     return None
 
 
-@mode("adapt", begin=draw, images=lambda *, n: n, refuse=_refuse)
-def adapt(x: Tensor, layer: Layer, state: State, *, n: Samples = 32) -> Tensor:
+@mode("adapt", begin=draw, images=lambda *, n: n, draws=lambda *, draws: draws or 1, refuse=_refuse)
+def adapt(x: Tensor, layer: Layer, state: State, *, n: Samples = 32, draws: Draws = None) -> Tensor:
     """Statistics of n images of each condition, then fixed."""
     if _SEEN not in state.extra:
-        return layer.normalize(x, state.statistics[layer.name], state)
+        mean, var = state.statistics[layer.name]
+        if state.draw is not None:
+            if len(state.draw) != len(x):
+                raise UsageError(
+                    f"mode 'adapt': layer '{layer.name}' gets {len(x)} inputs for {len(state.draw)} images,"
+                    " so each cannot have its own draw; leave draws=… out"
+                )
+            mean, var = mean[state.draw], var[state.draw]
+        return layer.normalize(x, (mean, var), state)
     mean, var = stats.batch_statistics(x)
     state.extra[_SEEN][layer.name].append((mean[0], var[0]))
     return layer.normalize(x, (mean[0], var[0]), state)

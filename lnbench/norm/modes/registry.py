@@ -22,8 +22,10 @@ Result = TypeVar("Result")
 Unit = Literal["image", "batch", "stream"]
 Forward = Callable[["Tensor"], "Tensor"]
 """uint8 pixels (B, 3, H, W) → logits float32 (B, classes), with the norm layers in the mode."""
-FirstImages = Callable[[int], "Tensor"]
-"""The first n images of the condition in the run's seeded order: uint8 (n, 3, H, W)."""
+DrawnImages = Callable[[int, int], "Tensor"]
+"""(n, number) → n images of the condition, draw `number` from 0: uint8 (n, 3, H, W).
+
+The draw is the run's: seed, condition and number decide it, and one draw is independent of another."""
 
 LAYERS = "layers"  # the option that every mode has
 ALL = "all"
@@ -78,6 +80,7 @@ class Kind:
     begin: Callable[..., None] | None
     predict: Callable[..., Prediction]
     images: Callable[..., int]
+    draws: Callable[..., int]
     passes: Callable[..., int]
     refuse: Callable[..., str | None]
     note: Callable[..., str | None]
@@ -93,6 +96,7 @@ def mode(
     begin: Callable[..., None] | None = None,
     predict: Callable[..., Prediction] = plain,
     images: Callable[..., int] = lambda: 0,
+    draws: Callable[..., int] = lambda: 1,
     passes: Callable[..., int] = lambda groups: 1,
     refuse: Callable[..., str | None] = lambda setting: None,
     note: Callable[..., str | None] = lambda setting: None,
@@ -109,7 +113,9 @@ def mode(
             one process); or a function of the options.
         begin: `(forward, images, state)`, called once for each condition before anything is counted.
         predict: `(forward, pixels, state, groups) -> Prediction`; one forward pass otherwise.
-        images: `() -> int`, how many images `begin` asks for.
+        images: `() -> int`, how many images `begin` asks for at once.
+        draws: `() -> int`, how many draws of images share the set: each image is answered for by one of them,
+            whose number `state.draw` tells the layers.
         passes: `(groups) -> int`, forward passes for each image.
         refuse: `(setting) -> str | None`, why the options cannot be, alone (setting None) or in a run.
         note: `(setting) -> str | None`, what a person should know beforehand.
@@ -125,7 +131,9 @@ def mode(
             for option, declared in _options(part).items() if part else ():
                 options.setdefault(option, declared)
         about = " ".join((function.__doc__ or "").split("\n\n")[0].split()).removesuffix(".")
-        KINDS[name] = Kind(name, about, function, options, unit, begin, predict, images, passes, refuse, note)
+        KINDS[name] = Kind(
+            name, about, function, options, unit, begin, predict, images, draws, passes, refuse, note
+        )
         return function
 
     return enter
@@ -172,8 +180,13 @@ class Mode:
 
     @property
     def images(self) -> int:
-        """How many images of a condition it looks at before the first is counted."""
+        """How many images of a condition it looks at together before the first is counted."""
         return self._call(self._kind.images)
+
+    @property
+    def draws(self) -> int:
+        """How many draws of such images share the set between them."""
+        return self._call(self._kind.draws)
 
     def passes(self, groups: int) -> int:
         """Forward passes for each image on a network of LocalNorm layers with K groups, or 1."""
@@ -191,7 +204,7 @@ class Mode:
         """What a person should know before the mode is run."""
         return self._call(self._kind.note, setting) if self.layers == ALL else None
 
-    def begin(self, forward: Forward, images: FirstImages, state: State) -> None:
+    def begin(self, forward: Forward, images: DrawnImages, state: State) -> None:
         """What the mode does once for a condition, before anything is counted."""
         if self._kind.begin is not None:
             self._call(self._kind.begin, forward, images, state)
@@ -279,7 +292,7 @@ def select(layers: str, names: tuple[str, ...], local: tuple[str, ...], asked: s
         if layers.startswith(end) and (count := layers.removeprefix(end)).isdecimal():
             if int(count) > len(names):
                 raise UsageError(f"mode '{asked}': the network has only {len(names)} norm layers")
-            return frozenset(names[: int(count)] if end == "first" else names[-int(count) :])
+            return frozenset(names[: int(count)] if end == "first" else names[len(names) - int(count) :])
     found = frozenset(
         name for name in names for pattern in layers.split("|") if fnmatch.fnmatchcase(name, pattern)
     )
@@ -360,8 +373,8 @@ def _layers(text: str, value: str) -> str:
         )
     for end in ("first", "last"):
         if value.startswith(end) and (count := value.removeprefix(end)).isdecimal():
-            if len(count) > 6 or int(count) < 1:
-                raise UsageError(f"mode '{text}': layers={end}K takes K from 1 on")
+            if len(count) > 6:
+                raise UsageError(f"mode '{text}': no network has {count[:20]}… norm layers")
             return f"{end}{int(count)}"
     return value
 

@@ -27,7 +27,7 @@ def columns(records: Sequence[Record]) -> list[str]:
 
 
 def rows(records: Sequence[Record], labels: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Every cell as a flat row; `top1_low` and `top1_high` are the 95 % Wilson interval. Rates in 0–1."""
+    """Every cell as a flat row; `top1_low` and `top1_high` are its 95 % interval. Rates in 0–1."""
     names = list(labels) if labels else [""] * len(records)
     head = columns(records)
     found = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -25,8 +26,10 @@ from lnbench.results.breakdown import (
 )
 from lnbench.results.correct import Correct
 from lnbench.results.render.markdown import facts, surroundings
-from lnbench.results.render.plots import ENOUGH, legend_plot, reliability_plot, severity_plot
+from lnbench.results.render.plots import ENOUGH, legend_plot, reliability_plot, severity_plot, sweep_plot
 from lnbench.results.schema import Record
+from lnbench.results.sweeps import Sweep, sweeps
+from lnbench.results.sweeps import curves as along
 from lnbench.results.tables import MARK, figure, half_width, percent, pivot
 
 CLASSES_SHOWN = 20  # of each mode; the rest is in correct.npz
@@ -41,6 +44,15 @@ class Plot:
     alt: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class SweptOption:
+    """Everything the page shows of one option that modes differ in."""
+
+    option: str
+    legend: tuple[tuple[str, Markup], ...]
+    plots: tuple[Plot, ...]
 
 
 def to_html(
@@ -75,6 +87,7 @@ def to_html(
         "title": " and ".join(dict.fromkeys(_title(record) for record in records)),
         "legends": [_legend(records, labels, place) for place in ("k", "l")],
         "severities": list(_severity_plots(records, labels)),
+        "swept": list(_sweep_plots(records, labels)),
         "reliability": list(_reliability_plots(records, labels)),
         "metrics": _others(),
         "calibration": list(_calibration_rows(records, labels)),
@@ -127,6 +140,35 @@ def _severity_plots(records: Sequence[Record], labels: Sequence[str]) -> Iterato
         rows = [(line.name, *(percent(dict(line.points).get(s)) for s in severities)) for line in lines]
         svg = Markup(severity_plot(lines, f"c{number}"))
         yield Plot(corruption, svg, _fall(corruption, lines), head, tuple(rows))
+
+
+def _sweep_plots(records: Sequence[Record], labels: Sequence[str]) -> Iterator[SweptOption]:
+    """For each option that is swept: its sweeps by name, and a plot of each figure along it."""
+    by_option: dict[str, list[tuple[str, Sweep, dict[str, tuple[float | None, ...]]]]] = defaultdict(list)
+    for number, record in enumerate(records):
+        for sweep in sweeps(record.suite.modes):
+            name = f"{labels[number]} · {sweep.name}" if labels else sweep.name
+            by_option[sweep.option].append((name, sweep, along(record, sweep)))
+    for place, (option, swept) in enumerate(by_option.items()):
+        values = sorted({value for _, sweep, _ in swept for value in sweep.values})
+        legend = [(name, Markup(legend_plot(k, f"w{place}-{k}"))) for k, (name, _, _) in enumerate(swept)]
+        plots: list[Plot] = []
+        for figure_name in dict.fromkeys(key for _, _, figures in swept for key in figures):
+            lines = [
+                [dict(zip(sweep.values, figures[figure_name], strict=True)).get(value) for value in values]
+                if figure_name in figures
+                else [None] * len(values)
+                for _, sweep, figures in swept
+            ]
+            svg = Markup(sweep_plot(lines, values, option, f"x{place}-{len(plots)}"))
+            rows = [
+                (name, *(percent(rate) for rate in line))
+                for (name, *_), line in zip(swept, lines, strict=True)
+            ]
+            head = (option, *(f"{value:g}" for value in values))
+            alt = f"Top-1 accuracy along {option}, {figure_name}: the table below holds the numbers."
+            plots.append(Plot(figure_name, svg, alt, head, tuple(rows)))
+        yield SweptOption(option, tuple(legend), tuple(plots))
 
 
 def _fall(corruption: str, lines: Sequence[Curve]) -> str:

@@ -57,19 +57,19 @@ def _missing_case(name: str, excused: bool) -> ElementTree.Element:
     return case
 
 
-def _failed_case(group: str, name: str, failures: Sequence[Failure]) -> ElementTree.Element:
-    case = _case(group, name)
+def _failed_case(classname: str, name: str, failures: Sequence[Failure]) -> ElementTree.Element:
+    case = _case(classname, name)
     message = clean("; ".join(failure.text for failure in failures))
     body = ElementTree.SubElement(case, "failure", {"message": message, "type": "regression"})
     body.text = clean("; ".join(f"rule: {failure.rule}" for failure in failures))
     return case
 
 
-def _case(group: str, name: str) -> ElementTree.Element:
-    return ElementTree.Element("testcase", {"classname": clean(group), "name": clean(name), "time": "0"})
+def _case(classname: str, name: str) -> ElementTree.Element:
+    return ElementTree.Element("testcase", {"classname": clean(classname), "name": clean(name), "time": "0"})
 
 
 def _address(name: str) -> tuple[str, str]:
-    """`fixed/fog/3` as group `lnbench.fixed` and name `fog/3`."""
+    """`fixed/fog/3` as class `lnbench.fixed` and name `fog/3`."""
     mode, _, rest = name.partition("/")
     return f"lnbench.{mode}", rest

@@ -75,6 +75,27 @@ def severity_plot(curves: Sequence[Curve], prefix: str) -> str:
     return _svg(draw, (3.0, 2.1), prefix)
 
 
+def sweep_plot(
+    lines: Sequence[Sequence[float | None]], values: Sequence[float], option: str, prefix: str
+) -> str:
+    """Accuracy (%) along an option's values, evenly spaced; a line for each sweep."""
+
+    def draw(axes: Axes) -> None:
+        for number, line in enumerate(lines):
+            axes.plot(
+                range(len(values)),
+                [float("nan") if rate is None else 100 * rate for rate in line],
+                **line_style(number),
+            )
+        axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
+        axes.set_ylim(0, 100)
+        axes.set_yticks(range(0, 101, 25))
+        axes.set_xlabel(option)
+        axes.set_ylabel("top-1 %")
+
+    return _svg(draw, (3.0, 2.1), prefix)
+
+
 def reliability_plot(entries: Sequence[Reliability], prefix: str) -> str:
     """Accuracy against confidence, with the diagonal of perfect calibration; thin bins left out."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -13,8 +14,10 @@ from lnbench.files import one_line
 from lnbench.results.compare import Change, Comparison
 from lnbench.results.ranking import rank
 from lnbench.results.schema import Record
+from lnbench.results.sweeps import curves, sweeps
 from lnbench.results.tables import (
     CHANGE_HEADINGS,
+    MARK,
     Pivot,
     basis,
     by_loss,
@@ -30,8 +33,20 @@ from lnbench.types import CLEAN
 NAME_WIDTH = 17  # elastic_transform
 MODE_WIDTH = 9  # 100.00* with room beside it; longer mode names fold
 GAP = 2
+BAR, BAR_WIDTH = "█", 30  # of 100 %
 COMFORTABLE = 72  # below this width a comparison shows points and p alone
-ASCII = {"–": "-", "±": "+-", "·": "-", "×": "x", "…": "..", "→": "->", "▼ ": "", "▲ ": "", "= ": ""}
+ASCII = {
+    "–": "-",
+    "±": "+-",
+    "·": "-",
+    "×": "x",
+    "…": "..",
+    "→": "->",
+    "▼ ": "",
+    "▲ ": "",
+    "= ": "",
+    BAR: "#",
+}
 
 
 def show(records: Sequence[Record], console: Console, labels: Sequence[str] = ()) -> None:
@@ -41,6 +56,28 @@ def show(records: Sequence[Record], console: Console, labels: Sequence[str] = ()
         console.print(table)
     for note in grid.notes:
         console.print(Text(encodable(one_line(note), console)), style="dim")
+
+
+def show_sweeps(records: Sequence[Record], console: Console, labels: Sequence[str] = ()) -> None:
+    """Print clean and mean accuracy along every option that a run sweeps, with a bar for the mean."""
+    for number, record in enumerate(records):
+        for sweep in sweeps(record.suite.modes):
+            figures = curves(record, sweep)
+            table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+            name = f"{labels[number]} · {sweep.name}" if labels else sweep.name
+            table.add_column(Text(encodable(one_line(name), console)), overflow="fold")
+            for heading in ("clean", "mean"):
+                table.add_column(heading, justify="right", no_wrap=True)
+            table.add_column("", no_wrap=True)
+            for value, clean, mean in zip(sweep.values, figures["clean"], figures["mean"], strict=True):
+                bar = BAR * round(BAR_WIDTH * (mean or 0))
+                best = mean is not None and mean == max(m for m in figures["mean"] if m is not None)
+                cells = (f"{value:g}", percent(clean), percent(mean) + (MARK if best else " "), bar)
+                table.add_row(
+                    *(Text(encodable(cell, console), style="bold" if best else "") for cell in cells)
+                )
+            console.print()
+            console.print(table)
 
 
 def tables(grid: Pivot, console: Console) -> list[Table]:
@@ -74,12 +111,13 @@ def _table(grid: Pivot, columns: range, console: Console) -> Table:
 
 
 def fold(name: str, room: int) -> str:
-    """A mode's name in lines of at most `room`, broken after ':' and ',' where that is possible."""
+    """A mode's name in lines of at most `room`, broken after ':' and ',' where that is possible, else '='."""
     lines = [""]
-    for piece in name.replace(":", ":\0").replace(",", ",\0").replace(" · ", " ·\0").split("\0"):
-        if lines[-1] and len(lines[-1]) + len(piece) > room:
-            lines.append("")
-        lines[-1] += piece
+    for piece in re.split(r"(?<=[:,])|(?<= ·) ", name):
+        for part in [piece] if len(piece) <= room else re.split(r"(?<==)", piece):
+            if lines[-1] and len(lines[-1]) + len(part) > room:
+                lines.append("")
+            lines[-1] += part
     return "\n".join(line[start : start + room] for line in lines for start in range(0, len(line), room))
 
 
@@ -159,5 +197,7 @@ def show_ranking(records: Sequence[Record], console: Console, labels: Sequence[s
 def to_text(records: Sequence[Record], labels: Sequence[str] = (), *, width: int = 100) -> str:
     """The table as plain text without colour codes."""
     buffer = io.StringIO()
-    show(records, Console(file=buffer, width=width, color_system=None, legacy_windows=False), labels)
+    console = Console(file=buffer, width=width, color_system=None, legacy_windows=False)
+    show(records, console, labels)
+    show_sweeps(records, console, labels)
     return buffer.getvalue()

@@ -1,0 +1,24 @@
+"""Tar archives of class folders, read in place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lnbench.data.registry import source
+
+if TYPE_CHECKING:
+    from lnbench.data.store import Listing
+
+_SUFFIXES = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
+
+
+def looks(path: Path) -> bool:
+    return path.name.lower().endswith(_SUFFIXES) and path.is_file()
+
+
+@source("tar", about="a tar archive of class folders", layout="<class>/**/<image>", looks=looks, rank=7)
+def tar_archive(path: Path) -> Listing:
+    from lnbench.data.archive import list_members, slice_bytes, tar_members
+
+    return list_members(path, "tar", tar_members(path), lambda member: slice_bytes(path, member))
