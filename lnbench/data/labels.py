@@ -128,7 +128,8 @@ def class_map(
     """Match the labels with the outputs of a network.
 
     `kept`: "present" leaves the outputs of absent classes out, before softmax; "all" keeps them; None is
-    "present", but for labels that count from 0 without a gap and end before the outputs do. Raises DataError where they cannot be matched.
+    "present", but for labels that count from 0 without a gap and end before the outputs do: those, and what
+    else cannot be matched, raise DataError.
     """
     if written is not None:
         groups, how = _by_file(labels, outputs, written), f"by {written.source}"

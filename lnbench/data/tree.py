@@ -46,7 +46,7 @@ def is_image(name: str) -> bool:
 def in_order(classes: Iterable[str]) -> list[str]:
     """Class folders in label order: by number where all are whole numbers, else alphabetical.
 
-    Sets that name their folders 0 … 999 mean the numbers of a network's outputs; ImageFolder sorts them as text.
+    Sets that name their folders 0 … 999 mean the numbers of a network's outputs, whatever order text has.
     """
     listed = sorted(classes)
     return sorted(listed, key=int) if all(is_number(name) for name in listed) else listed

@@ -164,7 +164,12 @@ def check_fit(subject: Subject, store: Store) -> Iterator[str]:
         if (note := mode.note(setting)) is not None:
             yield note
     found = subject.class_map
-    if found is not None and not store.named and len(found.columns) < outputs and subject.config.classes is None:
+    if (
+        found is not None
+        and not store.named
+        and len(found.columns) < outputs
+        and subject.config.classes is None
+    ):
         yield (
             f"{store.source}: {len(found.columns)} of {outputs} classes occur; the outputs of the others are "
             "left out before softmax (--classes all keeps them)"

@@ -19,7 +19,7 @@ from lnbench.data.manifest import Manifest, read_manifest, write_manifest
 from lnbench.data.names import is_number, ordered_names, safe_name
 from lnbench.data.sources.cifar_c import SEVERITIES
 from lnbench.data.store import Pixels, Store
-from lnbench.data.tree import SUFFIXES
+from lnbench.data.tree import SUFFIXES, in_order
 from lnbench.errors import DataError, UsageError
 from lnbench.files import atomic, reason
 from lnbench.hashing import Indices

@@ -1,4 +1,4 @@
-"""Labels through the real entry: a real ImageNet network on photographs whose folders are called in many ways."""
+"""Labels through the real entry: a real network on photographs whose folders have many names."""
 
 from __future__ import annotations
 

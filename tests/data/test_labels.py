@@ -1,4 +1,4 @@
-"""Which outputs answer for which label: matched by what the names say, or refused before anything is scored."""
+"""Which outputs answer for which label: matched by what the names say, or refused before scoring."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_of_labels_without_names_those_that_occur_are_classes() -> None:
 @pytest.mark.parametrize("named", [True, False])
 def test_numbers_from_zero_may_be_anybodys(named: bool) -> None:
     ten = labels(*map(str, range(10)), named=named)
-    with pytest.raises(DataError, match="10 (classes|labels), the network 1000 outputs.*--classes present"):
+    with pytest.raises(DataError, match=r"10 (classes|labels), the network 1000 outputs.*--classes present"):
         class_map(ten, Outputs(1000))
     assert len(class_map(ten, Outputs(1000), kept="all").columns) == 1000
     assert len(class_map(ten, Outputs(1000), kept="present").columns) == 10
@@ -93,16 +93,16 @@ def test_names_are_matched_whatever_their_case_and_spaces() -> None:
 
 REFUSED: dict[str, tuple[Labels, Outputs, dict[str, Any], str]] = {
     "nothing known": (labels("cat", "dog"), Outputs(3), {}, r"2 classes, the network 3 outputs.*--class-map"),
-    "other names": (labels("cat", "tench"), Outputs(5, ANIMALS), {}, r"'cat' is none of the network's classes"),
+    "other names": (labels("cat", "tench"), Outputs(5, ANIMALS), {}, r"'cat' is none of"),
     "other weights' names": (
         labels("a", "b", "c", "d", "e"), Outputs(5, ANIMALS, certain=True), {}, r"'c' and 2 more are none",
     ),
     "ambiguous": (labels("crane", "tench"), Outputs(5, ANIMALS), {}, r"several classes are called 'crane'"),
-    "not of the thousand": (labels(WNIDS[0], "n99999999"), Outputs(1000), {}, r"'n99999999' is no class of"),
-    "999 and a stranger": (labels(*WNIDS[:999], "misc"), Outputs(1000), {}, r"'misc' is no class of ImageNet"),
+    "not of the thousand": (labels(WNIDS[0], "n99999999"), Outputs(1000), {}, r"'n99999999' is no class"),
+    "999 and a stranger": (labels(*WNIDS[:999], "misc"), Outputs(1000), {}, r"'misc' is no class of"),
     "wnids, another head": (labels(*WNIDS[:5]), Outputs(200), {}, r"5 classes, the network 200 outputs"),
-    "numbers beyond": (labels("1", "1000"), Outputs(1000), {}, r"the highest is 1000, the outputs end at 999"),
-    "labels beyond": (labels("0", "1", "2", named=False), Outputs(2), {}, r"labels up to 2.* has only 2 classes"),
+    "numbers beyond": (labels("1", "1000"), Outputs(1000), {}, r"the highest is 1000, .* end at 999"),
+    "labels beyond": (labels("0", "1", "2", named=False), Outputs(2), {}, r"labels up to 2.* only 2 classes"),
     "one number twice": (labels("7", "007"), Outputs(9), {}, r"two classes are called 7"),
     "one class": (labels(WNIDS[5]), Outputs(1000), {}, r"one class alone.*--classes all"),
     "two names of one": (labels("tench", "tinca tinca"), Outputs(5, ANIMALS), {}, r"both mean output 0"),
@@ -124,12 +124,8 @@ def test_a_checkpoint_of_ones_own_with_as_many_outputs_keeps_its_order() -> None
 
 
 def test_imagenets_two_cranes_are_refused_even_where_a_list_tells_them_apart() -> None:
-    names = tuple((f"class {k}",) for k in range(996)) + (
-        ("tench",),
-        ("goldfish",),
-        ("crane bird",),
-        ("crane",),
-    )
+    last = (("tench",), ("goldfish",), ("crane bird",), ("crane",))
+    names = (*((f"class {k}",) for k in range(996)), *last)
     with pytest.raises(DataError, match="several classes are called 'crane'"):
         class_map(labels("crane", "tench"), Outputs(1000, names))
 
