@@ -18,12 +18,16 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    ValidationInfo,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
 from lnbench.corruptions import reference, registry
+from lnbench.data import order as orders
 from lnbench.errors import UsageError, unknown
 from lnbench.norm.modes import registry as modes
 from lnbench.norm.sweep import expand
@@ -57,8 +61,17 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+# How images come, with what is usual. Written down only where it is not: a config of before there was a
+# choice is still the same config, and its run folder is gone on with.
+PROTOCOL = {"order": orders.SHUFFLED, "sequence": "reset", "mixed": False}
+
+
 class Suite(_Frozen):
-    """What a preset and a run have in common: which conditions, which modes, how they are counted."""
+    """What a preset and a run have in common: which conditions, which modes, how they are counted.
+
+    `order`: of the images of a stream; `sequence`: whether what a stream mode learned is kept from one
+    corrupted condition to the next; `mixed`: whether the corrupted conditions are one stream.
+    """
 
     table: str = BY_SIZE
     corruptions: tuple[str, ...] = ()
@@ -69,6 +82,9 @@ class Suite(_Frozen):
     baseline: Baseline | None = "alexnet"
     jpeg_roundtrip: Annotated[int, Field(ge=1, le=100)] | None = None
     backend: Backend = "native"
+    order: Annotated[str, AfterValidator(lambda text: str(orders.parse(text)))] = orders.SHUFFLED
+    sequence: Literal["reset", "continual"] = "reset"
+    mixed: bool = False
 
     @field_validator("table")
     @classmethod
@@ -115,6 +131,8 @@ class Suite(_Frozen):
             for condition in self.conditions:
                 if not condition.is_clean:
                     self.parameters_of(condition, table)
+        if self.mixed and self.sequence == "continual":
+            raise UsageError("--mixed is one stream already; --sequence continual is for one after another")
         if self.backend == "reference" and self.parameters:
             raise UsageError(
                 "--backend reference has its own fixed parameters; drop 'parameters' from the preset"
@@ -138,6 +156,11 @@ class Suite(_Frozen):
                 "use --backend native or a preset with table imagenet"
             )
         return table
+
+    @model_serializer(mode="wrap")
+    def _without_the_usual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = handler(self)
+        return {key: value for key, value in content.items() if PROTOCOL.get(key, ...) != value}
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -188,9 +211,11 @@ class RunConfig(Suite):
 
     @field_validator("shard")
     @classmethod
-    def _shard_parses(cls, text: str | None) -> str | None:
+    def _shard_parses(cls, text: str | None, given: ValidationInfo) -> str | None:
         if text is not None:
             parse_shard(text)
+            if given.data.get("mixed") or given.data.get("sequence") == "continual":
+                raise UsageError("--shard: a mixed or continual stream cannot be cut; evaluate it whole")
         return text
 
     @field_validator("std")

@@ -27,7 +27,9 @@ ALLOWED = {
     "pictures": BELOW_ROOMS | {"evaluate"},  # a corrupted set is the first half of a batch's trip
     "testing": BELOW_ROOMS | ROOMS,
     "cli": BELOW_ROOMS | ROOMS,
-    "__init__": {"norm", "corruptions", "results"},
+    "transform": {"config", "corruptions"},
+    "api": BELOW_ROOMS | ROOMS | {"transform"},
+    "__init__": {"api", "transform", "norm", "corruptions", "results"},
     "__main__": {"cli"},
 }
 ONLY_IN = {

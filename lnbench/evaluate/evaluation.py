@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from lnbench.config import RunConfig, parse_shard
 from lnbench.data.store import Decoding
 from lnbench.dist import ALONE, Processes
 from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, RecordError
-from lnbench.evaluate import count, diagnose, loop, prepare, record, shard
+from lnbench.evaluate import count, diagnose, examine, loop, mixed, prepare, record, shard
 from lnbench.evaluate.prepare import Images, Subject
 from lnbench.memory import room_for_images
 from lnbench.norm.modes.registry import Mode
@@ -152,12 +153,14 @@ def _check(
                 classes=subject.classifier.classes(*images.clean.images.shape[2:]),
             )
             settled = prepare.match(settled, images.clean)
-            found = [
-                *prepare.check_fit(settled, images.clean),
+            misfits = list(prepare.check_fit(settled, images.clean))
+            settled = replace(settled, notes=examine.examine(settled, images.clean))
+            warnings += [
+                *misfits,
+                *(f"{settled.name}: {note}" for note in settled.notes),
                 *prepare.check_input(settled, images.clean),
             ]
             ready.append(settled)
-            warnings += found
     if not ready:
         raise failed[0]
     return tuple(ready), warnings
@@ -240,7 +243,9 @@ def evaluate(
         observer.started(plan(prepared, done))
         pieces, told = count.Pieces(), set[str]()
         settings = loop.Settings(processes, pieces, prepared.bounded)
-        for condition, results in loop.run(subjects, prepared.images, finished, observer.progress, settings):
+        given = subjects, prepared.images, finished, observer.progress, settings
+        counted = (loop.run(*given), mixed.run(*given)) if subjects[0].config.mixed else (loop.run(*given),)
+        for condition, results in itertools.chain(*counted):
 
             def keep() -> None:
                 # B023: called at once, so the loop's variables are the right ones.

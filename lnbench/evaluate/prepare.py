@@ -50,6 +50,7 @@ class Subject:
     published: bool = False
     classes: int = 0  # outputs of the network, known once it has seen an image
     class_map: ClassMap | None = None  # known once labels and outputs have been matched
+    notes: tuple[str, ...] = ()  # what its examination found
 
     @property
     def name(self) -> str:
@@ -174,8 +175,6 @@ def check_fit(subject: Subject, store: Store) -> Iterator[str]:
             f"{store.source}: {len(found.columns)} of {outputs} classes occur; the outputs of the others are "
             "left out before softmax (--classes all keeps them)"
         )
-    if not setting.layers and subject.modes != (wrap.FIXED,):
-        yield "this network has no normalization layers with stored statistics: every mode equals fixed"
 
 
 def check_input(subject: Subject, store: Store) -> Iterator[str]:

@@ -50,6 +50,16 @@ class NormLayer(nn.Module):
         self.switch = switch
         self.refresh()
 
+    def __getattr__(self, name: str) -> Any:
+        """What a forward asks of the layer itself (`bn.running_mean`, `bn.weight`) is the layer's own."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            layer = self.__dict__.get("_modules", {}).get("layer")
+            if layer is None:
+                raise
+            return getattr(layer, name)
+
     def refresh(self) -> None:
         """Read the layer again: what the modes work with is float32 at least."""
         self.known = Layer(self.name, self.layer, self.switch.said)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from lnbench.results.compare import Change, Comparison
 from lnbench.results.pairing import find_changes
+from lnbench.results.protocol import describe
 from lnbench.results.schema import Interval, Record
 from lnbench.results.scores import benchmark_order, severity_means
 
@@ -89,6 +90,7 @@ def _notes(records: Sequence[Record], labels: Sequence[str]) -> tuple[str, ...]:
         prefix = f"{labels[number]}: " if labels else ""
         sets = dict.fromkeys(s.corruption_set for s in record.summary.values() if s.corruption_set)
         notes += [f"{prefix}top-1 in percent; mean over {text}" for text in sets]
+        notes += [prefix + text] if (text := describe(record)) else []
         notes += [prefix + text for text in dict.fromkeys(s.mce_note for s in record.summary.values())]
         notes += [prefix + text for text in draw_notes(record, "±")]
         missing = len(record.suite.keys) - len(record.cells)

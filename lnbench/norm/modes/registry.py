@@ -179,6 +179,11 @@ class Mode:
         return self._call(unit) if callable(unit) else unit
 
     @property
+    def is_plain(self) -> bool:
+        """Whether a prediction is one forward pass and no more."""
+        return self._kind.predict is plain
+
+    @property
     def images(self) -> int:
         """How many images of a condition it looks at together before the first is counted."""
         return self._call(self._kind.images)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from lnbench.files import one_line
 from lnbench.results.compare import Change, Comparison
+from lnbench.results.protocol import describe
 from lnbench.results.ranking import rank
 from lnbench.results.schema import Record
 from lnbench.results.tables import (
@@ -104,6 +105,7 @@ def facts(record: Record) -> list[tuple[str, str]]:
         ("parameter table", suite.table or ""),
         ("backend", suite.backend),
         ("seed", str(suite.seed)),
+        ("stream", describe(record)),
     ]
 
 
