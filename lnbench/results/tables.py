@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lnbench.results.compare import Change, Comparison
+from lnbench.results.compare import DEFAULT_FIGURES, Change, Comparison
 from lnbench.results.pairing import find_changes
 from lnbench.results.protocol import describe
 from lnbench.results.schema import Interval, Record
@@ -167,8 +168,41 @@ def basis(comparison: Comparison) -> list[str]:
     else:
         lines.append("no paired test was possible: better and worse go by the plain difference")
     lines += find_changes(comparison.base, comparison.new)
-    lines += draw_notes(comparison.new, "p and interval") if comparison.tested else []
+    if comparison.tested:
+        lines += [*_detectable(comparison), *draw_notes(comparison.new, "p and interval")]
     lines += [f"mismatch let through: {text}" for text in comparison.mismatches]
     if comparison.mismatches and comparison.missing:
         lines.append(f"not compared: {len(comparison.missing)} cells that only one run has")
     return lines
+
+
+def _detectable(comparison: Comparison) -> list[str]:
+    """The losses that this comparison would have found, in a line."""
+    modes: dict[str, list[str]] = {}
+    for change in comparison.headlines:
+        if change.figure in DEFAULT_FIGURES and change.detectable is not None:
+            modes.setdefault(change.mode, []).append(f"{change.what} {percent(change.detectable)}")
+    found = "; ".join(f"{mode} {', '.join(figures)}" for mode, figures in modes.items())
+    return [f"smallest loss found at least 4 times in 5, in points: {found}"] if found else []
+
+
+POWER_HEADINGS = ("images here", "smallest loss here", "images needed")
+
+
+def power_entries(change: Change, loss: float) -> tuple[str, ...]:
+    """The texts of one tested headline figure under `POWER_HEADINGS`; `loss` is a fraction."""
+    if change.churn is None or change.level is None or change.detectable is None:
+        return ("–",) * len(POWER_HEADINGS)
+    needed = change.churn.needed(loss, change.level)
+    images = f"{math.ceil(needed):,}" if math.isfinite(needed) else "more draws"
+    return f"{change.churn.images:,}", percent(change.detectable), images
+
+
+def power_basis(comparison: Comparison, loss: float) -> list[str]:
+    """What the answer to `--power` means, in sentences."""
+    figures = [change for change in comparison.headlines if change.figure in DEFAULT_FIGURES]
+    return [
+        f"images needed to find a loss of {percent(loss)} points at least 4 times in 5",
+        f"at {comparison.significance:g}, Holm-adjusted over {len(figures)} figures",
+        "for runs that differ as these do besides the loss, in images that one gains and the other loses",
+    ]
