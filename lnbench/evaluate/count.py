@@ -16,7 +16,6 @@ from torch import Tensor
 from lnbench import metrics
 from lnbench.dist import Processes
 from lnbench.errors import DataError, UsageError
-from lnbench.evaluate import answers
 from lnbench.evaluate.prepare import Subject
 from lnbench.norm.modes.registry import DrawnImages, Forward, Mode, Prediction
 from lnbench.norm.state import State
@@ -71,7 +70,7 @@ class Stopwatch:
         if self.device.type == "cuda":
             pair = (_event(), _event())
             self._events.append(pair)
-            pair[0].record()
+            self._record(pair[0])
         else:
             self._started = time.perf_counter()
 
@@ -79,9 +78,14 @@ class Stopwatch:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.device.type == "cuda":
-            self._events[-1][1].record()
+            self._record(self._events[-1][1])
         else:
             self._seconds += time.perf_counter() - self._started
+
+    def _record(self, event: torch.cuda.Event) -> None:
+        # Events belong to the device that is current, which need not be the one that works.
+        with torch.cuda.device(self.device):
+            event.record()
 
     def seconds(self) -> float:
         """Seconds so far; on a GPU this waits for the work that was timed."""
@@ -98,8 +102,8 @@ class Task:
 
     `counts`: float64 (chunks or batches, SIZE), a row for each, so that their sum is taken in the order of
     the grid whoever computed them; `correct`: uint8 (N,); `shares`: which of the mode's draws answers for
-    each image, int64 (N,), None where it has one. `fresh`: whether the state is; `resets`: rows in which the
-    mode counted a reset or a recovery; `noted`: what it had counted when the task was closed.
+    each image, int64 (N,), None where it has one. `resets`: rows in which the mode
+    counted a reset or a recovery; `noted`: what it had counted when the task was closed.
     """
 
     subject: Subject
@@ -109,9 +113,7 @@ class Task:
     correct: Tensor
     watch: Stopwatch
     shares: Tensor | None = None
-    columns: Tensor | None = None  # the column of the scores that each label means, where not its own number
     state: State = field(default_factory=State)
-    fresh: bool = True
     resets: list[int] = field(default_factory=list)
     noted: dict[str, float] = field(default_factory=dict)
 
@@ -123,22 +125,10 @@ class Task:
         device = subject.classifier.device
         counts = metrics.empty(device).expand(rows, -1).clone()
         correct = torch.zeros(images, dtype=torch.uint8, device=device)
-        columns = None if subject.class_map is None else answers.columns_of(subject.class_map, device)
         shares = torch.from_numpy(answering(images, mode.draws)).to(device) if mode.draws > 1 else None
         kept = State() if state is None else state
         kept.counts.clear()
-        return cls(
-            subject,
-            mode,
-            pieces,
-            counts,
-            correct,
-            Stopwatch(device),
-            shares,
-            columns,
-            kept,
-            fresh=state is None,
-        )
+        return cls(subject, mode, pieces, counts, correct, Stopwatch(device), shares, kept)
 
     def begin(self, images: DrawnImages) -> None:
         """Let the mode look at some images of the condition before the first is counted."""
@@ -174,7 +164,8 @@ class Task:
         """Add predictions to a row of the counts; images beyond the predictions' number are left out."""
         log_probs, predicted = prediction
         labels, positions = labels[: len(predicted)], positions[: len(predicted)]
-        labels = labels if self.columns is None else self.columns[labels]
+        columns = self.subject.columns
+        labels = labels if columns is None else columns[labels]
         predicted = metrics.judge(log_probs, predicted)
         self.counts[row] += metrics.count(log_probs, predicted, labels)
         self.correct[positions] = (predicted == labels).to(torch.uint8)

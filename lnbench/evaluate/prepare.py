@@ -50,6 +50,9 @@ class Subject:
     published: bool = False
     classes: int = 0  # outputs of the network, known once it has seen an image
     class_map: ClassMap | None = None  # known once labels and outputs have been matched
+    columns: Tensor | None = (
+        None  # the score that each label means, int64 (labels,), where not its own number
+    )
     notes: tuple[str, ...] = ()  # what its examination found
 
     @property
@@ -82,8 +85,8 @@ def load_subject(config: RunConfig, device: torch.device, allow_pickle: bool = F
         before_fit=convert.convert_like,
     )
     classifier = Classifier(loaded.network, loaded.normalization, device=device, precision=config.precision)
-    layers = wrap.attach(classifier.network)
     modes = tuple(parse(text) for text in config.modes)
+    layers = wrap.attach(classifier.network, own=any(mode.is_learning for mode in modes))
     return Subject(
         config, classifier, layers, modes, loaded.geometry, loaded.normalization, loaded.source,
         loaded.sha256, loaded.code, loaded.state, loaded.names, loaded.published,
@@ -143,8 +146,9 @@ def match(subject: Subject, store: Store) -> Subject:
         kept=config.classes,
         written=written,
     )
-    subject.classifier.select = answers.selection(found, subject.classifier.device)
-    return replace(subject, class_map=found)
+    device = subject.classifier.device
+    subject.classifier.select = answers.selection(found, device)
+    return replace(subject, class_map=found, columns=answers.columns_of(found, device))
 
 
 def check_fit(subject: Subject, store: Store) -> Iterator[str]:
