@@ -26,15 +26,17 @@ ALLOWED = {
     "training": BELOW_ROOMS,
     "pictures": BELOW_ROOMS | {"evaluate"},  # a corrupted set is the first half of a batch's trip
     "testing": BELOW_ROOMS | ROOMS,
-    "cli": BELOW_ROOMS | ROOMS,
+    "cli": BELOW_ROOMS | ROOMS | {"progress"},
     "transform": {"config", "corruptions"},
-    "api": BELOW_ROOMS | ROOMS | {"transform"},
-    "__init__": {"api", "transform", "norm", "corruptions", "results"},
+    "progress": ROOMS,
+    "record": BELOW_ROOMS,
+    "api": BELOW_ROOMS | ROOMS | {"transform", "progress", "record"},
+    "__init__": {"api", "record", "transform", "norm", "corruptions"},
     "__main__": {"cli"},
 }
 ONLY_IN = {
     "imagecorruptions": {"corruptions/reference.py"},
-    "rich": {"cli/console.py", "results/render/terminal.py"},
+    "rich": {"cli/console.py", "progress.py", "results/render/terminal.py"},
     "timm": {"models/registry.py", "norm/layer.py"},
 }
 # Asked by commands that compute nothing: what they need of torch comes from lnbench.lazy.

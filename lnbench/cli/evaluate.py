@@ -115,12 +115,13 @@ def evaluate(
     from lnbench.evaluate import evaluation, folders
     from lnbench.memory import keep_freed
     from lnbench.pictures.sheet import for_report
+    from lnbench.progress import Watch
 
     keep_freed()
     with joined() as processes:
         if allow_pickle and processes.first:
             console.warn("--allow-pickle runs whatever code the checkpoint file contains")
-        with folders.scratch(out, processes) as scratch, console.Watch(shown=processes.first) as watch:
+        with folders.scratch(out, processes) as scratch, Watch(shown=processes.first) as watch:
             prepared = evaluation.prepare_all(
                 runs, cache=cache, scratch=scratch, memory=bound, allow_pickle=allow_pickle, strict=strict,
                 observer=watch.observer(), processes=processes,

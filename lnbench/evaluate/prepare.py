@@ -10,17 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lnbench.config import RunConfig
 from lnbench.corruptions.registry import MIN_SIDE
 from lnbench.data import class_file, labels, loading, specs
 from lnbench.data.labels import ClassMap
-from lnbench.data.store import Decoding, Store
+from lnbench.data.store import Decoding, Listing, Store
 from lnbench.errors import DataError
 from lnbench.evaluate import answers
 from lnbench.models.classifier import Classifier
-from lnbench.models.load import Preprocessing, load
+from lnbench.models.load import Preprocessing, load, take
 from lnbench.norm import convert, wrap
 from lnbench.norm.distance import distance
 from lnbench.norm.modes.registry import Mode, parse
@@ -70,19 +70,34 @@ class Images:
     precomputed: bool
 
 
-def load_subject(config: RunConfig, device: torch.device, allow_pickle: bool = False) -> Subject:
+@dataclass(frozen=True)
+class Given:
+    """What a caller brings instead of having it found by the config's words: a network, images."""
+
+    network: nn.Module | None = None
+    listing: Listing | None = None
+
+
+def load_subject(
+    config: RunConfig, device: torch.device, allow_pickle: bool = False, given: Given = Given()
+) -> Subject:
     """Build the network, load its weights and wrap its norm layers.
 
-    A LocalNorm checkpoint is recognised by the shapes of its weights and the network converted to fit.
-    Raises UsageError, CheckpointError or ModelError.
+    A LocalNorm checkpoint is recognised by the shapes of its weights and the network converted to fit. A
+    network that is `given` is changed in place. Raises UsageError, CheckpointError or ModelError.
     """
-    loaded = load(
-        config.model,
-        None if config.weights is None else Path(config.weights),
-        Preprocessing(config.mean, config.std, config.resize, config.crop, config.interpolation),
-        ema=config.ema,
-        allow_pickle=allow_pickle,
-        before_fit=convert.convert_like,
+    preprocessing = Preprocessing(config.mean, config.std, config.resize, config.crop, config.interpolation)
+    loaded = (
+        take(given.network, preprocessing)
+        if given.network is not None
+        else load(
+            config.model,
+            None if config.weights is None else Path(config.weights),
+            preprocessing,
+            ema=config.ema,
+            allow_pickle=allow_pickle,
+            before_fit=convert.convert_like,
+        )
     )
     classifier = Classifier(loaded.network, loaded.normalization, device=device, precision=config.precision)
     modes = tuple(parse(text) for text in config.modes)
@@ -93,13 +108,16 @@ def load_subject(config: RunConfig, device: torch.device, allow_pickle: bool = F
     )  # fmt: skip
 
 
-def open_images(config: RunConfig, decoding: Decoding) -> Images:
+def open_images(config: RunConfig, decoding: Decoding, given: Given = Given()) -> Images:
     """Decode every image once, or find the precomputed conditions. Raises DataError, UsageError.
 
     What the config says of decoding (limit, seed, unreadable images) is filled in here.
     """
-    spec = specs.parse(config.data, config.root)
     decoding = replace(decoding, limit=config.limit, seed=config.seed, skip_unreadable=config.skip_unreadable)
+    if given.listing is not None:
+        brought = loading.open_listing(given.listing, decoding)
+        return Images(brought, config.conditions, lambda _: brought, precomputed=False)
+    spec = specs.parse(config.data, config.root)
     if not spec.precomputed:
         store = loading.open_store(spec, decoding)
         return Images(store, config.conditions, lambda _: store, precomputed=False)
