@@ -5,38 +5,54 @@ The public Python names below are loaded when they are first used, so that `impo
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lnbench.corruptions.native import corrupt
+    from lnbench.api import corruptions, modes, presets
     from lnbench.corruptions.rng import Key
     from lnbench.norm.convert import convert_localnorm, to_batchnorm
     from lnbench.norm.localnorm import LocalNorm2d
+    from lnbench.norm.session import norm_mode, with_mode
     from lnbench.results.frame import to_pandas
     from lnbench.results.reading import read
+    from lnbench.transform import Corrupt, corrupt
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Corrupt",
     "Key",
     "LocalNorm2d",
     "__version__",
     "convert_localnorm",
     "corrupt",
+    "corruptions",
+    "modes",
+    "norm_mode",
+    "presets",
     "read",
     "to_batchnorm",
     "to_pandas",
+    "with_mode",
 ]
 
 _HOMES = {
+    "Corrupt": "lnbench.transform",
     "Key": "lnbench.corruptions.rng",
     "LocalNorm2d": "lnbench.norm.localnorm",
     "convert_localnorm": "lnbench.norm.convert",
-    "corrupt": "lnbench.corruptions.native",
+    "corrupt": "lnbench.transform",
+    "corruptions": "lnbench.api",
+    "modes": "lnbench.api",
+    "norm_mode": "lnbench.norm.session",
+    "presets": "lnbench.api",
     "read": "lnbench.results.reading",
     "to_batchnorm": "lnbench.norm.convert",
     "to_pandas": "lnbench.results.frame",
+    "with_mode": "lnbench.norm.session",
 }
 
 
@@ -48,3 +64,20 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+class _Package(ModuleType):
+    """This package. A public name stays what it is when the folder of the same name is imported.
+
+    Importing `lnbench.corruptions.registry` binds `corruptions` on its parent to the folder's module, which
+    would hide the public function from then on. `from lnbench.corruptions import registry` finds the module
+    without that binding; `import lnbench.corruptions as name` gives the function.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _HOMES and isinstance(value, ModuleType):
+            return
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

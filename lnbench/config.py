@@ -12,31 +12,33 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    ValidationInfo,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
 from lnbench.corruptions import reference, registry
+from lnbench.data import order as orders
 from lnbench.errors import UsageError, unknown
 from lnbench.norm.modes import registry as modes
 from lnbench.norm.sweep import expand
+from lnbench.plain import read_yaml
 from lnbench.types import CLEAN, CLEAN_NAME, Baseline, Condition, Interpolation
 
 BY_SIZE = "by-size"
-_MAX_PRESET_BYTES = 1 << 20
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Backend = Literal["native", "reference"]
 Channels = tuple[float, float, float]
 Parameters = dict[str, dict[float, tuple[float, ...]]]
-Kind = TypeVar("Kind", dict[str, Any], list[Any])
 Resolved = TypeVar("Resolved", bound="_Frozen")
 
 
@@ -57,8 +59,18 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+# How images come, with what is usual. Written down only where it is not: a config of before there was a
+# choice is still the same config, and its run folder is gone on with.
+PROTOCOL = {"order": orders.SHUFFLED, "sequence": "reset", "mixed": False, "error": False}
+
+
 class Suite(_Frozen):
-    """What a preset and a run have in common: which conditions, which modes, how they are counted."""
+    """What a preset and a run have in common: which conditions, which modes, how they are counted.
+
+    `order`: of the images of a stream; `sequence`: whether what a stream mode learned is kept from one
+    corrupted condition to the next; `mixed`: whether the corrupted conditions are one stream; `error`:
+    whether tables show the mean error too, as papers on adaptation do.
+    """
 
     table: str = BY_SIZE
     corruptions: tuple[str, ...] = ()
@@ -69,6 +81,10 @@ class Suite(_Frozen):
     baseline: Baseline | None = "alexnet"
     jpeg_roundtrip: Annotated[int, Field(ge=1, le=100)] | None = None
     backend: Backend = "native"
+    order: Annotated[str, AfterValidator(lambda text: str(orders.parse(text)))] = orders.SHUFFLED
+    sequence: Literal["reset", "continual"] = "reset"
+    mixed: bool = False
+    error: bool = False
 
     @field_validator("table")
     @classmethod
@@ -115,6 +131,8 @@ class Suite(_Frozen):
             for condition in self.conditions:
                 if not condition.is_clean:
                     self.parameters_of(condition, table)
+        if self.mixed and self.sequence == "continual":
+            raise UsageError("--mixed is one stream already; --sequence continual is for one after another")
         if self.backend == "reference" and self.parameters:
             raise UsageError(
                 "--backend reference has its own fixed parameters; drop 'parameters' from the preset"
@@ -138,6 +156,11 @@ class Suite(_Frozen):
                 "use --backend native or a preset with table imagenet"
             )
         return table
+
+    @model_serializer(mode="wrap")
+    def _without_the_usual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = handler(self)
+        return {key: value for key, value in content.items() if PROTOCOL.get(key, ...) != value}
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -185,9 +208,11 @@ class RunConfig(Suite):
 
     @field_validator("shard")
     @classmethod
-    def _shard_parses(cls, text: str | None) -> str | None:
+    def _shard_parses(cls, text: str | None, given: ValidationInfo) -> str | None:
         if text is not None:
             parse_shard(text)
+            if given.data.get("mixed") or given.data.get("sequence") == "continual":
+                raise UsageError("--shard: a mixed or continual stream cannot be cut; evaluate it whole")
         return text
 
     @field_validator("std")
@@ -254,7 +279,7 @@ class ModelEntry(_Frozen):
 def load_models(path: Path) -> list[ModelEntry]:
     """Read a YAML list of networks; weights are relative to the file. Raises UsageError."""
     where = f"models file {path}"
-    entries = _read_yaml(path, where, list)
+    entries = read_yaml(path, where, list)
     if not entries:
         raise UsageError(f"{where} names no model")
     found = []
@@ -308,7 +333,7 @@ def _read_included(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
     """The preset's mapping on top of what it includes, key by key."""
     if name in seen:
         raise UsageError(f"preset {name} includes itself: {' → '.join((*seen, name))}")
-    mapping = _read_yaml(_preset_path(name, seen), f"preset {name}", dict)
+    mapping = read_yaml(_preset_path(name, seen), f"preset {name}", dict)
     base = mapping.pop("include", None)
     if base is None:
         return mapping
@@ -327,43 +352,6 @@ def _preset_path(name: str, seen: Sequence[str]) -> Path:
             path = parent / path
         return path
     raise unknown("preset", name, preset_names())
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """Plain data without aliases: a few hundred bytes of nested aliases can stand for gigabytes."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not allowed")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        double = {key for key in map(str, keys) if [str(k) for k in keys].count(key) > 1}
-        if double:
-            raise yaml.YAMLError(f"key given twice: {min(double)}")
-        return super().construct_mapping(node, deep)
-
-
-def _read_yaml(path: Path, where: str, kind: type[Kind]) -> Kind:
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_PRESET_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"{where}: cannot read {path}: {error.strerror or error}") from None
-    if len(content) > _MAX_PRESET_BYTES:
-        raise UsageError(f"{where}: larger than 1 MiB; it should be names and numbers only")
-    try:
-        data = yaml.load(content, _PlainLoader)
-    except (yaml.YAMLError, ValueError, RecursionError, UnicodeDecodeError, TypeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        why = getattr(error, "problem", None) or str(error).split("\n")[0]
-        raise UsageError(f"{where}: not valid YAML{line}: {why}") from None
-    if not isinstance(data, kind):
-        wanted = "a mapping of names to values" if kind is dict else "a list"
-        raise UsageError(f"{where}: expected {wanted}, found {type(data).__name__}")
-    return data
 
 
 def _one_line(where: str, error: ValidationError, model: type[_Frozen] = Preset) -> UsageError:

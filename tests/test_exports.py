@@ -1,17 +1,57 @@
-"""The public names: sorted, present, and loaded only when used."""
+"""The public names: listed here, present, loaded only when used, and what their examples say."""
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import subprocess
 import sys
+from types import ModuleType
+
+import pytest
 
 import lnbench
 
+PUBLIC = [
+    "Corrupt",
+    "Key",
+    "LocalNorm2d",
+    "__version__",
+    "convert_localnorm",
+    "corrupt",
+    "corruptions",
+    "modes",
+    "norm_mode",
+    "presets",
+    "read",
+    "to_batchnorm",
+    "to_pandas",
+    "with_mode",
+]
 
-def test_every_public_name_exists_and_the_list_is_sorted() -> None:
-    assert lnbench.__all__ == sorted(lnbench.__all__)
-    for name in lnbench.__all__:
+
+def test_the_public_names_are_these_and_exist() -> None:
+    assert lnbench.__all__ == PUBLIC == sorted(PUBLIC) == dir(lnbench)
+    for name in PUBLIC:
         assert getattr(lnbench, name) is not None
+        assert not isinstance(getattr(lnbench, name), ModuleType)
+    with pytest.raises(AttributeError, match="no attribute 'evaluat'"):
+        lnbench.evaluat  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import lnbench.corruptions.registry",
+        "from lnbench.corruptions import registry",
+        "import importlib; importlib.import_module('lnbench.corruptions')",
+        "import lnbench; lnbench.corruptions(); import lnbench.corruptions.rng",
+    ],
+)
+def test_a_folder_of_the_same_name_does_not_hide_a_function(imports: str) -> None:
+    code = f"{imports}; import lnbench; print(len(lnbench.corruptions()) >= 19)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
 
 
 def test_importing_lnbench_or_its_command_line_loads_no_torch() -> None:
@@ -19,3 +59,24 @@ def test_importing_lnbench_or_its_command_line_loads_no_torch() -> None:
     code = f"import sys, lnbench, lnbench.cli; print([m for m in {names} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_importing_lnbench_alone_imports_nothing_but_the_standard_library() -> None:
+    """Which is what keeps it under 50 ms anywhere; a clock would be another machine's."""
+    code = "import sys; before = set(sys.modules); import lnbench; print(sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    new = {name.strip("'[] \n") for name in done.stdout.split(",")}
+    assert {name.split(".")[0] for name in new} - sys.stdlib_module_names == {"lnbench"}, new
+    assert not any(name.startswith("lnbench.") for name in new), new
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name != "__version__"])
+def test_the_examples_say_what_happens(name: str) -> None:
+    thing = getattr(lnbench, name)
+    module = importlib.import_module(thing.__module__)
+    finder = doctest.DocTestFinder(recurse=False)
+    found = finder.find(thing, name, module=module, globs={})
+    for example in found:
+        report: list[str] = []
+        doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(example, out=report.append)
+        assert not report, "".join(report)

@@ -39,6 +39,15 @@ def compare(
             "level. 0.05 where no rule is given.",
         ),
     ] = None,
+    power: Annotated[
+        str | None,
+        typer.Option(
+            "--power",
+            metavar="LOSS",
+            help="How many images find a loss of this size, such as 0.5pp, 4 times in 5, for two runs that "
+            "differ as these do; decides nothing.",
+        ),
+    ] = None,
     allow_mismatch: Annotated[
         bool,
         typer.Option(
@@ -68,8 +77,11 @@ def compare(
     from lnbench.results.baseline import write_baseline
     from lnbench.results.correct import read_correct
     from lnbench.results.reading import read
-    from lnbench.results.rules import parse
+    from lnbench.results.rules import parse, parse_loss
 
+    if power is not None and (len(runs) != 2 or fail_if or junit or json or markdown or update_baseline):
+        raise UsageError("--power takes a BASE and a NEW run; rules, files and baselines do not go with it")
+    wanted = None if power is None else parse_loss(power)
     rules = [parse(text) for text in fail_if or []]
     if len(runs) == 1 and update_baseline is None:
         raise UsageError("compare needs a BASE and a NEW run (or one run and --update-baseline FILE)")
@@ -89,6 +101,9 @@ def compare(
             significance=significance,
             allow_mismatch=allow_mismatch,
         )
+        if wanted is not None:
+            _answer(found, wanted)
+            return
         _publish(found, runs, markdown, junit, json)
         if not found.passed:
             raise typer.Exit(1)
@@ -96,6 +111,13 @@ def compare(
         _rank(records, runs, markdown)
     if update_baseline is not None:
         write_baseline(update_baseline, records[-1], read_correct(runs[-1], records[-1]))
+
+
+def _answer(found: Comparison, loss: float) -> None:
+    from lnbench.cli.console import stdout
+    from lnbench.results.render import terminal
+
+    terminal.show_power(found, loss, stdout())
 
 
 def _publish(

@@ -58,6 +58,7 @@ def convert(
 
     from lnbench.memory import keep_freed
     from lnbench.models.load import Preprocessing
+    from lnbench.progress import progress
     from lnbench.training import convert as conversion
     from lnbench.training.recipe import Recipe
 
@@ -80,7 +81,7 @@ def convert(
         allow_pickle=allow_pickle,
     )
     out = console.stdout()
-    with console.progress() as bar:
+    with progress() as bar:
         task = bar.add_task("training", total=None, rate="", visible=False)
 
         def show(standing: Standing) -> None:

@@ -19,6 +19,9 @@ _MODELS = "YAML list of networks (model, weights, mean, std, ema), counted in on
 _STRICT = "Stop when one of several checkpoints cannot be used."
 _DATA = f"Images: {usages(corrupted=False)}; corrupted sets: {usages(corrupted=True)}."
 _NORM = f"Normalization mode, repeatable or with commas: {', '.join(modes.usages())}."
+_ORDER = "How a stream's images come: shuffled, sorted (by class) or dirichlet:delta=0.1 (NOTE's sampler)."
+_SEQUENCE = "What stream modes do between conditions: reset, or continual (go on with what they learned)."
+_MIXED = "Batches of all corrupted conditions together; still one result for each."
 _OUT = "Run folder; runs/PRESET-MODEL-HASH otherwise."
 _RESUME = "Go on with what the folder holds, or start over."
 _CACHE = "Folder for decoded images, reused by the next run."
@@ -40,6 +43,9 @@ def evaluate(
     corruption: options.Corruption = None,
     severity: options.Severity = None,
     batch_size: options.BatchSize[int | None] = None,
+    order: Annotated[str | None, typer.Option(help=_ORDER)] = None,
+    sequence: Annotated[str | None, typer.Option(help=_SEQUENCE)] = None,
+    mixed: Annotated[bool, typer.Option("--mixed", help=_MIXED)] = False,
     device: options.Device = "auto",
     precision: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16.")] = None,
     limit: options.Limit = None,
@@ -77,6 +83,9 @@ def evaluate(
         "corruptions": corruption or None,
         "severities": severity or None,
         "batch_size": batch_size,
+        "order": order,
+        "sequence": sequence,
+        "mixed": mixed or None,
         "device": device,
         "precision": precision,
         "limit": limit,
@@ -100,12 +109,13 @@ def evaluate(
     from lnbench.evaluate import evaluation, folders
     from lnbench.memory import keep_freed
     from lnbench.pictures.sheet import for_report
+    from lnbench.progress import Watch
 
     keep_freed()
     with joined() as processes:
         if allow_pickle and processes.first:
             console.warn("--allow-pickle runs whatever code the checkpoint file contains")
-        with folders.scratch(out, processes) as scratch, console.Watch(shown=processes.first) as watch:
+        with folders.scratch(out, processes) as scratch, Watch(shown=processes.first) as watch:
             prepared = evaluation.prepare_all(
                 runs, cache=cache, scratch=scratch, memory=bound, allow_pickle=allow_pickle, strict=strict,
                 observer=watch.observer(), processes=processes,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TypeVar
 
@@ -29,7 +30,9 @@ Made = TypeVar("Made")
 class Result:
     """One cell: a mode under a condition. `correct` is bool (N,), in the order of the store.
 
-    `seconds` is the time of the device, added over all processes.
+    `seconds` is the time of the device, added over all processes; `counts` is what the mode counted. Where
+    the answer depends on the order: `tenths`, top-1 of the first tenth of the stream to its last; `batches`,
+    of the stream; `resets`, numbers of the batches in which the mode forgot what it had learned.
     """
 
     mode: Mode
@@ -37,6 +40,10 @@ class Result:
     scores: metrics.Scores
     correct: np.ndarray
     seconds: float
+    counts: Mapping[str, float] = field(default_factory=dict)
+    tenths: tuple[float, ...] = ()
+    batches: int = 0
+    resets: tuple[int, ...] = ()
 
 
 @dataclass
@@ -63,7 +70,7 @@ class Stopwatch:
         if self.device.type == "cuda":
             pair = (_event(), _event())
             self._events.append(pair)
-            pair[0].record()
+            self._record(pair[0])
         else:
             self._started = time.perf_counter()
 
@@ -71,9 +78,14 @@ class Stopwatch:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.device.type == "cuda":
-            self._events[-1][1].record()
+            self._record(self._events[-1][1])
         else:
             self._seconds += time.perf_counter() - self._started
+
+    def _record(self, event: torch.cuda.Event) -> None:
+        # Events belong to the device that is current, which need not be the one that works.
+        with torch.cuda.device(self.device):
+            event.record()
 
     def seconds(self) -> float:
         """Seconds so far; on a GPU this waits for the work that was timed."""
@@ -90,7 +102,8 @@ class Task:
 
     `counts`: float64 (chunks or batches, SIZE), a row for each, so that their sum is taken in the order of
     the grid whoever computed them; `correct`: uint8 (N,); `shares`: which of the mode's draws answers for
-    each image, int64 (N,), None where it has one.
+    each image, int64 (N,), None where it has one. `resets`: rows in which the mode
+    counted a reset or a recovery; `noted`: what it had counted when the task was closed.
     """
 
     subject: Subject
@@ -101,14 +114,21 @@ class Task:
     watch: Stopwatch
     shares: Tensor | None = None
     state: State = field(default_factory=State)
+    resets: list[int] = field(default_factory=list)
+    noted: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def start(cls, subject: Subject, mode: Mode, pieces: Pieces, rows: int, images: int) -> Task:
+    def start(
+        cls, subject: Subject, mode: Mode, pieces: Pieces, rows: int, images: int, state: State | None = None
+    ) -> Task:
+        """Begin to count, afresh or going on with a `state` of the condition before."""
         device = subject.classifier.device
         counts = metrics.empty(device).expand(rows, -1).clone()
         correct = torch.zeros(images, dtype=torch.uint8, device=device)
         shares = torch.from_numpy(answering(images, mode.draws)).to(device) if mode.draws > 1 else None
-        return cls(subject, mode, pieces, counts, correct, Stopwatch(device), shares)
+        kept = State() if state is None else state
+        kept.counts.clear()
+        return cls(subject, mode, pieces, counts, correct, Stopwatch(device), shares, kept)
 
     def begin(self, images: DrawnImages) -> None:
         """Let the mode look at some images of the condition before the first is counted."""
@@ -127,22 +147,53 @@ class Task:
         self, row: int, pixels: Tensor, labels: Tensor, positions: Tensor, counted: int | None = None
     ) -> None:
         """Count the first `counted` images of chunk or batch `row`; all of them where None."""
+        prediction = self.predict(row, pixels, positions)
         with self.watch:
-            log_probs, predicted = self._predict(pixels, positions)
-            log_probs, predicted = log_probs[:counted], predicted[:counted]
-            labels, positions = labels[:counted], positions[:counted]
-            predicted = metrics.judge(log_probs, predicted)
-            self.counts[row] = metrics.count(log_probs, predicted, labels)
-            self.correct[positions] = (predicted == labels).to(torch.uint8)
+            self.tally(row, Prediction(*(part[:counted] for part in prediction)), labels, positions)
+
+    def predict(self, row: int, pixels: Tensor, positions: Tensor) -> Prediction:
+        """The answer for chunk or batch `row`, of the images at these positions."""
+        before = self._forgotten()
+        with self.watch:
+            prediction = self._predict(pixels, positions)
+        if self._forgotten() > before:
+            self.resets.append(row)
+        return prediction
+
+    def tally(self, row: int, prediction: Prediction, labels: Tensor, positions: Tensor) -> None:
+        """Add predictions to a row of the counts; images beyond the predictions' number are left out."""
+        log_probs, predicted = prediction
+        labels, positions = labels[: len(predicted)], positions[: len(predicted)]
+        predicted = metrics.judge(log_probs, predicted)
+        self.counts[row] += metrics.count(log_probs, predicted, labels)
+        self.correct[positions] = (predicted == labels).to(torch.uint8)
+
+    def close(self) -> None:
+        """Note what the mode counted: its state may go on under the next condition."""
+        self.noted = {name: float(value) for name, value in self.state.counts.items()}
 
     @torch.no_grad()
-    def result(self, condition: Condition, processes: Processes) -> Result:
-        """The cell, with what all processes counted."""
+    def result(self, condition: Condition, processes: Processes, order: np.ndarray) -> Result:
+        """The cell, with what all processes counted; `order` is that of the stream, int64 (N,)."""
         seconds = torch.tensor([self.watch.seconds()], dtype=torch.float64)
         for sums in (self.counts, self.correct, seconds):
             processes.all_reduce(sums)
         scores = metrics.scores(self.counts.sum(0))
-        return Result(self.mode, condition, scores, self.correct.bool().cpu().numpy(), float(seconds))
+        correct = self.correct.bool().cpu().numpy()
+        noted: Counter[str] = Counter()
+        resets: list[int] = []
+        for own, rows in processes.gather((self.noted, self.resets)):
+            noted.update(own)
+            resets += rows
+        whole = Result(self.mode, condition, scores, correct, float(seconds), dict(noted))
+        if self.mode.unit == "image":
+            return whole
+        batches = -(-len(order) // self.subject.config.batch_size)
+        return replace(whole, tenths=tenths(correct, order), batches=batches, resets=tuple(resets))
+
+    def _forgotten(self) -> float:
+        found: float = self.state.counts.get("resets", 0) + self.state.counts.get("recoveries", 0)
+        return found
 
     def _forward(self, state: State) -> Forward:
         def forward(pixels: Tensor) -> Tensor:
@@ -188,6 +239,12 @@ class Task:
             f"--norm {self.mode}: a batch of {len(pixels)} images does not fit into the memory of "
             f"{self.subject.classifier.device}; {fits}"
         )
+
+
+def tenths(correct: np.ndarray, order: np.ndarray) -> tuple[float, ...]:
+    """The rate of `correct`, bool (N,), in each tenth of an order of its images, as even as can be."""
+    parts = np.array_split(correct[order], min(10, len(order)))
+    return tuple(round(float(part.mean()), 6) for part in parts)
 
 
 def in_pieces(work: Callable[[Whole], Made], whole: Whole, pieces: Pieces) -> list[Made]:

@@ -18,7 +18,7 @@ _IMAGES = 128
 def shifts(subject: Subject, images: Images, condition: Condition) -> dict[str, float]:
     """Layer name → distance between stored and observed statistics under a condition, mode `fixed`.
 
-    Observed on the first 128 images of the run's seeded order. See `norm.distance` for the measure. A layer
+    Observed on the first 128 images of the run's seeded shuffle. See `norm.distance` for the measure. A layer
     that saw values which are not numbers has no distance and is left out.
     """
     classifier, config = subject.classifier, subject.config
@@ -26,7 +26,7 @@ def shifts(subject: Subject, images: Images, condition: Condition) -> dict[str, 
         images.of(condition), condition, config, classifier.device,
         seed=config.seed, corrupted=images.precomputed,
     )  # fmt: skip
-    pixels = stream.pixels(stream.order[:_IMAGES])
+    pixels = stream.pixels(stream.shuffled[:_IMAGES])
     seen = subject.layers.observe(lambda: classifier.logits(pixels))
     found = {one.name: round(distance(one), 4) for one in seen}
     return {name: value for name, value in found.items() if math.isfinite(value)}

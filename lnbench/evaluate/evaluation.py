@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,13 +12,15 @@ from lnbench.config import RunConfig, parse_shard
 from lnbench.data.store import Decoding, Store
 from lnbench.dist import ALONE, Processes
 from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, RecordError
-from lnbench.evaluate import count, diagnose, loop, prepare, record, shard
-from lnbench.evaluate.prepare import Images, Subject
+from lnbench.evaluate import count, diagnose, examine, loop, mixed, prepare, record, shard
+from lnbench.evaluate.prepare import Given, Images, Subject
+from lnbench.hashing import Indices
 from lnbench.memory import room_for_images
 from lnbench.norm.modes.registry import Mode
 from lnbench.results import schema
 from lnbench.results.notes import add_note
 from lnbench.results.store import RunFolder
+from lnbench.results.unsaved import Unsaved
 from lnbench.types import Condition
 
 
@@ -48,10 +51,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished record and where it lies."""
+    """A finished record and where it lies, if anywhere. `labels`, `ids`: int64 (N,) in store order."""
 
     record: schema.Record
-    folder: Path
+    folder: Path | None
+    labels: Indices
+    ids: Indices
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ def prepare_all(
     strict: bool = True,
     observer: Observer | None = None,
     processes: Processes = ALONE,
+    given: Given = Given(),
 ) -> Prepared:
     """Load every checkpoint, decode the images, check that they fit each other.
 
@@ -82,18 +88,20 @@ def prepare_all(
 
     Decoded images go to `cache`. Without it, they go to a file under `scratch` when they are too many for
     `memory`, the bytes that this machine's processes may hold in all (half of it where None), and when
-    several processes of this machine can share them there. Raises LnbenchError.
+    several processes of this machine can share them there. A network or images that are `given` stand in
+    for those of the config. Raises LnbenchError.
     """
     observer = observer or Observer()
 
     def work() -> Prepared:
-        subjects, failed = _load(configs, allow_pickle, strict, processes)
+        subjects, failed = _load(configs, allow_pickle, strict, processes, given)
         place, above = cache, 0
         if cache is None and scratch is not None:
             place, above = scratch, room_for_images(memory, processes.local_world)
         images = prepare.open_images(
             configs[0],
             Decoding(subjects[0].geometry, cache=place, cache_above=above, on_progress=observer.decoding),
+            given,
         )
         if configs[0].shard is not None:
             kept = shard.conditions_of(len(images.conditions), *parse_shard(configs[0].shard))
@@ -115,14 +123,14 @@ def prepare_all(
 
 
 def _load(
-    configs: Sequence[RunConfig], allow_pickle: bool, strict: bool, processes: Processes
+    configs: Sequence[RunConfig], allow_pickle: bool, strict: bool, processes: Processes, given: Given
 ) -> tuple[list[Subject], list[LnbenchError]]:
     device = processes.device(configs[0].device)
     failed: list[LnbenchError] = []
     subjects: list[Subject] = []
     for config in configs:
         with _forgiving(failed, strict):
-            subject = prepare.load_subject(config, device, allow_pickle)
+            subject = prepare.load_subject(config, device, allow_pickle, given)
             if subjects and subject.geometry != subjects[0].geometry:
                 raise ModelError(
                     f"{subject.name} and {subjects[0].name} take images of different geometry; "
@@ -147,12 +155,14 @@ def _check(
                 config=prepare.settle(subject.config, images.clean),
                 classes=subject.classifier.classes(*images.clean.images.shape[2:]),
             )
-            found = [
-                *prepare.check_fit(settled, images.clean),
+            misfits = list(prepare.check_fit(settled, images.clean))
+            settled = replace(settled, notes=examine.examine(settled, images.clean))
+            warnings += [
+                *misfits,
+                *(f"{settled.name}: {note}" for note in settled.notes),
                 *prepare.check_input(settled, images.clean),
             ]
             ready.append(settled)
-            warnings += found
     if not ready:
         raise failed[0]
     return tuple(ready), warnings
@@ -195,7 +205,7 @@ def plan(prepared: Prepared, finished: Sequence[Collection[tuple[str, Condition]
 
 def evaluate(
     prepared: Prepared,
-    folders: Sequence[Path],
+    folders: Sequence[Path | None],
     *,
     fresh: bool = False,
     command: str = "",
@@ -203,7 +213,7 @@ def evaluate(
     observer: Observer | None = None,
     processes: Processes = ALONE,
 ) -> list[Outcome]:
-    """Count every cell that is not yet finished; each subject writes its own run folder.
+    """Count every cell that is not yet finished; each subject writes its own run folder, or none.
 
     `sheet` draws the contact sheet of the report, a PNG, or has none.
 
@@ -214,13 +224,9 @@ def evaluate(
     subjects, clean = prepared.subjects, prepared.images.clean
     with contextlib.ExitStack() as stack:
 
-        def open_folders() -> list[RunFolder]:
+        def open_folders() -> list[RunFolder | Unsaved]:
             return [
-                stack.enter_context(
-                    RunFolder.create_or_resume(
-                        path, record.run(subject, prepared.images, command, processes.world), fresh=fresh
-                    )
-                )
+                _opened(stack, path, record.run(subject, prepared.images, command, processes.world), fresh)
                 for subject, path in zip(subjects, folders, strict=True)
                 if processes.first
             ]
@@ -235,7 +241,9 @@ def evaluate(
         observer.started(plan(prepared, done))
         pieces, told = count.Pieces(), set[str]()
         settings = loop.Settings(processes, pieces, prepared.bounded)
-        for condition, results in loop.run(subjects, prepared.images, finished, observer.progress, settings):
+        given = subjects, prepared.images, finished, observer.progress, settings
+        counted = (loop.run(*given), mixed.run(*given)) if subjects[0].config.mixed else (loop.run(*given),)
+        for condition, results in itertools.chain(*counted):
 
             def keep() -> None:
                 # B023: called at once, so the loop's variables are the right ones.
@@ -259,11 +267,24 @@ def evaluate(
         def finish() -> list[Outcome]:
             drawn = sheet(subjects[0].config, prepared.images) if opened else None
             return [
-                Outcome(folder.finish(labels=clean.labels, ids=clean.ids, sheet=drawn), folder.path)
+                Outcome(
+                    folder.finish(labels=clean.labels, ids=clean.ids, sheet=drawn),
+                    folder.path,
+                    clean.labels,
+                    clean.ids,
+                )
                 for folder in opened
             ]
 
         return processes.barrier(finish)
+
+
+def _opened(
+    stack: contextlib.ExitStack, path: Path | None, run: schema.Run, fresh: bool
+) -> RunFolder | Unsaved:
+    if path is None:
+        return Unsaved(run)
+    return stack.enter_context(RunFolder.create_or_resume(path, run, fresh=fresh))
 
 
 def _unanswered(

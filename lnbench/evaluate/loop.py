@@ -3,7 +3,11 @@
 Two grids lie over one stream of corrupted chunks. Modes in which an image's prediction does not depend on
 its company take the chunks as they come, always cut at the same places, so that their counts do not know
 the batch size. Modes in which it does take batches of exactly `batch_size` images, re-cut from the same
-stream. Both follow one seeded order.
+stream. Both follow one order.
+
+Where what is learned is kept from condition to condition (`--sequence continual`), the sequence of corrupted
+conditions belongs to one process, and nothing is kept of an unfinished one but its finished cells: it is
+computed again from its start. Clean images are no part of it.
 
 Several processes share both grids, each computing a run of either; a mode that adapts along the stream is
 counted whole by one of them. An image is corrupted once; twice only where its chunk, its batch and its
@@ -23,12 +27,15 @@ from lnbench.dist import ALONE, Processes
 from lnbench.evaluate.count import Pieces, Result, Task, in_pieces
 from lnbench.evaluate.prepare import Images, Subject
 from lnbench.evaluate.rebatch import Rebatch
-from lnbench.evaluate.shard import Load, Part, parts, window
+from lnbench.evaluate.shard import Load, Part, parts, whole_streams, window
 from lnbench.evaluate.stream import Stream
 from lnbench.norm.modes.registry import Mode
+from lnbench.norm.state import State
 from lnbench.types import Condition
 
 Work = tuple[tuple[Subject, Mode], ...]
+Finished = Callable[[Subject, Mode, Condition], bool]
+Carried = dict[tuple[int, str], State]  # by subject and mode
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,7 @@ class _Job:
     work: Work
     stream: Stream
     part: Part
+    carried: Carried | None  # None where every condition starts afresh
 
     @property
     def batch_size(self) -> int:
@@ -79,7 +87,7 @@ class _Job:
 def run(
     subjects: Sequence[Subject],
     images: Images,
-    finished: Callable[[Subject, Mode, Condition], bool],
+    finished: Finished,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     settings: Settings | None = None,
 ) -> Iterator[tuple[Condition, list[tuple[Subject, list[Result]]]]]:
@@ -90,23 +98,48 @@ def run(
     """
     settings = settings or Settings()
     processes, pieces = settings.processes, settings.pieces
-    todo = [
-        (condition, tuple((s, m) for s in subjects for m in s.modes if not finished(s, m, condition)))
-        for condition in images.conditions
-    ]
-    todo = [(condition, work) for condition, work in todo if work]
+    todo = _todo(subjects, images, finished)
+    carried: Carried = {}
     while todo:
-        jobs = processes.barrier(lambda: _jobs(todo, images, processes))  # noqa: B023 – called at once
+        jobs = processes.barrier(lambda: _jobs(todo, images, processes, carried))  # noqa: B023 – called at once
         todo = todo[len(jobs) :]
         counted = processes.barrier(lambda: _count_window(jobs, settings, on_progress))  # noqa: B023
         pieces.count = max(processes.gather(pieces.count))
         for job, tasks in zip(jobs, counted, strict=True):
-            results = [(task.subject, task.result(job.condition, processes)) for task in tasks]
-            owners = list({id(subject): subject for subject, _ in job.work}.values())
-            yield job.condition, [(s, [r for owner, r in results if owner is s]) for s in owners]
+            results = [
+                (task.subject, task.result(job.condition, processes, job.stream.order))
+                for task in tasks
+                if not finished(task.subject, task.mode, job.condition)
+            ]
+            if results:
+                yield job.condition, by_subject(results)
 
 
-def _jobs(todo: Sequence[tuple[Condition, Work]], images: Images, processes: Processes) -> list[_Job]:
+def by_subject(results: Sequence[tuple[Subject, Result]]) -> list[tuple[Subject, list[Result]]]:
+    """The results of each subject, in the order of the first."""
+    owners = list({id(subject): subject for subject, _ in results}.values())
+    return [(s, [result for owner, result in results if owner is s]) for s in owners]
+
+
+def _todo(subjects: Sequence[Subject], images: Images, finished: Finished) -> list[tuple[Condition, Work]]:
+    """What is left to count here; of a sequence that is not finished, all of it."""
+    config = subjects[0].config
+    continual = config.sequence == "continual"
+
+    def due(subject: Subject, mode: Mode, condition: Condition) -> bool:
+        if config.mixed and mode.unit != "image" and not condition.is_clean:
+            return False  # `mixed` counts it
+        if not continual or mode.unit != "stream" or condition.is_clean:
+            return not finished(subject, mode, condition)
+        return any(not finished(subject, mode, other) for other in images.conditions if not other.is_clean)
+
+    work = {c: tuple((s, m) for s in subjects for m in s.modes if due(s, m, c)) for c in images.conditions}
+    return [(condition, own) for condition, own in work.items() if own]
+
+
+def _jobs(
+    todo: Sequence[tuple[Condition, Work]], images: Images, processes: Processes, carried: Carried
+) -> list[_Job]:
     """The next conditions and this process's part of each."""
     subject = todo[0][1][0][0]
     device, config = subject.classifier.device, subject.config
@@ -118,16 +151,23 @@ def _jobs(todo: Sequence[tuple[Condition, Work]], images: Images, processes: Pro
 
     first = stream(todo[0][0])
     units = {mode.unit for _, work in todo for _, mode in work}
+    continual = config.sequence == "continual"
+    most = max(sum(mode.unit == "stream" for _, mode in work) for _, work in todo)
     load = Load(
         chunks=first.chunk_count if "image" in units else 0,
         batches=-(-len(first.order) // config.batch_size) if "batch" in units else 0,
-        streams=max(sum(mode.unit == "stream" for _, mode in work) for _, work in todo),
+        streams=0 if continual else most,
     )
     # Stores of a precomputed set are opened one by one, and may differ in what could be read.
     count = 1 if images.precomputed else window(load, processes.world, len(todo))
     streams = [first, *(stream(condition) for condition, _ in todo[1:count])]
     own = parts(load, count, processes.rank, processes.world)
-    return [_Job(*one, *two) for one, two in zip(todo[:count], zip(streams, own, strict=True), strict=True)]
+    if continual:
+        own = [p._replace(streams=whole_streams(most, processes.rank, processes.world)) for p in own]
+    return [
+        _Job(condition, work, stream, part, carried if continual and not condition.is_clean else None)
+        for (condition, work), stream, part in zip(todo[:count], streams, own, strict=True)
+    ]
 
 
 def _count_window(
@@ -183,7 +223,7 @@ def _count(job: _Job, settings: Settings, report: Callable[[_Job, int], None]) -
     stream, part, pieces, size = job.stream, job.part, settings.pieces, job.batch_size
     total = len(stream.order)
     rows = {"image": stream.chunk_count, "batch": -(-total // size), "stream": -(-total // size)}
-    tasks = [Task.start(s, mode, pieces, rows[mode.unit], total) for s, mode in job.work]
+    tasks = [_start(job, s, mode, pieces, rows[mode.unit], total) for s, mode in job.work]
     by_unit = {unit: [task for task in tasks if task.mode.unit == unit] for unit in rows}
     apart = by_unit["image"] if part.chunks else []
     batched = range(part.batches.start * size, min(part.batches.stop * size, total))
@@ -214,7 +254,19 @@ def _count(job: _Job, settings: Settings, report: Callable[[_Job, int], None]) -
         report(job, high - low)
     batches.finish(stream, pieces, complete=True)
     streams.finish(stream, pieces, complete=False)
+    for task in tasks:
+        task.close()
     return tasks
+
+
+def _start(job: _Job, subject: Subject, mode: Mode, pieces: Pieces, rows: int, images: int) -> Task:
+    """A task that goes on where the condition before left its mode, or starts afresh."""
+    if job.carried is None or mode.unit != "stream":
+        return Task.start(subject, mode, pieces, rows, images)
+    key = id(subject), str(mode)
+    task = Task.start(subject, mode, pieces, rows, images, job.carried.get(key))
+    job.carried[key] = task.state
+    return task
 
 
 def _chunk(stream: Stream, positions: np.ndarray, pieces: Pieces) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lnbench.config import RunConfig
 from lnbench.corruptions.registry import MIN_SIDE
 from lnbench.data import loading, specs
-from lnbench.data.store import Decoding, Store
+from lnbench.data.store import Decoding, Listing, Store
 from lnbench.errors import DataError
 from lnbench.models.classifier import Classifier
-from lnbench.models.load import Preprocessing, load
+from lnbench.models.load import Preprocessing, load, take
 from lnbench.norm import convert, wrap
 from lnbench.norm.distance import distance
 from lnbench.norm.modes.registry import Mode, parse
@@ -45,6 +45,7 @@ class Subject:
     code: str | None = None
     state: str | None = None
     classes: int = 0  # outputs of the network, known once it has seen an image
+    notes: tuple[str, ...] = ()  # what its examination found
 
     @property
     def name(self) -> str:
@@ -61,36 +62,54 @@ class Images:
     precomputed: bool
 
 
-def load_subject(config: RunConfig, device: torch.device, allow_pickle: bool = False) -> Subject:
+@dataclass(frozen=True)
+class Given:
+    """What a caller brings instead of having it found by the config's words: a network, images."""
+
+    network: nn.Module | None = None
+    listing: Listing | None = None
+
+
+def load_subject(
+    config: RunConfig, device: torch.device, allow_pickle: bool = False, given: Given = Given()
+) -> Subject:
     """Build the network, load its weights and wrap its norm layers.
 
-    A LocalNorm checkpoint is recognised by the shapes of its weights and the network converted to fit.
-    Raises UsageError, CheckpointError or ModelError.
+    A LocalNorm checkpoint is recognised by the shapes of its weights and the network converted to fit. A
+    network that is `given` is changed in place. Raises UsageError, CheckpointError or ModelError.
     """
-    loaded = load(
-        config.model,
-        None if config.weights is None else Path(config.weights),
-        Preprocessing(config.mean, config.std, config.resize, config.crop, config.interpolation),
-        ema=config.ema,
-        allow_pickle=allow_pickle,
-        before_fit=convert.convert_like,
+    preprocessing = Preprocessing(config.mean, config.std, config.resize, config.crop, config.interpolation)
+    loaded = (
+        take(given.network, preprocessing)
+        if given.network is not None
+        else load(
+            config.model,
+            None if config.weights is None else Path(config.weights),
+            preprocessing,
+            ema=config.ema,
+            allow_pickle=allow_pickle,
+            before_fit=convert.convert_like,
+        )
     )
     classifier = Classifier(loaded.network, loaded.normalization, device=device, precision=config.precision)
-    layers = wrap.attach(classifier.network)
     modes = tuple(parse(text) for text in config.modes)
+    layers = wrap.attach(classifier.network, own=any(mode.is_learning for mode in modes))
     return Subject(
         config, classifier, layers, modes, loaded.geometry, loaded.normalization, loaded.source,
         loaded.sha256, loaded.code, loaded.state,
     )  # fmt: skip
 
 
-def open_images(config: RunConfig, decoding: Decoding) -> Images:
+def open_images(config: RunConfig, decoding: Decoding, given: Given = Given()) -> Images:
     """Decode every image once, or find the precomputed conditions. Raises DataError, UsageError.
 
     What the config says of decoding (limit, seed, unreadable images) is filled in here.
     """
-    spec = specs.parse(config.data, config.root)
     decoding = replace(decoding, limit=config.limit, seed=config.seed, skip_unreadable=config.skip_unreadable)
+    if given.listing is not None:
+        brought = loading.open_listing(given.listing, decoding)
+        return Images(brought, config.conditions, lambda _: brought, precomputed=False)
+    spec = specs.parse(config.data, config.root)
     if not spec.precomputed:
         store = loading.open_store(spec, decoding)
         return Images(store, config.conditions, lambda _: store, precomputed=False)
@@ -133,8 +152,6 @@ def check_fit(subject: Subject, store: Store) -> Iterator[str]:
         mode.refuse(setting)
         if (note := mode.note(setting)) is not None:
             yield note
-    if not setting.layers and subject.modes != (wrap.FIXED,):
-        yield "this network has no normalization layers with stored statistics: every mode equals fixed"
     if store.named and len(store.classes) != outputs:
         yield (
             f"{subject.name} tells {outputs} classes apart, the data has {len(store.classes)}: "

@@ -9,6 +9,7 @@ import torch
 from pydantic import JsonValue
 
 from lnbench.config import RunConfig
+from lnbench.data.order import SHUFFLED
 from lnbench.evaluate import count
 from lnbench.evaluate.prepare import Images, Subject
 from lnbench.results import schema
@@ -98,11 +99,7 @@ def _deviations(subject: Subject, images: Images) -> Iterator[str]:
         yield f"{len(store.labels)} of {store.total} images (class-balanced subset, seed {config.seed})"
     if store.skipped:
         yield f"{len(store.skipped)} unreadable images left out"
-    units = {mode.unit for mode in subject.modes}
-    if "batch" in units:
-        yield f"batch statistics over {config.batch_size} images, seeded shuffle"
-    if "stream" in units:
-        yield f"adapted along the stream, in batches of {config.batch_size} images, seeded shuffle"
+    yield from _protocol(config, {mode.unit for mode in subject.modes})
     if config.precision != "fp32":
         yield f"computed in {config.precision}"
     if images.precomputed:
@@ -111,8 +108,22 @@ def _deviations(subject: Subject, images: Images) -> Iterator[str]:
         yield "corrupted in memory; the published ImageNet-C files are JPEG-compressed (quality 85)"
     if config.backend == "reference" and not images.precomputed:
         yield "corruptions computed by the imagecorruptions package"
+    yield from subject.notes
     if config.parameters:
         yield f"own parameters for {', '.join(sorted(config.parameters))}"
+
+
+def _protocol(config: RunConfig, units: set[str]) -> Iterator[str]:
+    """How the images came, for modes whose answer depends on it."""
+    order = "seeded shuffle" if config.order == SHUFFLED else f"order {config.order}"
+    if "batch" in units:
+        yield f"batch statistics over {config.batch_size} images, {order}"
+    if "stream" in units:
+        yield f"adapted along the stream, in batches of {config.batch_size} images, {order}"
+        if config.sequence == "continual":
+            yield "what is learned under one corrupted condition is kept for the next, in the suite's order"
+    if config.mixed and units & {"batch", "stream"}:
+        yield "all corrupted conditions mixed in one stream, so that batches hold images of many"
 
 
 def cell(subject: Subject, result: count.Result, shifts: dict[str, float] | None = None) -> schema.Cell:
@@ -130,5 +141,14 @@ def cell(subject: Subject, result: count.Result, shifts: dict[str, float] | None
         unanswered=scores.unanswered or None,
         bins=scores.bins,
         shifts=shifts,
+        counts=dict(result.counts) or None,
+        course=_course(result),
         correct=pack(result.correct),
     )
+
+
+def _course(result: count.Result) -> schema.Course | None:
+    unit = result.mode.unit
+    if unit == "image":
+        return None
+    return schema.Course(unit=unit, tenths=result.tenths, batches=result.batches, resets=result.resets)

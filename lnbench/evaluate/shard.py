@@ -53,6 +53,11 @@ def parts(load: Load, conditions: int, rank: int, world: int) -> list[Part]:
     ]
 
 
+def whole_streams(streams: int, rank: int, world: int) -> range:
+    """Which of the streams are `rank`'s where each goes on from condition to condition."""
+    return split(streams, 1, rank, world)[0]
+
+
 def idle(units: int, world: int) -> float:
     """The share of all processes' time that is spent waiting while `units` equal units are computed."""
     return 1 - units / (world * -(-units // world)) if units else 0.0

@@ -1,4 +1,4 @@
-"""The images of one condition on their way to the network: in a seeded order, on the device, corrupted.
+"""The images of one condition on their way to the network: in the run's order, on the device, corrupted.
 
 What an image gets depends on (seed, image id, corruption, severity) alone, so pixels asked for twice are
 the same pixels, in whatever company.
@@ -15,6 +15,7 @@ from torch import Tensor
 from lnbench.config import Suite
 from lnbench.corruptions import native, reference
 from lnbench.corruptions.rng import Key
+from lnbench.data import order as orders
 from lnbench.data.batches import drawn, shuffled
 from lnbench.data.store import Store, release
 from lnbench.types import Condition
@@ -32,9 +33,10 @@ def chunk_size(device: torch.device, height: int, width: int) -> int:
 
 
 class Stream:
-    """One store under one condition, cut into chunks along a seeded order.
+    """One store under one condition, cut into chunks along the order of the suite.
 
-    Positions are int64 indices into the store. `corrupted` says that the store holds this condition
+    Positions are int64 indices into the store; `shuffled` are all of them in a seeded shuffle, whatever the
+    order, for what is to be a sample of the condition. `corrupted` says that the store holds this condition
     already (a precomputed set), so that its pixels pass as they are.
     """
 
@@ -50,7 +52,8 @@ class Stream:
     ) -> None:
         self.store, self.condition, self.device = store, condition, device
         self.suite, self.seed = suite, seed
-        self.order = shuffled(len(store.labels), seed)
+        self.order = orders.arrange(orders.parse(suite.order), store.labels, seed)
+        self.shuffled = shuffled(len(store.labels), seed)
         self.chunk = chunk_size(device, *store.images.shape[2:])
         self._untouched = corrupted or condition.is_clean
         self._parameters = () if self._untouched else suite.parameters_of(condition)

@@ -38,7 +38,9 @@ class Classifier:
         self.precision = precision
         self.dtype = DTYPES[precision]
         self.format = torch.channels_last if channels_last else torch.contiguous_format
-        self.network = network.eval().requires_grad_(False).to(self.device)
+        self.network = network.eval().to(self.device)
+        for parameter in self.network.parameters():  # torch.jit modules have no requires_grad_()
+            parameter.requires_grad_(False)
         cast(self.network, self.dtype)
         if channels_last:
             self.network.to(memory_format=torch.channels_last)

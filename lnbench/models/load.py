@@ -62,6 +62,21 @@ class LoadedModel:
         return None if self.checkpoint is None else self.checkpoint.sha256
 
 
+def take(network: nn.Module, preprocessing: Preprocessing = Preprocessing()) -> LoadedModel:
+    """A network that somebody built, with its weights in it, known by their digest.
+
+    Fed with ImageNet's mean and std, at the size the images have, unless the preprocessing says other.
+    """
+    return LoadedModel(
+        network,
+        preprocessing.normalization(InputNormalization()),
+        preprocessing.geometry(Geometry()),
+        f"{type(network).__module__}.{type(network).__qualname__} in memory",
+        None,
+        state=factory.state_digest(network),
+    )
+
+
 def load(
     model: str,
     weights: Path | None = None,

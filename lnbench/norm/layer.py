@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from lnbench.errors import ModelError
@@ -81,6 +82,8 @@ def norm_layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             them (GroupNorm, LayerNorm, InstanceNorm) have no modes and are passed over.
     """
     for name, module in network.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            continue  # compiled: nothing in it can be replaced
         if is_understood(module):
             yield name, module
         elif "running_mean" in module._buffers and module._buffers["running_mean"] is not None:

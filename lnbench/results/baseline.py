@@ -17,14 +17,14 @@ DIGITS = 6  # of scores that count no images: what a machine's thread count chan
 def baseline_bytes(record: Record, correct: Correct) -> bytes:
     """The record as a baseline: one line for each cell in order of name, its bits with it.
 
-    Left out is what changes without the result changing: timings, bins, the command, the date and where
-    files lay. The same run gives the same bytes.
+    Left out is what changes without the result changing, or only explains it: timings, bins, a stream's
+    course, the command, the date and where files lay. The same run gives the same bytes.
     """
     cells = []
     for cell in sorted(record.cells, key=lambda cell: (cell.mode, cell.corruption, cell.severity)):
         bits = pack(correct.flags[cell.key])
         scores = {name: _rounded(value, cell.images) for name, value in cell.scores.items()}
-        dropped = {"seconds": None, "bins": None, "shifts": None}
+        dropped = dict.fromkeys(("seconds", "bins", "shifts", "counts", "course"))
         kept = cell.model_copy(update={"scores": scores, **dropped, "correct": bits})
         cells.append(kept.model_dump(mode="json", exclude_none=True))
     content = dump(record)

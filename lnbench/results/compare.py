@@ -11,6 +11,7 @@ from lnbench.metrics import METRICS
 from lnbench.results.correct import Correct
 from lnbench.results.draws import p_value, share_sums, standard_error, widened
 from lnbench.results.pairing import Evidence, Pairs, find_evidence, find_mismatches, find_missing, pair
+from lnbench.results.power import Churn, churn
 from lnbench.results.rules import HEADLINES, Rule, sign, unit
 from lnbench.results.schema import Cell, Interval, Record
 from lnbench.results.scores import (
@@ -48,7 +49,8 @@ class Change:
 
     `interval` (95 %, paired) and `p` are None where no paired test is possible; `adjusted` is Holm's p
     over all cells, or over all headline figures. The verdict is that of the test at the significance
-    asked for; without a test, of the plain difference.
+    asked for; without a test, of the plain difference. Of a tested headline figure `churn` says how the runs
+    differ whatever the loss, and `level` at which p it counts, were it the only one of its family.
     """
 
     mode: str
@@ -60,6 +62,8 @@ class Change:
     p: float | None = None
     adjusted: float | None = None
     verdict: Verdict = "same"
+    churn: Churn | None = None
+    level: float | None = None
 
     @property
     def difference(self) -> float:
@@ -69,6 +73,11 @@ class Change:
     def gain(self) -> float:
         """The difference in the good direction."""
         return sign(self.figure) * self.difference
+
+    @property
+    def detectable(self) -> float | None:
+        """The smallest loss that would have been found with 80 % power; None without a test."""
+        return None if self.churn is None or self.level is None else self.churn.smallest(self.level)
 
     @property
     def name(self) -> str:
@@ -269,7 +278,8 @@ def _tested(
         mean = float(differences.mean())
         error = standard_error(share_sums(differences, draws), len(differences))
         p, interval = max(p, p_value(mean, error, draws)), widened(interval, mean, error, draws)
-    return replace(change, p=p, interval=interval)
+    differing = churn(differences, draws) if change.condition is None else None
+    return replace(change, p=p, interval=interval, churn=differing)
 
 
 def _judged(changes: list[Change], level: float) -> list[Change]:
@@ -285,9 +295,9 @@ def _judged(changes: list[Change], level: float) -> list[Change]:
         for index in members:
             value = adjusted.get(index)
             clear = value is None or value < level
-            judged[index] = replace(
-                changes[index], adjusted=value, verdict=_direction(changes[index]) if clear else "same"
-            )
+            verdict = _direction(changes[index]) if clear else "same"
+            strict = level / len(tested) if tested else None
+            judged[index] = replace(changes[index], adjusted=value, verdict=verdict, level=strict)
     return judged
 
 

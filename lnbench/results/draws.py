@@ -71,12 +71,12 @@ def p_value(mean: float, error: float, draws: int) -> float:
     return 1 - within(math.atan2(abs(mean) / error, math.sqrt(draws - 1)), draws - 1)
 
 
-def quantile(freedom: int) -> float:
-    """The t that |T| stays under in 95 % of cases."""
+def quantile(freedom: int, share: float = 0.95) -> float:
+    """The t that |T| stays under in that share of cases."""
     low, high = 0.0, math.pi / 2
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if within(middle, freedom) < 0.95 else (low, middle)
+        low, high = (middle, high) if within(middle, freedom) < share else (low, middle)
     return math.tan(high) * math.sqrt(freedom)
 
 

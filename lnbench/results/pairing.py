@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lnbench.results.correct import Correct
+from lnbench.results.protocol import protocol
 from lnbench.results.schema import Cell, Record
 from lnbench.types import Condition
 
@@ -41,7 +42,15 @@ def find_mismatches(base: Record, new: Record) -> list[str]:
         for old, now in pair(base, new).values()
         if old.batch_size != now.batch_size
     }
-    return found + [f"different {text}" for text in sorted(sizes)]
+    return found + [f"different {text}" for text in sorted(sizes)] + _protocol_mismatches(base, new)
+
+
+def _protocol_mismatches(base: Record, new: Record) -> list[str]:
+    """Where cells of both runs depend on how the images came, and these came otherwise."""
+    if not any(cell.batch_size is not None for pair_ in pair(base, new).values() for cell in pair_):
+        return []
+    old, now = protocol(base), protocol(new)
+    return [f"different {name} ({old[name]} and {now[name]})" for name in old if old[name] != now[name]]
 
 
 def find_changes(base: Record, new: Record) -> list[str]:

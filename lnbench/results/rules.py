@@ -103,6 +103,15 @@ def parse(text: str) -> Rule:
     return Rule(text.strip(), scope, figure, limit, of == "%")
 
 
+def parse_loss(text: str) -> float:
+    """A loss of accuracy in points, `0.5pp`, as a fraction. UsageError where it is none."""
+    match = CHANGE.fullmatch(text.strip() if text.strip()[:1] in ("+", "-") else f"-{text.strip()}")
+    points = float(match[2]) if match else 0.0
+    if match is None or match[1] != "-" or match[3] != "pp" or not 0 < points <= 100:
+        raise UsageError(f"--power '{text}': give the loss to be found in points, such as 0.5pp")
+    return points / 100
+
+
 def _check_scope(text: str, figure: str, scope: str) -> None:
     parts = scope.split("/") if scope else []
     most = 3 if figure in METRICS else 1

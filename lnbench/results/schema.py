@@ -52,6 +52,21 @@ Severity = Annotated[float, Field(ge=0, le=1000), PlainSerializer(_plain, return
 Interval = tuple[float, float]
 
 
+class Course(BaseModel):
+    """How a cell went along its stream, where its answers depend on more than their own image.
+
+    `tenths`: top-1 of the first tenth of the images to the last; `batches`: of the stream; `resets`: numbers,
+    from 0, of the batches in which the mode forgot what it had learned.
+    """
+
+    model_config = STRICT
+
+    unit: Literal["batch", "stream"]
+    tenths: tuple[Rate, ...]
+    batches: int = Field(ge=1)
+    resets: tuple[Annotated[int, Field(ge=0)], ...] = ()
+
+
 class Cell(BaseModel):
     """Mode × condition: counts and scores, the unit of resume, comparison and JUnit.
 
@@ -63,7 +78,8 @@ class Cell(BaseModel):
     `unanswered`: how many images got outputs that are not numbers, where there are any: counted as wrong.
     `correct`: base64 of the per-image correctness bits (see `bits.pack`), in `cells.jsonl` and baselines;
     `bins`: for each confidence bin (images, sum of confidences, number right); `shifts`: layer name →
-    distance between stored and observed statistics, from `--diagnose`.
+    distance between stored and observed statistics, from `--diagnose`; `counts`: what the mode counted, such
+    as the samples it learned from; `course`: where the batch or the stream is part of the answer.
     """
 
     model_config = STRICT
@@ -79,6 +95,8 @@ class Cell(BaseModel):
     unanswered: int | None = Field(default=None, ge=1)
     bins: tuple[tuple[int, float, float], ...] | None = None
     shifts: dict[str, float] | None = None
+    counts: dict[str, float] | None = None
+    course: Course | None = None
     correct: str | None = None
 
     @model_validator(mode="before")

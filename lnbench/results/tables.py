@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lnbench.results.compare import Change, Comparison
+from lnbench.results.compare import DEFAULT_FIGURES, Change, Comparison
 from lnbench.results.pairing import find_changes
+from lnbench.results.protocol import describe
 from lnbench.results.schema import Interval, Record
 from lnbench.results.scores import benchmark_order, severity_means
 
-Kind = Literal["corruption", "clean", "mean", "mce", "relative_mce"]
-LOWER_IS_BETTER = frozenset({"mce", "relative_mce"})
+Kind = Literal["corruption", "clean", "mean", "error", "mce", "relative_mce"]
+LOWER_IS_BETTER = frozenset({"error", "mce", "relative_mce"})
 MARK = "*"  # beside the best of a row, so that it shows without colour and in plain text
 
 
@@ -64,11 +66,18 @@ def pivot(records: Sequence[Record], labels: Sequence[str] = ()) -> Pivot:
             [s.mean_corruption_top1 for s in summaries],
             [s.mean_corruption_interval for s in summaries],
         ),
+        ("mean error", "error", [_error(record, mode) for record, _, mode in columns], none),
         ("mCE", "mce", [s.mce for s in summaries], none),
         ("relative mCE", "relative_mce", [s.relative_mce for s in summaries], none),
     )
     rows += [_row(*figures) for figures in headline if any(value is not None for value in figures[2])]
     return Pivot(tuple((label, mode) for _, label, mode in columns), tuple(rows), _notes(records, labels))
+
+
+def _error(record: Record, mode: str) -> float | None:
+    """One less the mean over corruptions, where the preset asks for it."""
+    mean = record.summary[mode].mean_corruption_top1
+    return 1 - mean if record.config.get("error") and mean is not None else None
 
 
 def _row(name: str, kind: Kind, values: list[float | None], intervals: list[Interval | None]) -> PivotRow:
@@ -89,6 +98,7 @@ def _notes(records: Sequence[Record], labels: Sequence[str]) -> tuple[str, ...]:
         prefix = f"{labels[number]}: " if labels else ""
         sets = dict.fromkeys(s.corruption_set for s in record.summary.values() if s.corruption_set)
         notes += [f"{prefix}top-1 in percent; mean over {text}" for text in sets]
+        notes += [prefix + text] if (text := describe(record)) else []
         notes += [prefix + text for text in dict.fromkeys(s.mce_note for s in record.summary.values())]
         notes += [prefix + text for text in draw_notes(record, "±")]
         missing = len(record.suite.keys) - len(record.cells)
@@ -165,8 +175,41 @@ def basis(comparison: Comparison) -> list[str]:
     else:
         lines.append("no paired test was possible: better and worse go by the plain difference")
     lines += find_changes(comparison.base, comparison.new)
-    lines += draw_notes(comparison.new, "p and interval") if comparison.tested else []
+    if comparison.tested:
+        lines += [*_detectable(comparison), *draw_notes(comparison.new, "p and interval")]
     lines += [f"mismatch let through: {text}" for text in comparison.mismatches]
     if comparison.mismatches and comparison.missing:
         lines.append(f"not compared: {len(comparison.missing)} cells that only one run has")
     return lines
+
+
+def _detectable(comparison: Comparison) -> list[str]:
+    """The losses that this comparison would have found, in a line."""
+    modes: dict[str, list[str]] = {}
+    for change in comparison.headlines:
+        if change.figure in DEFAULT_FIGURES and change.detectable is not None:
+            modes.setdefault(change.mode, []).append(f"{change.what} {percent(change.detectable)}")
+    found = "; ".join(f"{mode} {', '.join(figures)}" for mode, figures in modes.items())
+    return [f"smallest loss found at least 4 times in 5, in points: {found}"] if found else []
+
+
+POWER_HEADINGS = ("images here", "smallest loss here", "images needed")
+
+
+def power_entries(change: Change, loss: float) -> tuple[str, ...]:
+    """The texts of one tested headline figure under `POWER_HEADINGS`; `loss` is a fraction."""
+    if change.churn is None or change.level is None or change.detectable is None:
+        return ("–",) * len(POWER_HEADINGS)
+    needed = change.churn.needed(loss, change.level)
+    images = f"{math.ceil(needed):,}" if math.isfinite(needed) else "more draws"
+    return f"{change.churn.images:,}", percent(change.detectable), images
+
+
+def power_basis(comparison: Comparison, loss: float) -> list[str]:
+    """What the answer to `--power` means, in sentences."""
+    figures = [change for change in comparison.headlines if change.figure in DEFAULT_FIGURES]
+    return [
+        f"images needed to find a loss of {percent(loss)} points at least 4 times in 5",
+        f"at {comparison.significance:g}, Holm-adjusted over {len(figures)} figures",
+        "for runs that differ as these do besides the loss, in images that one gains and the other loses",
+    ]

@@ -161,3 +161,29 @@ def test_comparing_loads_nothing_heavy(runs: dict[str, Path]) -> None:
         capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert ran.stdout.splitlines()[-1] == "[]"
+
+
+def test_power_says_how_many_images_a_loss_takes(lnbench: Lnbench, runs: dict[str, Path]) -> None:
+    ran = lnbench("compare", runs["base"], runs["worse"], "--power", "1pp")
+    assert (ran.code, ran.err) == (0, "")
+    rows = [line.split() for line in ran.out.splitlines()]
+    assert ["fixed"] in rows and "PASS" not in ran.out and "FAIL" not in ran.out
+    (clean,) = [row for row in rows[rows.index(["fixed"]) : rows.index(["batch"])] if row[:1] == ["clean"]]
+    images, smallest, needed = int(clean[1]), float(clean[2]), int(clean[3].replace(",", ""))
+    assert images == 400 and smallest > 1 and needed > 400
+    again = lnbench("compare", runs["base"], runs["worse"], "--power", f"{smallest}pp").out
+    (same,) = [row for row in map(str.split, again.splitlines()) if row[:1] == ["clean"]][:1]
+    assert int(same[3].replace(",", "")) == pytest.approx(400, rel=0.02)  # smallest is printed rounded
+    usual = lnbench("compare", runs["base"], runs["worse"])
+    assert f"smallest loss found at least 4 times in 5, in points: fixed clean {smallest:.2f}" in usual.out
+
+
+def test_power_takes_two_runs_and_a_loss(lnbench: Lnbench, runs: dict[str, Path], tmp_path: Path) -> None:
+    base, worse = runs["base"], runs["worse"]
+    for words, message in (
+        ([base, worse, "--power", "5"], "such as 0.5pp"),
+        ([base, "--power", "1pp"], "takes a BASE and a NEW run"),
+        ([base, worse, "--power", "1pp", "--junit", tmp_path / "x"], "takes a BASE and a NEW run"),
+    ):
+        ran = lnbench("compare", *words)
+        assert ran.code == 2 and message in ran.err and len(ran.err.splitlines()) == 1

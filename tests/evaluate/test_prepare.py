@@ -109,12 +109,3 @@ def test_the_batch_is_never_larger_than_the_data_and_the_table_suits_the_images(
     (subject,) = prepared(task, batch_size=1000).subjects
     assert (subject.config.batch_size, subject.config.table) == (90, "cifar")
     assert subject.classes == CLASSES
-
-
-def test_a_network_without_norm_layers_is_told_so(task: tuple[str, str, str]) -> None:
-    ready = prepared(task)
-    (subject,) = ready.subjects
-    bare = replace(subject, layers=attach(torch.nn.Sequential(torch.nn.Linear(2, 2))))
-    assert list(prepare.check_fit(bare, ready.images.clean)) == []
-    several = replace(bare, modes=prepared(task, modes=["fixed", "local"]).subjects[0].modes)
-    assert any("every mode equals fixed" in text for text in prepare.check_fit(several, ready.images.clean))

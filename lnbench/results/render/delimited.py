@@ -105,4 +105,5 @@ def _change(change: Change) -> dict[str, Any]:
         "p": change.p,
         "adjusted_p": change.adjusted,
         "verdict": change.verdict,
+        "detectable_loss": change.detectable,
     }

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lnbench.metrics import METRICS, Metric
+from lnbench.results import courses
 from lnbench.results.breakdown import (
     ClassLoss,
     Curve,
@@ -26,7 +27,14 @@ from lnbench.results.breakdown import (
 )
 from lnbench.results.correct import Correct
 from lnbench.results.render.markdown import facts, surroundings
-from lnbench.results.render.plots import ENOUGH, legend_plot, reliability_plot, severity_plot, sweep_plot
+from lnbench.results.render.plots import (
+    ENOUGH,
+    course_plot,
+    legend_plot,
+    reliability_plot,
+    severity_plot,
+    sweep_plot,
+)
 from lnbench.results.schema import Record
 from lnbench.results.sweeps import Sweep, sweeps
 from lnbench.results.sweeps import curves as along
@@ -85,8 +93,10 @@ def to_html(
         "headline": [row for row in grid.rows if row.kind != "corruption"],
         "mark": MARK,
         "title": " and ".join(dict.fromkeys(_title(record) for record in records)),
-        "legends": [_legend(records, labels, place) for place in ("k", "l")],
+        "legends": [_legend(records, labels, place) for place in ("k", "l", "m")],
         "severities": list(_severity_plots(records, labels)),
+        "courses": list(_course_plots(records, labels)),
+        "costs": courses.cost_table(records, labels),
         "swept": list(_sweep_plots(records, labels)),
         "reliability": list(_reliability_plots(records, labels)),
         "metrics": _others(),
@@ -179,6 +189,22 @@ def _fall(corruption: str, lines: Sequence[Curve]) -> str:
         if line.points
     ]
     return f"Top-1 accuracy against severity under {corruption}: {'; '.join(parts)}."
+
+
+def _course_plots(records: Sequence[Record], labels: Sequence[str]) -> Iterator[Plot]:
+    for number, (title, entries) in enumerate(courses.lines(records, labels).items()):
+        shown = [line for line in entries if line.tenths]
+        tenths = max((len(line.tenths) for line in shown), default=0)
+        rows = [
+            (line.name, *(percent(rate, 1) for rate in line.tenths), f"{len(line.resets)}") for line in shown
+        ]
+        parts = [
+            f"{line.name} goes from {percent(line.tenths[0], 1)} to {percent(line.tenths[-1], 1)} percent"
+            for line in shown
+        ]
+        alt = f"Top-1 accuracy along the stream, {title}: {'; '.join(parts)}."
+        head = ("tenth", *(str(one) for one in range(1, tenths + 1)), "resets")
+        yield Plot(title, Markup(course_plot(entries, f"t{number}")), alt, head, tuple(rows))
 
 
 def _reliability_plots(records: Sequence[Record], labels: Sequence[str]) -> Iterator[Plot]:

@@ -11,13 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from lnbench.files import one_line
-from lnbench.results.compare import Change, Comparison
+from lnbench.results.compare import DEFAULT_FIGURES, Change, Comparison
 from lnbench.results.ranking import rank
 from lnbench.results.schema import Record
 from lnbench.results.sweeps import curves, sweeps
 from lnbench.results.tables import (
     CHANGE_HEADINGS,
     MARK,
+    POWER_HEADINGS,
     Pivot,
     basis,
     by_loss,
@@ -27,6 +28,8 @@ from lnbench.results.tables import (
     outcome,
     percent,
     pivot,
+    power_basis,
+    power_entries,
 )
 from lnbench.types import CLEAN
 
@@ -168,6 +171,24 @@ def _changes(changes: Sequence[Change], console: Console) -> Table:
                 style = styles[change.verdict]
                 table.add_row(*(Text(encodable(t, console), style=style) for t in texts))
     return table
+
+
+def show_power(comparison: Comparison, loss: float, console: Console) -> None:
+    """Print how many images would find a loss (a fraction), for each mode's clean and mean."""
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    table.add_column("", overflow="fold", min_width=NAME_WIDTH)
+    for heading in POWER_HEADINGS:
+        table.add_column(heading, justify="right")
+    asked = [change for change in comparison.headlines if change.figure in DEFAULT_FIGURES]
+    for mode in dict.fromkeys(change.mode for change in asked):
+        table.add_row(Text(encodable(one_line(mode), console), style="bold"))
+        for change in asked:
+            if change.mode == mode:
+                entries = power_entries(change, loss)
+                table.add_row(f"  {change.what}", *(encodable(entry_, console) for entry_ in entries))
+    console.print(table)
+    for line in power_basis(comparison, loss):
+        say(line, console, "dim")
 
 
 def say(text: str, console: Console, style: str = "") -> None:

@@ -1,0 +1,28 @@
+"""How the images of a run came: order, sequence of conditions and batch, where answers depend on them."""
+
+from __future__ import annotations
+
+from lnbench.results.schema import Record
+
+USUAL = {"order": "shuffled", "sequence": "reset", "mixed": False}
+
+
+def protocol(record: Record) -> dict[str, object]:
+    """What was chosen of `order`, `sequence` and `mixed`; a record that names none was run as usual."""
+    return {name: record.config.get(name, usual) for name, usual in USUAL.items()}
+
+
+def describe(record: Record) -> str:
+    """The protocol in a few words, empty where no cell depends on it."""
+    courses = [cell.course for cell in record.cells if cell.course is not None]
+    sizes = {cell.batch_size for cell in record.cells if cell.batch_size is not None}
+    if not courses:
+        return ""
+    chosen = protocol(record)
+    parts = [f"batches of {', '.join(map(str, sorted(sizes)))}", f"order {chosen['order']}"]
+    if chosen["mixed"]:
+        parts.append("corrupted conditions mixed in one stream")
+    elif any(course.unit == "stream" for course in courses):
+        continual = chosen["sequence"] == "continual"
+        parts.append("continual over the corrupted conditions" if continual else "reset at each condition")
+    return "; ".join(parts)
