@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -31,16 +30,15 @@ from lnbench.data import order as orders
 from lnbench.errors import UsageError, unknown
 from lnbench.norm.modes import registry as modes
 from lnbench.norm.sweep import expand
+from lnbench.plain import read_yaml
 from lnbench.types import CLEAN, CLEAN_NAME, Baseline, Condition, Interpolation
 
 BY_SIZE = "by-size"
-_MAX_PRESET_BYTES = 1 << 20
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Backend = Literal["native", "reference"]
 Channels = tuple[float, float, float]
 Parameters = dict[str, dict[float, tuple[float, ...]]]
-Kind = TypeVar("Kind", dict[str, Any], list[Any])
 Resolved = TypeVar("Resolved", bound="_Frozen")
 
 
@@ -63,14 +61,15 @@ class _Frozen(BaseModel):
 
 # How images come, with what is usual. Written down only where it is not: a config of before there was a
 # choice is still the same config, and its run folder is gone on with.
-PROTOCOL = {"order": orders.SHUFFLED, "sequence": "reset", "mixed": False}
+PROTOCOL = {"order": orders.SHUFFLED, "sequence": "reset", "mixed": False, "error": False}
 
 
 class Suite(_Frozen):
     """What a preset and a run have in common: which conditions, which modes, how they are counted.
 
     `order`: of the images of a stream; `sequence`: whether what a stream mode learned is kept from one
-    corrupted condition to the next; `mixed`: whether the corrupted conditions are one stream.
+    corrupted condition to the next; `mixed`: whether the corrupted conditions are one stream; `error`:
+    whether tables show the mean error too, as papers on adaptation do.
     """
 
     table: str = BY_SIZE
@@ -85,6 +84,7 @@ class Suite(_Frozen):
     order: Annotated[str, AfterValidator(lambda text: str(orders.parse(text)))] = orders.SHUFFLED
     sequence: Literal["reset", "continual"] = "reset"
     mixed: bool = False
+    error: bool = False
 
     @field_validator("table")
     @classmethod
@@ -202,6 +202,9 @@ class RunConfig(Suite):
     resize: Sides | None = None
     crop: Sides | None = None
     interpolation: Interpolation | None = None
+    classes: Literal["present", "all"] | None = None
+    class_map: str | None = None
+    classes_file: str | None = None
     skip_unreadable: bool = False
     diagnose: bool = False
     shard: str | None = None
@@ -279,7 +282,7 @@ class ModelEntry(_Frozen):
 def load_models(path: Path) -> list[ModelEntry]:
     """Read a YAML list of networks; weights are relative to the file. Raises UsageError."""
     where = f"models file {path}"
-    entries = _read_yaml(path, where, list)
+    entries = read_yaml(path, where, list)
     if not entries:
         raise UsageError(f"{where} names no model")
     found = []
@@ -333,7 +336,7 @@ def _read_included(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
     """The preset's mapping on top of what it includes, key by key."""
     if name in seen:
         raise UsageError(f"preset {name} includes itself: {' → '.join((*seen, name))}")
-    mapping = _read_yaml(_preset_path(name, seen), f"preset {name}", dict)
+    mapping = read_yaml(_preset_path(name, seen), f"preset {name}", dict)
     base = mapping.pop("include", None)
     if base is None:
         return mapping
@@ -352,43 +355,6 @@ def _preset_path(name: str, seen: Sequence[str]) -> Path:
             path = parent / path
         return path
     raise unknown("preset", name, preset_names())
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """Plain data without aliases: a few hundred bytes of nested aliases can stand for gigabytes."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not allowed")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        double = {key for key in map(str, keys) if [str(k) for k in keys].count(key) > 1}
-        if double:
-            raise yaml.YAMLError(f"key given twice: {min(double)}")
-        return super().construct_mapping(node, deep)
-
-
-def _read_yaml(path: Path, where: str, kind: type[Kind]) -> Kind:
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_PRESET_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"{where}: cannot read {path}: {error.strerror or error}") from None
-    if len(content) > _MAX_PRESET_BYTES:
-        raise UsageError(f"{where}: larger than 1 MiB; it should be names and numbers only")
-    try:
-        data = yaml.load(content, _PlainLoader)
-    except (yaml.YAMLError, ValueError, RecursionError, UnicodeDecodeError, TypeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        why = getattr(error, "problem", None) or str(error).split("\n")[0]
-        raise UsageError(f"{where}: not valid YAML{line}: {why}") from None
-    if not isinstance(data, kind):
-        wanted = "a mapping of names to values" if kind is dict else "a list"
-        raise UsageError(f"{where}: expected {wanted}, found {type(data).__name__}")
-    return data
 
 
 def _one_line(where: str, error: ValidationError, model: type[_Frozen] = Preset) -> UsageError:

@@ -45,6 +45,16 @@ def test_imagenet_c_is_the_benchmark() -> None:
     assert config.load_preset("imagenet-c-extra").corruptions == registry.BENCHMARK[15:]
 
 
+@pytest.mark.parametrize(("name", "batch"), [("tta-cifar10-c", 200), ("tta-imagenet-c", 64)])
+def test_the_adaptation_presets_are_the_papers_protocol(name: str, batch: int) -> None:
+    run = config.resolve(config.load_preset(name), NEEDED)
+    assert run.corruptions == registry.BENCHMARK[:15] and run.severities == (5,)
+    assert (run.batch_size, run.order, run.sequence, run.mixed) == (batch, "shuffled", "reset", False)
+    assert run.error and run.baseline is None
+    tuning = config.load_preset("imagenet-c-extra")
+    assert not set(tuning.corruptions) & set(run.corruptions)
+
+
 def test_options_win_over_the_preset_and_none_means_not_given() -> None:
     preset = config.load_preset("cifar10-c")
     run = config.resolve(preset, {**NEEDED, "modes": ["local"], "batch_size": None, "severities": [5, 1]})

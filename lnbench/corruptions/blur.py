@@ -159,7 +159,7 @@ def _narrow_gaussian(pixels: torch.Tensor, taps: tuple[float, ...]) -> torch.Ten
     definition decides between two results.
     """
     radius = len(taps) // 2
-    x = imageops.pad(pixels.to(torch.float64).div_(255), radius, "nearest")
+    x = imageops.pad(imageops.over(pixels.to(torch.float64), 255), radius, "nearest")
     for axis in (2, 3):
         size = x.shape[axis] - 2 * radius
         total = x.narrow(axis, radius, size) * taps[radius]

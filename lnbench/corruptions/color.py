@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lnbench.corruptions.imageops import over
 from lnbench.corruptions.registry import corruption
 from lnbench.corruptions.rng import Key
 from lnbench.lazy import torch
@@ -27,7 +28,7 @@ def contrast(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> t
     (factor,) = parameters
     image = pixels.to(torch.float32)
     # Row sums are whole numbers below 2^24, so the mean is exact in any order of summation.
-    mean = image.sum(3).sum(2, dtype=torch.float64) / image[0, 0].numel()  # (B, 3)
+    mean = over(image.sum(3).sum(2, dtype=torch.float64), image[0, 0].numel())  # (B, 3)
     offset = (mean * (1 - factor) + _NUDGE).to(torch.float32)
     image = torch.add(offset[..., None, None], image, alpha=factor)
     return image.clamp_(0, 255).to(torch.int16).to(torch.uint8)
@@ -96,7 +97,7 @@ def _adjust_hsv(
     hue.div_(spread.clamp_min(1e-9)).add_(sector.to(torch.float64)).div_(full.new_full((), 6))
     hue.sub_(hue.floor()).mul_(6)
     fraction = hue.sub_(hue.floor())
-    rising = (first >= second).view(torch.uint8).to(torch.float64)  # 1 in sectors where V(1 - (1 - f)S)
+    rising = (first >= second).to(torch.float64)  # 1 in sectors where V(1 - (1 - f)S)
 
     saturation = spread.div_(value.clamp_min(1e-9))
     saturation = saturation.mul_(saturation_factor).add_(saturation_shift).clamp_(0, 1)
@@ -117,7 +118,7 @@ def _adjust_hsv(
 
 def _mask(condition: torch.Tensor) -> torch.Tensor:
     """Turn a bool tensor into uint8 0 or 255."""
-    return condition.view(torch.uint8).neg_()
+    return condition.to(torch.uint8).neg_()  # a view of bools does not compile for a GPU
 
 
 def _pick(mask: torch.Tensor, chosen: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lnbench.corruptions.imageops import over
 from lnbench.corruptions.registry import corruption
 from lnbench.corruptions.rng import Key, uniform
 from lnbench.corruptions.smooth import smooth
@@ -67,8 +68,8 @@ def _warp(image: torch.Tensor, moves: torch.Tensor) -> torch.Tensor:
     reach = min(height, width) // 3
     moves = moves.to(torch.float64)
     # Columns of the linear part, and the third point, from where the map is measured.
-    first = (moves[:, 1] - moves[:, 2]) / (2 * reach)
-    second = (moves[:, 0] - moves[:, 1]) / (2 * reach)
+    first = over(moves[:, 1] - moves[:, 2], 2 * reach)
+    second = over(moves[:, 0] - moves[:, 1], 2 * reach)
     a, b, c, d = first[:, 0] + 1, second[:, 0], first[:, 1], second[:, 1] + 1
     determinant = a * d - b * c
     determinant = torch.where(determinant.abs() < 1e-3, 1e-3, determinant)  # three points on a line
@@ -102,6 +103,6 @@ def _displace(image: torch.Tensor, field: torch.Tensor, alpha: float, sigma: flo
     columns = torch.arange(width, device=image.device, dtype=torch.float32)
     grid = image.new_empty((batch, height, width, 2))
     # In grid_sample's coordinates -1 and 1 lie at the outer edges of the first and the last pixel.
-    torch.add((columns * 2 + 1) / width - 1, across, alpha=2 * alpha / width, out=grid[..., 0])
-    torch.add((rows * 2 + 1) / height - 1, down, alpha=2 * alpha / height, out=grid[..., 1])
+    torch.add(over(columns * 2 + 1, width) - 1, across, alpha=2 * alpha / width, out=grid[..., 0])
+    torch.add(over(rows * 2 + 1, height) - 1, down, alpha=2 * alpha / height, out=grid[..., 1])
     return F.grid_sample(image, grid, padding_mode="reflection", align_corners=False)

@@ -24,6 +24,11 @@ def truncate(levels: torch.Tensor) -> torch.Tensor:
     return levels.clamp_(0, 255).to(torch.int16).to(torch.uint8)  # faster on a CPU than in one step
 
 
+def over(values: torch.Tensor, divisor: float) -> torch.Tensor:
+    """Divide in place, rounded alike everywhere: CUDA multiplies by the reciprocal of a Python number."""
+    return values.div_(values.new_full((), divisor))
+
+
 def to_nearest(levels: torch.Tensor) -> torch.Tensor:
     """Clip to 0–255 and round half up. Works in place: `levels` is spent."""
     return truncate(levels.add_(0.5))

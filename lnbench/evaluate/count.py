@@ -70,7 +70,7 @@ class Stopwatch:
         if self.device.type == "cuda":
             pair = (_event(), _event())
             self._events.append(pair)
-            pair[0].record()
+            self._record(pair[0])
         else:
             self._started = time.perf_counter()
 
@@ -78,9 +78,14 @@ class Stopwatch:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.device.type == "cuda":
-            self._events[-1][1].record()
+            self._record(self._events[-1][1])
         else:
             self._seconds += time.perf_counter() - self._started
+
+    def _record(self, event: torch.cuda.Event) -> None:
+        # Events belong to the device that is current, which need not be the one that works.
+        with torch.cuda.device(self.device):
+            event.record()
 
     def seconds(self) -> float:
         """Seconds so far; on a GPU this waits for the work that was timed."""
@@ -97,8 +102,8 @@ class Task:
 
     `counts`: float64 (chunks or batches, SIZE), a row for each, so that their sum is taken in the order of
     the grid whoever computed them; `correct`: uint8 (N,); `shares`: which of the mode's draws answers for
-    each image, int64 (N,), None where it has one. `fresh`: whether the state is; `resets`: rows in which the
-    mode counted a reset or a recovery; `noted`: what it had counted when the task was closed.
+    each image, int64 (N,), None where it has one. `resets`: rows in which the mode
+    counted a reset or a recovery; `noted`: what it had counted when the task was closed.
     """
 
     subject: Subject
@@ -109,7 +114,6 @@ class Task:
     watch: Stopwatch
     shares: Tensor | None = None
     state: State = field(default_factory=State)
-    fresh: bool = True
     resets: list[int] = field(default_factory=list)
     noted: dict[str, float] = field(default_factory=dict)
 
@@ -124,9 +128,7 @@ class Task:
         shares = torch.from_numpy(answering(images, mode.draws)).to(device) if mode.draws > 1 else None
         kept = State() if state is None else state
         kept.counts.clear()
-        return cls(
-            subject, mode, pieces, counts, correct, Stopwatch(device), shares, kept, fresh=state is None
-        )
+        return cls(subject, mode, pieces, counts, correct, Stopwatch(device), shares, kept)
 
     def begin(self, images: DrawnImages) -> None:
         """Let the mode look at some images of the condition before the first is counted."""
@@ -162,6 +164,8 @@ class Task:
         """Add predictions to a row of the counts; images beyond the predictions' number are left out."""
         log_probs, predicted = prediction
         labels, positions = labels[: len(predicted)], positions[: len(predicted)]
+        columns = self.subject.columns
+        labels = labels if columns is None else columns[labels]
         predicted = metrics.judge(log_probs, predicted)
         self.counts[row] += metrics.count(log_probs, predicted, labels)
         self.correct[positions] = (predicted == labels).to(torch.uint8)

@@ -233,8 +233,7 @@ def _count(job: _Job, settings: Settings, report: Callable[[_Job, int], None]) -
     )
     lanes = [lane for lane in (batches, streams) if lane.tasks]
     for task in (*apart, *(task for lane in lanes for task in lane.tasks)):
-        if task.fresh:
-            task.begin(lambda count, number: _pixels(stream, stream.drawn(count, number), pieces))
+        task.begin(lambda count, number: _pixels(stream, stream.drawn(count, number), pieces))
     for number, start in enumerate(range(0, total, stream.chunk)):
         stop = min(start + stream.chunk, total)
         alone = apart and number in part.chunks

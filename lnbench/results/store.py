@@ -48,7 +48,8 @@ if TYPE_CHECKING:
 
 # Config keys that say where things lie, never what comes out: the checkpoint and the images are identified
 # by their hashes, so a moved file is still the same run.
-INERT = frozenset({"weights", "data"})
+# A class map is identified by what came of it.
+INERT = frozenset({"weights", "data", "class_map", "classes_file"})
 
 # What identifies the network.
 MODEL = ("spec", "sha256", "code", "state", "classes", "groups", "precision")
@@ -181,7 +182,11 @@ def identity(run: Run) -> dict[str, Any]:
     """What must be equal for a run to be continued: everything that decides the numbers."""
     content = dump(run)
     return {
-        "data": {"fingerprint": run.data.fingerprint, "images": run.data.images},
+        "data": {
+            "fingerprint": run.data.fingerprint,
+            "images": run.data.images,
+            "class_map": content["data"].get("class_map"),
+        },
         "model": {key: content["model"][key] for key in MODEL},
         "suite": content["suite"],
         "config": {key: value for key, value in content["config"].items() if key not in INERT},

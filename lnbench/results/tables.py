@@ -13,8 +13,8 @@ from lnbench.results.protocol import describe
 from lnbench.results.schema import Interval, Record
 from lnbench.results.scores import benchmark_order, severity_means
 
-Kind = Literal["corruption", "clean", "mean", "mce", "relative_mce"]
-LOWER_IS_BETTER = frozenset({"mce", "relative_mce"})
+Kind = Literal["corruption", "clean", "mean", "error", "mce", "relative_mce"]
+LOWER_IS_BETTER = frozenset({"error", "mce", "relative_mce"})
 MARK = "*"  # beside the best of a row, so that it shows without colour and in plain text
 
 
@@ -66,11 +66,18 @@ def pivot(records: Sequence[Record], labels: Sequence[str] = ()) -> Pivot:
             [s.mean_corruption_top1 for s in summaries],
             [s.mean_corruption_interval for s in summaries],
         ),
+        ("mean error", "error", [_error(record, mode) for record, _, mode in columns], none),
         ("mCE", "mce", [s.mce for s in summaries], none),
         ("relative mCE", "relative_mce", [s.relative_mce for s in summaries], none),
     )
     rows += [_row(*figures) for figures in headline if any(value is not None for value in figures[2])]
     return Pivot(tuple((label, mode) for _, label, mode in columns), tuple(rows), _notes(records, labels))
+
+
+def _error(record: Record, mode: str) -> float | None:
+    """One less the mean over corruptions, where the preset asks for it."""
+    mean = record.summary[mode].mean_corruption_top1
+    return 1 - mean if record.config.get("error") and mean is not None else None
 
 
 def _row(name: str, kind: Kind, values: list[float | None], intervals: list[Interval | None]) -> PivotRow:

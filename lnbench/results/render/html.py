@@ -13,7 +13,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from lnbench.files import one_line
 from lnbench.metrics import METRICS, Metric
+from lnbench.results import courses
 from lnbench.results.breakdown import (
     ClassLoss,
     Curve,
@@ -25,8 +27,15 @@ from lnbench.results.breakdown import (
     shifts,
 )
 from lnbench.results.correct import Correct
-from lnbench.results.render.markdown import facts, surroundings
-from lnbench.results.render.plots import ENOUGH, legend_plot, reliability_plot, severity_plot, sweep_plot
+from lnbench.results.render.markdown import LONGEST, facts, surroundings
+from lnbench.results.render.plots import (
+    ENOUGH,
+    course_plot,
+    legend_plot,
+    reliability_plot,
+    severity_plot,
+    sweep_plot,
+)
 from lnbench.results.schema import Record
 from lnbench.results.sweeps import Sweep, sweeps
 from lnbench.results.sweeps import curves as along
@@ -72,6 +81,7 @@ def to_html(
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
+        finalize=printable,
     )
     pages.filters |= {
         "percent": percent,
@@ -85,8 +95,10 @@ def to_html(
         "headline": [row for row in grid.rows if row.kind != "corruption"],
         "mark": MARK,
         "title": " and ".join(dict.fromkeys(_title(record) for record in records)),
-        "legends": [_legend(records, labels, place) for place in ("k", "l")],
+        "legends": [_legend(records, labels, place) for place in ("k", "l", "m")],
         "severities": list(_severity_plots(records, labels)),
+        "courses": list(_course_plots(records, labels)),
+        "costs": courses.cost_table(records, labels),
         "swept": list(_sweep_plots(records, labels)),
         "reliability": list(_reliability_plots(records, labels)),
         "metrics": _others(),
@@ -114,9 +126,14 @@ def _title(record: Record) -> str:
     return record.model.spec if weights is None else f"{record.model.spec} ({PurePath(weights).name})"
 
 
+def printable(value: object) -> object:
+    """What stands in the page: text from elsewhere as one line without control characters."""
+    return one_line(value, LONGEST) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def breakable(name: str) -> Markup:
     """A name that may be broken after its signs, so that narrow screens do not cut words."""
-    parts = re.split(r"(?<=[_:,./])", name)
+    parts = re.split(r"(?<=[_:,./])", one_line(name, LONGEST))
     return Markup("<wbr>").join(parts)
 
 
@@ -179,6 +196,22 @@ def _fall(corruption: str, lines: Sequence[Curve]) -> str:
         if line.points
     ]
     return f"Top-1 accuracy against severity under {corruption}: {'; '.join(parts)}."
+
+
+def _course_plots(records: Sequence[Record], labels: Sequence[str]) -> Iterator[Plot]:
+    for number, (title, entries) in enumerate(courses.lines(records, labels).items()):
+        shown = [line for line in entries if line.tenths]
+        tenths = max((len(line.tenths) for line in shown), default=0)
+        rows = [
+            (line.name, *(percent(rate, 1) for rate in line.tenths), f"{len(line.resets)}") for line in shown
+        ]
+        parts = [
+            f"{line.name} goes from {percent(line.tenths[0], 1)} to {percent(line.tenths[-1], 1)} percent"
+            for line in shown
+        ]
+        alt = f"Top-1 accuracy along the stream, {title}: {'; '.join(parts)}."
+        head = ("tenth", *(str(one) for one in range(1, tenths + 1)), "resets")
+        yield Plot(title, Markup(course_plot(entries, f"t{number}")), alt, head, tuple(rows))
 
 
 def _reliability_plots(records: Sequence[Record], labels: Sequence[str]) -> Iterator[Plot]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from lnbench.files import one_line
 from lnbench.results.compare import Change, Comparison
+from lnbench.results.courses import cost_table
 from lnbench.results.protocol import describe
 from lnbench.results.ranking import rank
 from lnbench.results.schema import Record
@@ -64,6 +65,10 @@ def to_markdown(records: Sequence[Record], labels: Sequence[str] = ()) -> str:
     """The whole report: table, notes, and for each run its model, data, command, deviations, environment."""
     grid = pivot(records, labels)
     parts = ["# lnbench report", pivot_table(grid), "\n".join(f"- {text(note)}" for note in grid.notes)]
+    names, rows = cost_table(records, labels)
+    if rows:
+        head = ["mode", "first tenth", "last tenth", *map(text, names), "time × fixed"]
+        parts += ["## Along the stream", table(head, [[text(name), *values] for name, values in rows])]
     for number, record in enumerate(records):
         if labels:
             parts.append(f"## {text(labels[number])}")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lnbench.results.breakdown import Curve, Reliability
+from lnbench.results.courses import Line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,6 +92,28 @@ def sweep_plot(
         axes.set_ylim(0, 100)
         axes.set_yticks(range(0, 101, 25))
         axes.set_xlabel(option)
+        axes.set_ylabel("top-1 %")
+
+    return _svg(draw, (3.0, 2.1), prefix)
+
+
+def course_plot(entries: Sequence[Line], prefix: str) -> str:
+    """Accuracy (%) in each tenth of the stream, one line for each mode; a thin line where one forgot."""
+
+    def draw(axes: Axes) -> None:
+        most = 1
+        for number, entry in enumerate(entries):
+            if entry.tenths:
+                most = max(most, len(entry.tenths))
+                style = line_style(number)
+                axes.plot(range(1, len(entry.tenths) + 1), [100 * rate for rate in entry.tenths], **style)
+                for place in entry.resets:
+                    at = 0.5 + place * len(entry.tenths)
+                    axes.axvline(at, color=style["color"], linewidth=0.8, linestyle=style["linestyle"])
+        axes.set_xticks(range(1, most + 1))
+        axes.set_ylim(0, 100)
+        axes.set_yticks(range(0, 101, 25))
+        axes.set_xlabel("tenth of the stream")
         axes.set_ylabel("top-1 %")
 
     return _svg(draw, (3.0, 2.1), prefix)

@@ -1,0 +1,82 @@
+"""Along the stream: lines, counts and times of the modes, in every report that shows them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from lnbench.results.baseline import baseline_bytes
+from lnbench.results.courses import cost_table, costs, lines
+from lnbench.results.reading import record_bytes
+from lnbench.results.render.html import to_html
+from lnbench.results.render.markdown import to_markdown
+from lnbench.results.schema import Cell, Course, Record
+from lnbench.results.store import make_record
+from lnbench.results.tables import pivot
+from tests.results.golden import sample
+from tests.results.samples import make_cells, make_run
+
+
+def adapted(**config: object) -> Record:
+    """The sample with its batch cells as those of a mode that falls along the stream and forgets twice."""
+    run = make_run()
+    run = run.model_copy(update={"config": {**run.config, **config}})
+
+    def along(cell: Cell) -> Cell:
+        if cell.mode != "batch":
+            return cell
+        fall = cell.severity / 10
+        course = Course(
+            unit="stream", tenths=tuple(1 - fall * k / 9 for k in range(10)), batches=20, resets=(5, 15)
+        )
+        return cell.model_copy(update={"course": course, "counts": {"updates": 20.0}, "seconds": 1.0})
+
+    return make_record(run, [along(cell) for cell in make_cells(run)])
+
+
+def test_a_line_is_the_mean_over_the_corrupted_cells() -> None:
+    found = lines([adapted()])
+    assert list(found) == [
+        "all corrupted conditions", "clean", "gaussian_noise/1", "gaussian_noise/5", "contrast/1",
+        "contrast/5",
+    ]  # fmt: skip
+    fixed, batch, local = found["all corrupted conditions"]
+    assert fixed.tenths == local.tenths == ()
+    assert batch.tenths[0] == 1 and batch.tenths[-1] == pytest.approx(1 - 0.3)  # severities 1, 5, 1, 5
+    assert batch.resets == (0.25, 0.75)
+    assert found["contrast/5"][1].tenths[-1] == pytest.approx(0.5)
+
+
+def test_costs_are_in_times_of_fixed() -> None:
+    by_name = {cost.name: cost for cost in costs([adapted()])}
+    assert by_name["fixed"].time == 1 and by_name["batch"].time == 4  # 0.25 s and 1 s a cell
+    assert by_name["batch"].counts == {"updates": 100} and by_name["fixed"].counts == {}
+    mixed = {cost.name: cost for cost in costs([adapted(mixed=True)])}
+    assert mixed["batch"].counts == {"updates": 20}  # each cell has those of the whole stream
+
+
+def test_reports_show_the_stream_where_there_is_one() -> None:
+    record, correct = sample()
+    assert lines([record]) == {} and cost_table([record]) == ([], [])
+    assert "stream-title" not in to_html([record], [correct])
+    found = adapted()
+    page, text = to_html([found], [None]), to_markdown([found])
+    assert "Accuracy along the stream" in page and "time × fixed" in page
+    assert "batch goes from 100.0 to 70.0 percent" in page
+    assert re.search(r"\| batch \| 100\.0 \| 70\.0 \| 100 \| 4\.00 \|", text)
+
+
+def test_the_mean_error_stands_beside_accuracy_where_asked_for() -> None:
+    rows = {row.name: row for row in pivot([adapted(error=True)]).rows}
+    for accuracy, error in zip(rows["mean"].values, rows["mean error"].values, strict=True):
+        assert accuracy is not None and error == pytest.approx(1 - accuracy)
+    assert rows["mean"].best == rows["mean error"].best
+    assert "mean error" not in {row.name for row in pivot([adapted()]).rows}
+
+
+def test_the_course_is_in_the_record_and_not_in_a_baseline() -> None:
+    record, correct = sample()
+    found = make_record(record.run, adapted().cells)
+    assert b'"course"' in record_bytes(found) and Record.model_validate_json(found.model_dump_json()) == found
+    assert b'"course"' not in baseline_bytes(found, correct)
