@@ -202,6 +202,9 @@ class RunConfig(Suite):
     resize: Sides | None = None
     crop: Sides | None = None
     interpolation: Interpolation | None = None
+    classes: Literal["present", "all"] | None = None
+    class_map: str | None = None
+    classes_file: str | None = None
     skip_unreadable: bool = False
     diagnose: bool = False
     shard: str | None = None

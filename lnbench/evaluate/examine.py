@@ -112,7 +112,12 @@ def _reach(subject: Subject, seen: _Seen, images: Tensor) -> Iterator[str]:
         )
     elif not len(subject.layers):
         own = "; it normalizes by each image's own" if _follows_itself(subject, images) else ""
-        yield f"this network has no normalization layers with stored statistics: every mode equals fixed{own}"
+        learning = dict.fromkeys(m.kind for m in subject.modes if m.is_learning) if subject.layers.own else ()
+        but = f", but for {', '.join(learning)}" if learning else ""
+        yield (
+            "this network has no normalization layers with stored statistics: every mode equals fixed"
+            f"{but}{own}"
+        )
 
 
 def _follows_itself(subject: Subject, images: Tensor) -> bool:

@@ -21,11 +21,11 @@ from lnbench.norm.stats import Statistics, mean_over_groups, normalize, precise
 class State:
     """What a mode keeps for one network under one condition; it dies with it.
 
-    `statistics`: mean and variance (C,) by layer. `affine`: weight and bias (K, C) by layer, in place of the
-    network's own, which never change. `group`: which weight and bias of LocalNorm layers, None for their
-    mean. `draw`: which of the mode's draws answers for each image at hand, int64 (B,); None where it has one.
-    `extra`: whatever else a mode needs to remember. `counts`: what it counted on the way, by name:
-    numbers, or tensors without axes that stay on the device.
+    `statistics`: mean and variance (C,) by layer. `affine`: weight and bias by layer, in place of the
+    network's own, which never change: (K, C), or the layer's own shape where it stores no statistics.
+    `group`: which weight and bias of LocalNorm layers, None for their mean. `draw`: which of the mode's draws
+    answers for each image at hand, int64 (B,); None where it has one. `extra`: whatever else a mode needs to
+    remember. `counts`: what it counted on the way, by name: numbers, or tensors without axes.
     """
 
     statistics: dict[str, Statistics] = field(default_factory=dict)
@@ -34,6 +34,11 @@ class State:
     draw: Tensor | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     counts: defaultdict[str, Any] = field(default_factory=lambda: defaultdict(int))
+
+
+def leaf(values: Tensor) -> Tensor:
+    """A copy, float32 at least, that takes a gradient."""
+    return precise(values.detach()).clone().requires_grad_()
 
 
 class Layer:
@@ -69,6 +74,11 @@ class Layer:
         if group is None:
             return mean_over_groups(weights), mean_over_groups(biases)
         return weights[group], biases[group]
+
+    def learn(self, state: State) -> None:
+        """Put copies of weights and biases that take a gradient into the state, where there are none yet."""
+        if self.name not in state.affine:
+            state.affine[self.name] = leaf(self.weights), leaf(self.biases)
 
     def stored(self, x: Tensor, state: State) -> Tensor:
         """By the stored statistics: what the untouched layer computes, on LocalNorm what BatchNorm would."""

@@ -113,4 +113,7 @@ def images(count: int, side: int = 48, seed: int = 0) -> Tensor:
 
 def fingerprint(network: nn.Module) -> dict[str, bytes]:
     """The bytes of every parameter and buffer."""
-    return {name: value.numpy().tobytes() for name, value in network.state_dict().items()}
+    return {
+        name: value.reshape(-1).view(torch.uint8).numpy().tobytes()
+        for name, value in network.state_dict().items()
+    }

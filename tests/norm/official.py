@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 
 def load(shared: Path, name: str, monkeypatch: pytest.MonkeyPatch, **stubs: ModuleType) -> ModuleType:
@@ -21,6 +22,7 @@ def load(shared: Path, name: str, monkeypatch: pytest.MonkeyPatch, **stubs: Modu
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(torch.jit, "script", lambda function: function)  # deprecated, and slow to begin
     spec.loader.exec_module(module)
     return module
 

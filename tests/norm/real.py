@@ -14,7 +14,7 @@ from lnbench.corruptions.rng import Key
 from lnbench.models.load import load
 from tests.networks import normalized
 
-BATCH = 32
+BATCH = 16
 
 
 def resnet20(shared: Path, dtype: torch.dtype) -> nn.Module:

@@ -48,7 +48,8 @@ class Prediction(NamedTuple):
 class Setting(NamedTuple):
     """What a mode may ask of a run before it starts.
 
-    `layers`, `local`: names of the norm layers, and of those that are LocalNorm; `groups`: their K, else 1.
+    `layers`, `local`: names of the norm layers, and of those that are LocalNorm; `groups`: their K, else 1;
+    `own`: names of the layers without stored statistics (GroupNorm, LayerNorm), whose weights can be learned.
     """
 
     layers: tuple[str, ...]
@@ -56,6 +57,7 @@ class Setting(NamedTuple):
     groups: int
     batch_size: int
     images: int
+    own: tuple[str, ...] = ()
 
 
 def plain(forward: Forward, pixels: Tensor, state: State, groups: int) -> Prediction:
@@ -84,6 +86,7 @@ class Kind:
     passes: Callable[..., int]
     refuse: Callable[..., str | None]
     note: Callable[..., str | None]
+    learns: Callable[..., bool] | None
 
 
 KINDS: dict[str, Kind] = {}
@@ -100,6 +103,7 @@ def mode(
     passes: Callable[..., int] = lambda groups: 1,
     refuse: Callable[..., str | None] = lambda setting: None,
     note: Callable[..., str | None] = lambda setting: None,
+    learns: Callable[..., bool] | None = None,
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
     """Register the decorated `function(x, layer, state, *, options) -> Tensor`, the output of a norm layer.
 
@@ -119,6 +123,8 @@ def mode(
         passes: `(groups) -> int`, forward passes for each image.
         refuse: `(setting) -> str | None`, why the options cannot be, alone (setting None) or in a run.
         note: `(setting) -> str | None`, what a person should know beforehand.
+        learns: `(name) -> bool`, whether weight and bias of a layer are in `state.affine` when it is used:
+            copies that take a gradient. A mode that learns is also for GroupNorm and LayerNorm.
 
     Raises ValueError when the name is taken.
     """
@@ -132,7 +138,7 @@ def mode(
                 options.setdefault(option, declared)
         about = " ".join((function.__doc__ or "").split("\n\n")[0].split()).removesuffix(".")
         KINDS[name] = Kind(
-            name, about, function, options, unit, begin, predict, images, draws, passes, refuse, note
+            name, about, function, options, unit, begin, predict, images, draws, passes, refuse, note, learns
         )
         return function
 
@@ -189,6 +195,15 @@ class Mode:
         return self._call(self._kind.images)
 
     @property
+    def is_learning(self) -> bool:
+        """Whether it takes gradient steps on copies of weights and biases."""
+        return self._kind.learns is not None
+
+    def learns(self, layer: str) -> bool:
+        """Whether the layer's weight and bias are among those copies."""
+        return self._kind.learns is not None and self._call(self._kind.learns, layer)
+
+    @property
     def draws(self) -> int:
         """How many draws of such images share the set between them."""
         return self._call(self._kind.draws)
@@ -203,7 +218,8 @@ class Mode:
         if reason is not None:
             raise UsageError(f"mode '{self}': {reason}")
         if setting is not None and self.layers != ALL:
-            select(self.layers, setting.layers, setting.local, str(self))
+            names = setting.layers + (setting.own if self.is_learning else ())
+            select(self.layers, names, setting.local, str(self))
 
     def note(self, setting: Setting) -> str | None:
         """What a person should know before the mode is run."""
