@@ -174,8 +174,7 @@ def make_record(run: Run, cells: Sequence[Cell]) -> Record:
     content = {name: getattr(run, name) for name in Run.model_fields}
     if (note := unanswered_note(cells)) is not None:
         content["deviations"] = tuple(dict.fromkeys((*run.deviations, note)))
-    classes = run.model.classes or len(run.data.classes)
-    summary = summarize(cells, run.suite, classes)
+    summary = summarize(cells, run)
     return Record.model_validate({**content, "cells": tuple(cells), "summary": summary})
 
 
