@@ -38,6 +38,7 @@ def run(subject: Subject, images: Images, command: str, processes: int) -> schem
         config=config.model_dump(mode="json", exclude={"device"}),
         suite=schema.RecordedSuite(
             preset=config.preset,
+            version=config.preset_version,
             table=None if images.precomputed else config.table,
             backend="precomputed" if images.precomputed else config.backend,
             seed=config.seed,

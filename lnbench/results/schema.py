@@ -173,7 +173,8 @@ def unanswered_note(cells: Sequence[Cell]) -> str | None:
 class RecordedSuite(BaseModel):
     """What was asked for: the cells a run will have, and everything that decides their pixels.
 
-    `table` is the parameter table, null for precomputed sets; `overrides` the preset's own numbers
+    `version` of the preset, null in records from before it was kept; `table` is the parameter table, null
+    for precomputed sets; `overrides` the preset's own numbers
     (empty where the table's are used); `conditions` in running order, `(corruption, severity)` each;
     `baseline`: against whose errors mCE is given once all its conditions are there, null for no mCE.
     """
@@ -181,6 +182,7 @@ class RecordedSuite(BaseModel):
     model_config = STRICT
 
     preset: str | None = None
+    version: int | None = Field(default=None, ge=1)
     table: str | None = None
     backend: Literal["native", "reference", "precomputed"]
     seed: int
