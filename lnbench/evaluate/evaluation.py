@@ -148,7 +148,7 @@ def _check(
                 config=prepare.settle(subject.config, images.clean),
                 classes=subject.classifier.classes(*images.clean.images.shape[2:]),
             )
-            misfits = list(prepare.check_fit(settled, images.clean))
+            misfits = list(prepare.check_fit(settled, images.clean, clean=not images.precomputed))
             settled = replace(settled, notes=examine.examine(settled, images.clean))
             warnings += [
                 *misfits,

@@ -117,8 +117,8 @@ def settle(config: RunConfig, store: Store) -> RunConfig:
     )
 
 
-def check_fit(subject: Subject, store: Store) -> Iterator[str]:
-    """Does the network fit the labels, and its modes the number of images?
+def check_fit(subject: Subject, store: Store, *, clean: bool = True) -> Iterator[str]:
+    """Does the network fit the labels, and its modes the images? `clean`: are there some without corruption?
 
     Yields warnings. Raises DataError, ModelError, UsageError.
     """
@@ -129,7 +129,7 @@ def check_fit(subject: Subject, store: Store) -> Iterator[str]:
             f"{store.source} has labels up to {highest}, {subject.name} has only {outputs} classes: "
             "another dataset's checkpoint?"
         )
-    setting = subject.layers.setting(subject.config.batch_size, len(store.labels))
+    setting = subject.layers.setting(subject.config.batch_size, len(store.labels))._replace(clean=clean)
     for mode in subject.modes:
         mode.refuse(setting)
         if (note := mode.note(setting)) is not None:
