@@ -14,7 +14,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 GROUND = {"errors", "types", "files", "lazy", "hashing", "plain"}
 PARTS = {"models", "norm", "corruptions", "data", "results"}
-ROOT_FILES = {"metrics", "dist", "memory"}
+ROOT_FILES = {"metrics", "dist", "memory", "streams"}
 ROOMS = {"evaluate", "training", "pictures"}
 BELOW_ROOMS = PARTS | ROOT_FILES | {"config"}
 # What each top-level name of the package may import, besides itself and GROUND.
@@ -26,15 +26,17 @@ ALLOWED = {
     "training": BELOW_ROOMS,
     "pictures": BELOW_ROOMS | {"evaluate"},  # a corrupted set is the first half of a batch's trip
     "testing": BELOW_ROOMS | ROOMS,
-    "cli": BELOW_ROOMS | ROOMS,
+    "cli": BELOW_ROOMS | ROOMS | {"progress"},
     "transform": {"config", "corruptions"},
-    "api": BELOW_ROOMS | ROOMS | {"transform"},
-    "__init__": {"api", "transform", "norm", "corruptions", "results"},
-    "__main__": {"cli"},
+    "progress": ROOMS,
+    "record": BELOW_ROOMS,
+    "api": BELOW_ROOMS | ROOMS | {"transform", "progress", "record"},
+    "__init__": {"api", "record", "transform", "norm", "corruptions"},
+    "__main__": {"cli", "streams"},
 }
 ONLY_IN = {
     "imagecorruptions": {"corruptions/reference.py"},
-    "rich": {"cli/console.py", "results/render/terminal.py"},
+    "rich": {"cli/console.py", "progress.py", "results/render/terminal.py"},
     "timm": {"models/registry.py", "norm/layer.py"},
 }
 # Asked by commands that compute nothing: what they need of torch comes from lnbench.lazy.

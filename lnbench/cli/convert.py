@@ -58,6 +58,7 @@ def convert(
 
     from lnbench.memory import keep_freed
     from lnbench.models.load import Preprocessing
+    from lnbench.progress import progress
     from lnbench.training import convert as conversion
     from lnbench.training.recipe import Recipe
 
@@ -79,8 +80,7 @@ def convert(
         ema=ema,
         allow_pickle=allow_pickle,
     )
-    out = console.stdout()
-    with console.progress() as bar:
+    with progress() as bar:
         task = bar.add_task("training", total=None, rate="", visible=False)
 
         def show(standing: Standing) -> None:
@@ -95,7 +95,7 @@ def convert(
             if standing.held_out is not None:
                 console.note(_epoch(standing, standing.held_out))
 
-        listener = conversion.Listener(say=lambda line: out.print(line, markup=False), training=show)
+        listener = conversion.Listener(say=console.say, training=show)
         conversion.run(request, listener)
 
 

@@ -45,6 +45,7 @@ def corrupt_export(
     from lnbench import config as configs
     from lnbench.cli import console
     from lnbench.cli.values import sides
+    from lnbench.progress import Watch
 
     suite = configs.resolve_suite(
         configs.load_preset(preset),
@@ -60,7 +61,7 @@ def corrupt_export(
         interpolation=interpolation,
         skip_unreadable=skip_unreadable,
     )
-    with console.Watch() as watch:
+    with Watch() as watch:
         from lnbench.dist import ALONE
         from lnbench.memory import keep_freed
         from lnbench.pictures.export import export
@@ -80,4 +81,4 @@ def corrupt_export(
         )
     done = len(suite.conditions) - written
     kept = f", {done} were there already" if done else ""
-    console.stdout().print(f"{out}: {written} conditions written{kept}", markup=False)
+    console.say(f"{out}: {written} conditions written{kept}")

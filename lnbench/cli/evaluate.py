@@ -56,6 +56,9 @@ def evaluate(
     resize: options.Resize = None,
     crop: options.Crop = None,
     interpolation: options.Interpolation[str | None] = None,
+    classes: options.Classes = None,
+    class_map: options.ClassMap = None,
+    classes_file: options.ClassesFile = None,
     out: Annotated[Path | None, typer.Option(help=_OUT, show_default=False)] = None,
     resume: Annotated[bool, typer.Option("--resume/--fresh", help=_RESUME)] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and write nothing.")] = False,
@@ -96,6 +99,9 @@ def evaluate(
         "resize": values.sides("--resize", resize),
         "crop": values.sides("--crop", crop),
         "interpolation": interpolation,
+        "classes": classes,
+        "class_map": None if class_map is None else str(class_map),
+        "classes_file": None if classes_file is None else str(classes_file),
         "ema": ema,
         "skip_unreadable": skip_unreadable,
         "shard": shard,
@@ -109,12 +115,13 @@ def evaluate(
     from lnbench.evaluate import evaluation, folders
     from lnbench.memory import keep_freed
     from lnbench.pictures.sheet import for_report
+    from lnbench.progress import Watch
 
     keep_freed()
     with joined() as processes:
         if allow_pickle and processes.first:
             console.warn("--allow-pickle runs whatever code the checkpoint file contains")
-        with folders.scratch(out, processes) as scratch, console.Watch(shown=processes.first) as watch:
+        with folders.scratch(out, processes) as scratch, Watch(shown=processes.first) as watch:
             prepared = evaluation.prepare_all(
                 runs, cache=cache, scratch=scratch, memory=bound, allow_pickle=allow_pickle, strict=strict,
                 observer=watch.observer(), processes=processes,

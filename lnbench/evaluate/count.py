@@ -164,6 +164,8 @@ class Task:
         """Add predictions to a row of the counts; images beyond the predictions' number are left out."""
         log_probs, predicted = prediction
         labels, positions = labels[: len(predicted)], positions[: len(predicted)]
+        columns = self.subject.columns
+        labels = labels if columns is None else columns[labels]
         predicted = metrics.judge(log_probs, predicted)
         self.counts[row] += metrics.count(log_probs, predicted, labels)
         self.correct[positions] = (predicted == labels).to(torch.uint8)

@@ -9,17 +9,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lnbench.config import RunConfig, parse_shard
-from lnbench.data.store import Decoding, Store
+from lnbench.data.store import Decoding
 from lnbench.dist import ALONE, Processes
 from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, RecordError
 from lnbench.evaluate import count, diagnose, examine, loop, mixed, prepare, record, shard
-from lnbench.evaluate.prepare import Images, Subject
+from lnbench.evaluate.prepare import Given, Images, Subject
+from lnbench.hashing import Indices
 from lnbench.memory import room_for_images
 from lnbench.norm.modes.registry import Mode
 from lnbench.results import schema
 from lnbench.results.notes import add_note
+from lnbench.results.significance import at_least
 from lnbench.results.store import RunFolder
+from lnbench.results.unsaved import Unsaved
 from lnbench.types import Condition
+
+# A network that guesses gets a warning 99 times of 100; one that knows something, hardly ever.
+_GUESSING = 0.01
 
 
 @dataclass(frozen=True)
@@ -49,10 +55,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished record and where it lies."""
+    """A finished record and where it lies, if anywhere. `labels`, `ids`: int64 (N,) in store order."""
 
     record: schema.Record
-    folder: Path
+    folder: Path | None
+    labels: Indices
+    ids: Indices
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,7 @@ def prepare_all(
     strict: bool = True,
     observer: Observer | None = None,
     processes: Processes = ALONE,
+    given: Given = Given(),
 ) -> Prepared:
     """Load every checkpoint, decode the images, check that they fit each other.
 
@@ -83,18 +92,20 @@ def prepare_all(
 
     Decoded images go to `cache`. Without it, they go to a file under `scratch` when they are too many for
     `memory`, the bytes that this machine's processes may hold in all (half of it where None), and when
-    several processes of this machine can share them there. Raises LnbenchError.
+    several processes of this machine can share them there. A network or images that are `given` stand in
+    for those of the config. Raises LnbenchError.
     """
     observer = observer or Observer()
 
     def work() -> Prepared:
-        subjects, failed = _load(configs, allow_pickle, strict, processes)
+        subjects, failed = _load(configs, allow_pickle, strict, processes, given)
         place, above = cache, 0
         if cache is None and scratch is not None:
             place, above = scratch, room_for_images(memory, processes.local_world)
         images = prepare.open_images(
             configs[0],
             Decoding(subjects[0].geometry, cache=place, cache_above=above, on_progress=observer.decoding),
+            given,
         )
         if configs[0].shard is not None:
             kept = shard.conditions_of(len(images.conditions), *parse_shard(configs[0].shard))
@@ -116,14 +127,14 @@ def prepare_all(
 
 
 def _load(
-    configs: Sequence[RunConfig], allow_pickle: bool, strict: bool, processes: Processes
+    configs: Sequence[RunConfig], allow_pickle: bool, strict: bool, processes: Processes, given: Given
 ) -> tuple[list[Subject], list[LnbenchError]]:
     device = processes.device(configs[0].device)
     failed: list[LnbenchError] = []
     subjects: list[Subject] = []
     for config in configs:
         with _forgiving(failed, strict):
-            subject = prepare.load_subject(config, device, allow_pickle)
+            subject = prepare.load_subject(config, device, allow_pickle, given)
             if subjects and subject.geometry != subjects[0].geometry:
                 raise ModelError(
                     f"{subject.name} and {subjects[0].name} take images of different geometry; "
@@ -148,6 +159,7 @@ def _check(
                 config=prepare.settle(subject.config, images.clean),
                 classes=subject.classifier.classes(*images.clean.images.shape[2:]),
             )
+            settled = prepare.match(settled, images.clean)
             misfits = list(prepare.check_fit(settled, images.clean, clean=not images.precomputed))
             settled = replace(settled, notes=examine.examine(settled, images.clean))
             warnings += [
@@ -198,7 +210,7 @@ def plan(prepared: Prepared, finished: Sequence[Collection[tuple[str, Condition]
 
 def evaluate(
     prepared: Prepared,
-    folders: Sequence[Path],
+    folders: Sequence[Path | None],
     *,
     fresh: bool = False,
     command: str = "",
@@ -206,7 +218,7 @@ def evaluate(
     observer: Observer | None = None,
     processes: Processes = ALONE,
 ) -> list[Outcome]:
-    """Count every cell that is not yet finished; each subject writes its own run folder.
+    """Count every cell that is not yet finished; each subject writes its own run folder, or none.
 
     `sheet` draws the contact sheet of the report, a PNG, or has none.
 
@@ -217,13 +229,9 @@ def evaluate(
     subjects, clean = prepared.subjects, prepared.images.clean
     with contextlib.ExitStack() as stack:
 
-        def open_folders() -> list[RunFolder]:
+        def open_folders() -> list[RunFolder | Unsaved]:
             return [
-                stack.enter_context(
-                    RunFolder.create_or_resume(
-                        path, record.run(subject, prepared.images, command, processes.world), fresh=fresh
-                    )
-                )
+                _opened(stack, path, record.run(subject, prepared.images, command, processes.world), fresh)
                 for subject, path in zip(subjects, folders, strict=True)
                 if processes.first
             ]
@@ -255,7 +263,7 @@ def evaluate(
 
             processes.barrier(keep)
             for text in (
-                *_chance_warnings(condition, results, clean),
+                *_chance_warnings(condition, results),
                 *_unanswered(condition, results, told),
             ):
                 observer.warning(text)
@@ -264,11 +272,24 @@ def evaluate(
         def finish() -> list[Outcome]:
             drawn = sheet(subjects[0].config, prepared.images) if opened else None
             return [
-                Outcome(folder.finish(labels=clean.labels, ids=clean.ids, sheet=drawn), folder.path)
+                Outcome(
+                    folder.finish(labels=clean.labels, ids=clean.ids, sheet=drawn),
+                    folder.path,
+                    clean.labels,
+                    clean.ids,
+                )
                 for folder in opened
             ]
 
         return processes.barrier(finish)
+
+
+def _opened(
+    stack: contextlib.ExitStack, path: Path | None, run: schema.Run, fresh: bool
+) -> RunFolder | Unsaved:
+    if path is None:
+        return Unsaved(run)
+    return stack.enter_context(RunFolder.create_or_resume(path, run, fresh=fresh))
 
 
 def _unanswered(
@@ -286,16 +307,19 @@ def _unanswered(
 
 
 def _chance_warnings(
-    condition: Condition, results: Sequence[tuple[Subject, list[count.Result]]], store: Store
+    condition: Condition, results: Sequence[tuple[Subject, list[count.Result]]]
 ) -> Iterator[str]:
     """A network that guesses on clean images deserves a word before the other conditions are spent on it."""
     if not condition.is_clean:
         return
-    chance = 1 / max(2, len(store.classes))
     for subject, cells in results:
-        best = max(float(cell.correct.mean()) for cell in cells)
-        if best < 2 * chance:
+        answering = subject.classes if subject.class_map is None else len(subject.class_map.columns)
+        best = max(cells, key=lambda cell: int(cell.correct.sum()))
+        right, images, chance = int(best.correct.sum()), len(best.correct), 1 / max(2, answering)
+        p = at_least(right, images, chance)
+        if p > _GUESSING:
             yield (
-                f"{subject.name}: clean accuracy is {best:.1%} at best, chance is {chance:.1%}: "
+                f"{subject.name}: clean accuracy is {right / images:.1%} at best, chance is {chance:.1%} "
+                f"(guessing does as well with p = {p:.2g}): "
                 "are weights, preprocessing and class order those of its training?"
             )

@@ -10,15 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lnbench.config import RunConfig
 from lnbench.corruptions.registry import MIN_SIDE
-from lnbench.data import loading, specs
-from lnbench.data.store import Decoding, Store
+from lnbench.data import class_file, labels, loading, specs
+from lnbench.data.labels import ClassMap
+from lnbench.data.store import Decoding, Listing, Store
 from lnbench.errors import DataError
+from lnbench.evaluate import answers
 from lnbench.models.classifier import Classifier
-from lnbench.models.load import Preprocessing, load
+from lnbench.models.load import Preprocessing, load, take
 from lnbench.norm import convert, wrap
 from lnbench.norm.distance import distance
 from lnbench.norm.modes.registry import Mode, parse
@@ -44,7 +46,13 @@ class Subject:
     sha256: str | None
     code: str | None = None
     state: str | None = None
+    names: tuple[tuple[str, ...], ...] = ()
+    published: bool = False
     classes: int = 0  # outputs of the network, known once it has seen an image
+    class_map: ClassMap | None = None  # known once labels and outputs have been matched
+    columns: Tensor | None = (
+        None  # the score that each label means, int64 (labels,), where not its own number
+    )
     notes: tuple[str, ...] = ()  # what its examination found
 
     @property
@@ -62,36 +70,54 @@ class Images:
     precomputed: bool
 
 
-def load_subject(config: RunConfig, device: torch.device, allow_pickle: bool = False) -> Subject:
+@dataclass(frozen=True)
+class Given:
+    """What a caller brings instead of having it found by the config's words: a network, images."""
+
+    network: nn.Module | None = None
+    listing: Listing | None = None
+
+
+def load_subject(
+    config: RunConfig, device: torch.device, allow_pickle: bool = False, given: Given = Given()
+) -> Subject:
     """Build the network, load its weights and wrap its norm layers.
 
-    A LocalNorm checkpoint is recognised by the shapes of its weights and the network converted to fit.
-    Raises UsageError, CheckpointError or ModelError.
+    A LocalNorm checkpoint is recognised by the shapes of its weights and the network converted to fit. A
+    network that is `given` is changed in place. Raises UsageError, CheckpointError or ModelError.
     """
-    loaded = load(
-        config.model,
-        None if config.weights is None else Path(config.weights),
-        Preprocessing(config.mean, config.std, config.resize, config.crop, config.interpolation),
-        ema=config.ema,
-        allow_pickle=allow_pickle,
-        before_fit=convert.convert_like,
+    preprocessing = Preprocessing(config.mean, config.std, config.resize, config.crop, config.interpolation)
+    loaded = (
+        take(given.network, preprocessing)
+        if given.network is not None
+        else load(
+            config.model,
+            None if config.weights is None else Path(config.weights),
+            preprocessing,
+            ema=config.ema,
+            allow_pickle=allow_pickle,
+            before_fit=convert.convert_like,
+        )
     )
     classifier = Classifier(loaded.network, loaded.normalization, device=device, precision=config.precision)
     modes = tuple(parse(text) for text in config.modes)
     layers = wrap.attach(classifier.network, own=any(mode.is_learning for mode in modes))
     return Subject(
         config, classifier, layers, modes, loaded.geometry, loaded.normalization, loaded.source,
-        loaded.sha256, loaded.code, loaded.state,
+        loaded.sha256, loaded.code, loaded.state, loaded.names, loaded.published,
     )  # fmt: skip
 
 
-def open_images(config: RunConfig, decoding: Decoding) -> Images:
+def open_images(config: RunConfig, decoding: Decoding, given: Given = Given()) -> Images:
     """Decode every image once, or find the precomputed conditions. Raises DataError, UsageError.
 
     What the config says of decoding (limit, seed, unreadable images) is filled in here.
     """
-    spec = specs.parse(config.data, config.root)
     decoding = replace(decoding, limit=config.limit, seed=config.seed, skip_unreadable=config.skip_unreadable)
+    if given.listing is not None:
+        brought = loading.open_listing(given.listing, decoding)
+        return Images(brought, config.conditions, lambda _: brought, precomputed=False)
+    spec = specs.parse(config.data, config.root)
     if not spec.precomputed:
         store = loading.open_store(spec, decoding)
         return Images(store, config.conditions, lambda _: store, precomputed=False)
@@ -117,6 +143,32 @@ def settle(config: RunConfig, store: Store) -> RunConfig:
     )
 
 
+def match(subject: Subject, store: Store) -> Subject:
+    """Find which outputs answer for which label; from here on the classifier gives those alone.
+
+    Raises DataError where labels and outputs cannot be matched.
+    """
+    config = subject.config
+    names, certain = subject.names, subject.published
+    if config.classes_file is not None:
+        names, certain = class_file.read_classes(Path(config.classes_file)), True
+        if len(names) != subject.classes:
+            raise DataError(
+                f"{config.classes_file}: {len(names)} class names, but {subject.name} has {subject.classes} "
+                "outputs"
+            )
+    written = None if config.class_map is None else class_file.read_class_map(Path(config.class_map))
+    found = labels.class_map(
+        labels.Labels(store.classes, store.named, store.occurring, store.source),
+        labels.Outputs(subject.classes, names, certain, subject.name),
+        kept=config.classes,
+        written=written,
+    )
+    device = subject.classifier.device
+    subject.classifier.select = answers.selection(found, device)
+    return replace(subject, class_map=found, columns=answers.columns_of(found, device))
+
+
 def check_fit(subject: Subject, store: Store, *, clean: bool = True) -> Iterator[str]:
     """Does the network fit the labels, and its modes the images? `clean`: are there some without corruption?
 
@@ -134,10 +186,16 @@ def check_fit(subject: Subject, store: Store, *, clean: bool = True) -> Iterator
         mode.refuse(setting)
         if (note := mode.note(setting)) is not None:
             yield note
-    if store.named and len(store.classes) != outputs:
+    found = subject.class_map
+    if (
+        found is not None
+        and not store.named
+        and len(found.columns) < outputs
+        and subject.config.classes is None
+    ):
         yield (
-            f"{subject.name} tells {outputs} classes apart, the data has {len(store.classes)}: "
-            "are the labels in the order of its training?"
+            f"{store.source}: {len(found.columns)} of {outputs} classes occur; the outputs of the others are "
+            "left out before softmax (--classes all keeps them)"
         )
 
 

@@ -9,6 +9,7 @@ import torch
 from pydantic import JsonValue
 
 from lnbench.config import RunConfig
+from lnbench.data.labels import ClassMap
 from lnbench.data.order import SHUFFLED
 from lnbench.evaluate import count
 from lnbench.evaluate.prepare import Images, Subject
@@ -35,6 +36,7 @@ def run(subject: Subject, images: Images, command: str, processes: int) -> schem
         config=config.model_dump(mode="json", exclude={"device"}),
         suite=schema.RecordedSuite(
             preset=config.preset,
+            version=config.preset_version,
             table=None if images.precomputed else config.table,
             backend="precomputed" if images.precomputed else config.backend,
             seed=config.seed,
@@ -65,6 +67,7 @@ def run(subject: Subject, images: Images, command: str, processes: int) -> schem
             total=store.total,
             classes=store.classes,
             skipped=store.skipped,
+            class_map=_class_map(subject),
         ),
         environment=schema.environment(
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
@@ -72,6 +75,17 @@ def run(subject: Subject, images: Images, command: str, processes: int) -> schem
             processes=processes,
         ),
         deviations=tuple(_deviations(subject, images)),
+    )
+
+
+def _class_map(subject: Subject) -> schema.ClassMap | None:
+    """What answered for the labels; None where label i is output i and every output may answer."""
+    found = subject.class_map
+    if found is None or found.plain:
+        return None
+    outputs = tuple(found.columns[column] for column in found.column_of)
+    return schema.ClassMap(
+        how=found.how, outputs=outputs, answering=len(found.columns), combine=found.combine
     )
 
 
@@ -90,6 +104,14 @@ def _overrides(config: RunConfig) -> dict[str, JsonValue]:
     return own
 
 
+def _answering(found: ClassMap) -> str:
+    grouped = {"mean": "the mean of their softmax", "largest": "their largest", None: ""}[found.combine]
+    more = f"; several outputs of one label count by {grouped}" if grouped else ""
+    used = sum(len(column) for column in found.columns)
+    out = "the others left out before softmax" if used < found.outputs else "none left out"
+    return f"{len(found.columns)} classes answered by {used} of {found.outputs} outputs, {out}{more}"
+
+
 def _deviations(subject: Subject, images: Images) -> Iterator[str]:
     """One sentence for each way this run departs from the plain benchmark."""
     config, store = subject.config, images.clean
@@ -97,6 +119,8 @@ def _deviations(subject: Subject, images: Images) -> Iterator[str]:
         yield shard_note(config.shard)
     if len(store.labels) + len(store.skipped) < store.total:
         yield f"{len(store.labels)} of {store.total} images (class-balanced subset, seed {config.seed})"
+    if subject.class_map is not None and len(subject.class_map.columns) < subject.class_map.outputs:
+        yield _answering(subject.class_map)
     if store.skipped:
         yield f"{len(store.skipped)} unreadable images left out"
     yield from _protocol(config, {mode.unit for mode in subject.modes})

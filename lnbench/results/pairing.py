@@ -24,6 +24,11 @@ def find_mismatches(base: Record, new: Record) -> list[str]:
     found = []
     if base.data.fingerprint != new.data.fingerprint:
         found.append(f"different data ({base.data.fingerprint[:12]} and {new.data.fingerprint[:12]})")
+    if base.data.class_map != new.data.class_map:
+        found.append("different class maps (other outputs answer for the labels)")
+    old, now = base.suite.version, new.suite.version
+    if base.suite.preset == new.suite.preset and None not in (old, now) and old != now:
+        found.append(f"different versions of {base.suite.preset} ({old} and {now})")
     for name in ("seed", "table", "backend", "overrides"):
         old, now = getattr(base.suite, name), getattr(new.suite, name)
         if old != now:

@@ -48,7 +48,8 @@ if TYPE_CHECKING:
 
 # Config keys that say where things lie, never what comes out: the checkpoint and the images are identified
 # by their hashes, so a moved file is still the same run.
-INERT = frozenset({"weights", "data"})
+# A class map is identified by what came of it.
+INERT = frozenset({"weights", "data", "preset_version", "class_map", "classes_file"})
 
 # What identifies the network.
 MODEL = ("spec", "sha256", "code", "state", "classes", "groups", "precision")
@@ -173,8 +174,7 @@ def make_record(run: Run, cells: Sequence[Cell]) -> Record:
     content = {name: getattr(run, name) for name in Run.model_fields}
     if (note := unanswered_note(cells)) is not None:
         content["deviations"] = tuple(dict.fromkeys((*run.deviations, note)))
-    classes = run.model.classes or len(run.data.classes)
-    summary = summarize(cells, run.suite, classes)
+    summary = summarize(cells, run)
     return Record.model_validate({**content, "cells": tuple(cells), "summary": summary})
 
 
@@ -182,9 +182,14 @@ def identity(run: Run) -> dict[str, Any]:
     """What must be equal for a run to be continued: everything that decides the numbers."""
     content = dump(run)
     return {
-        "data": {"fingerprint": run.data.fingerprint, "images": run.data.images},
+        "data": {
+            "fingerprint": run.data.fingerprint,
+            "images": run.data.images,
+            "class_map": content["data"].get("class_map"),
+        },
         "model": {key: content["model"][key] for key in MODEL},
-        "suite": content["suite"],
+        # What a preset's version says stands in the suite itself.
+        "suite": {key: value for key, value in content["suite"].items() if key != "version"},
         "config": {key: value for key, value in content["config"].items() if key not in INERT},
     }
 
