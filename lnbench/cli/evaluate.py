@@ -131,8 +131,8 @@ def evaluate(
         for runs, place in planned:
             with folders.scratch(place, processes) as scratch, Watch(shown=processes.first) as watch:
                 prepared = evaluation.prepare_all(
-                    runs, cache=cache, scratch=scratch, memory=bound, allow_pickle=allow_pickle, strict=strict,
-                    observer=watch.observer(), processes=processes,
+                    runs, cache=cache, scratch=scratch, memory=bound, allow_pickle=allow_pickle,
+                    strict=strict, observer=watch.observer(), processes=processes,
                 )  # fmt: skip
                 places = folders.run_folders(prepared.subjects, place)
                 outcomes = None if dry_run else evaluation.evaluate(
