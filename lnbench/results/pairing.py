@@ -24,7 +24,7 @@ def find_mismatches(base: Record, new: Record) -> list[str]:
     found = []
     if base.data.fingerprint != new.data.fingerprint:
         found.append(f"different data ({base.data.fingerprint[:12]} and {new.data.fingerprint[:12]})")
-    for name in ("seed", "table", "backend", "overrides"):
+    for name in ("seed", "generator", "table", "backend", "overrides"):
         old, now = getattr(base.suite, name), getattr(new.suite, name)
         if old != now:
             found.append(f"different {name} ({old} and {now})" if name != "overrides" else
