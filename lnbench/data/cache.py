@@ -81,6 +81,7 @@ def _opened(
         total=len(listing.labels),
         names=tuple(footer["names"]),
         named=listing.named,
+        occurring=tuple(np.unique(listing.labels).tolist()),
         part=listing.part,
     )
 

@@ -140,6 +140,7 @@ def _store(listing: Listing, geometry: Geometry, images: Pixels, tally: Tally) -
         total=len(listing.labels),
         names=tuple(listing.name(index) for index in tally.ids),
         named=listing.named,
+        occurring=tuple(np.unique(listing.labels).tolist()),
         part=listing.part,
     )
 

@@ -31,7 +31,8 @@ class Store:
     `named`: whether the source names its classes. Where it does not, `classes` are the numerals up to
     the largest label seen, and the true number of classes may be larger.
     `fingerprint`: sha256 (hex) over content, ids, labels, classes and geometry, equal across machines.
-    `names`: path inside the dataset, or running number, of each image. `skipped`: (name, reason) of
+    `names`: path inside the dataset, or running number, of each image. `occurring`: the labels that images of
+    the whole dataset have. `skipped`: (name, reason) of
     each image that could not be read. `total`: images in the whole dataset, before any limit.
     `part`: the split that was taken where a place holds several and none was named, or "".
     """
@@ -47,6 +48,7 @@ class Store:
     names: tuple[str, ...]
     named: bool = True
     part: str = ""
+    occurring: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
