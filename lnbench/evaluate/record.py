@@ -26,8 +26,8 @@ def run(subject: Subject, images: Images, command: str, processes: int) -> schem
     preprocessing: dict[str, JsonValue] = {
         "mean": list(subject.normalization.mean),
         "std": list(subject.normalization.std),
-        "resize": _plain(subject.geometry.resize),
-        "crop": _plain(subject.geometry.crop),
+        "resize": _plain(images.geometry.resize),
+        "crop": _plain(images.geometry.crop),
         "interpolation": subject.geometry.interpolation,
     }
     return schema.Run(
@@ -123,6 +123,7 @@ def _deviations(subject: Subject, images: Images) -> Iterator[str]:
     if store.skipped:
         yield f"{len(store.skipped)} unreadable images left out"
     yield from _protocol(config, {mode.unit for mode in subject.modes})
+    yield from images.notes
     if config.precision != "fp32":
         yield f"computed in {config.precision}"
     if images.precomputed:
