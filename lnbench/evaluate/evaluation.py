@@ -259,7 +259,9 @@ def evaluate(
                     shifts = None
                     if subject.config.diagnose:
                         shifts = diagnose.shifts(subject, prepared.images, condition)  # noqa: B023
-                    folder.append([record.cell(subject, result, shifts) for result in cells])
+                    if (note := record.left_out(cells[0], clean)) is not None:
+                        add_note(folder, note)
+                    folder.append([record.cell(subject, result, clean, shifts) for result in cells])
 
             processes.barrier(keep)
             for text in (

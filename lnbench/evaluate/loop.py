@@ -17,7 +17,7 @@ stream belong to different processes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -106,8 +106,9 @@ def run(
         counted = processes.barrier(lambda: _count_window(jobs, settings, on_progress))  # noqa: B023
         pieces.count = max(processes.gather(pieces.count))
         for job, tasks in zip(jobs, counted, strict=True):
+            store = job.stream.store if images.precomputed else None
             results = [
-                (task.subject, task.result(job.condition, processes, job.stream.order))
+                (task.subject, replace(task.result(job.condition, processes, job.stream.order), store=store))
                 for task in tasks
                 if not finished(task.subject, task.mode, job.condition)
             ]

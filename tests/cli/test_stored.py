@@ -51,8 +51,8 @@ def test_exported_and_read_back_every_cell_is_equal(
     ran = lnbench("evaluate", *network, "--data", f"folder:{data}", *SMALL, *SIZES, "--out", tmp_path / "a")
     assert ran.code == 0, ran.err
     ran = lnbench("corrupt-export", f"folder:{data}", tmp_path / "set", "--layout", "imagenet-c",
-                  "--preset", "core", "--corruption", "gaussian_noise", "--corruption", "contrast", "--severity", 2,
-                  "--severity", 5, *SIZES)  # fmt: skip
+                  "--preset", "core", "--corruption", "gaussian_noise", "--corruption", "contrast",
+                  "--severity", 2, "--severity", 5, *SIZES)  # fmt: skip
     assert ran.code == 0, ran.err
     stored = f"imagenet-c:{tmp_path / 'set'}"
     ran = lnbench("evaluate", *network, "--data", stored, *SMALL, *SIZES, "--out", tmp_path / "b")
