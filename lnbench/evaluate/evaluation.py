@@ -160,7 +160,7 @@ def _check(
                 classes=subject.classifier.classes(*images.clean.images.shape[2:]),
             )
             settled = prepare.match(settled, images.clean)
-            misfits = list(prepare.check_fit(settled, images.clean))
+            misfits = list(prepare.check_fit(settled, images.clean, clean=not images.precomputed))
             settled = replace(settled, notes=examine.examine(settled, images.clean))
             warnings += [
                 *misfits,
