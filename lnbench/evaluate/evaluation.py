@@ -245,7 +245,18 @@ def evaluate(
 
         observer.started(plan(prepared, done))
         pieces, told = count.Pieces(), set[str]()
-        settings = loop.Settings(processes, pieces, prepared.bounded)
+
+        def stopped(subject: Subject, condition: Condition, why: str) -> None:
+            text = f"{condition}: {why}; the cell is left out"
+
+            def note() -> None:
+                if processes.first:
+                    add_note(opened[place[id(subject)]], text)
+
+            processes.barrier(note)
+            observer.warning(text)
+
+        settings = loop.Settings(processes, pieces, prepared.bounded, stopped)
         given = subjects, prepared.images, finished, observer.progress, settings
         counted = (loop.run(*given), mixed.run(*given)) if subjects[0].config.mixed else (loop.run(*given),)
         for condition, results in itertools.chain(*counted):
