@@ -29,8 +29,8 @@ def run(subject: Subject, images: Images, command: str, processes: int) -> schem
     preprocessing: dict[str, JsonValue] = {
         "mean": list(subject.normalization.mean),
         "std": list(subject.normalization.std),
-        "resize": _plain(subject.geometry.resize),
-        "crop": _plain(subject.geometry.crop),
+        "resize": _plain(images.geometry.resize),
+        "crop": _plain(images.geometry.crop),
         "interpolation": subject.geometry.interpolation,
     }
     return schema.Run(
@@ -128,6 +128,7 @@ def _deviations(subject: Subject, images: Images) -> Iterator[str]:
     if store.skipped:
         yield f"{len(store.skipped)} unreadable images left out"
     yield from _protocol(config, {mode.unit for mode in subject.modes})
+    yield from images.notes
     for mode in subject.modes:
         left = [name for name in subject.layers.all_names if mode.is_learning and not mode.learns(name)]
         if left:
