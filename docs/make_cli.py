@@ -14,8 +14,10 @@ HEAD = """# Command line
 Generated from the commands by `python docs/make_cli.py`; a test fails when it is stale.
 
 Exit codes: 0 done; 1 `compare` found a regression; 2 wrong usage; 3 the job could not be done (a bad
-checkpoint, data or file: one line says what, where and what to do); 130 interrupted, with what is finished
-saved. `LNBENCH_TRACEBACK=1` shows where an internal error came from.
+checkpoint, data or file: one line says what, where and what to do); 130 interrupted (143 by SIGTERM, 129
+by SIGHUP), with what is finished saved. A reader that goes away (`| head`) changes no exit code; an output
+that the system refuses to take is a 3, but for `compare`, whose exit code is its verdict.
+`LNBENCH_TRACEBACK=1` shows where an internal error came from.
 """
 
 

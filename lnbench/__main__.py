@@ -1,5 +1,25 @@
-"""`python -m lnbench`, as torchrun starts it."""
+"""The `lnbench` program, and `python -m lnbench` as torchrun starts it: ready for Ctrl-C before all else."""
 
-from lnbench.cli import main
+from __future__ import annotations
 
-main()
+import sys
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        from lnbench.streams import Ended, prepare
+    except KeyboardInterrupt:
+        sys.exit(130)
+    try:
+        prepare()
+        from lnbench.cli import app
+
+        app()
+    except KeyboardInterrupt as interrupt:
+        print("lnbench: interrupted", file=sys.stderr)  # noqa: T201
+        sys.exit(interrupt.exit_code if isinstance(interrupt, Ended) else 130)
+
+
+if __name__ == "__main__":
+    main()

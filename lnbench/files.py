@@ -108,6 +108,14 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
+def inert(text: object, limit: int = 1000) -> str:
+    """What came from elsewhere as one line for a terminal or a log: `one_line`, and no CI system's command.
+
+    GitHub and Azure take `::error::` and `##[error]` within a job's output for commands.
+    """
+    return one_line(text, limit).replace("::", ": :").replace("##", "# #")
+
+
 def said(error: BaseException, limit: int = 160) -> str:
     """What an exception says, as one line; its kind where it says nothing."""
     return one_line(error, limit) or type(error).__name__

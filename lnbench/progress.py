@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from lnbench.files import inert
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -23,7 +25,7 @@ def stderr() -> Console:
     """Where notes, warnings and progress go, so that results can be piped."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+    return Console(stderr=True, highlight=False, emoji=False, soft_wrap=not sys.stderr.isatty())
 
 
 def _can_move(console: Console) -> bool:
@@ -89,7 +91,7 @@ class Watch:
     def warn(self, text: str) -> None:
         """A warning above the bar."""
         if self._shown:
-            self._bar.console.print(f"warning: {text}", style="yellow", markup=False)
+            self._bar.console.print(inert(f"warning: {text}", 4000), style="yellow", markup=False)
 
     def decoding(self, done: int, total: int) -> None:
         """Images decoded so far."""

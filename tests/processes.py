@@ -100,7 +100,7 @@ def _process(
     if fault is not None:
         _arm(fault)
     sys.argv = ["lnbench", *words]
-    from lnbench.cli import main
+    from lnbench.__main__ import main
 
     main()
 

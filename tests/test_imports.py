@@ -14,7 +14,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 GROUND = {"errors", "types", "files", "lazy", "hashing", "plain"}
 PARTS = {"models", "norm", "corruptions", "data", "results"}
-ROOT_FILES = {"metrics", "dist", "memory"}
+ROOT_FILES = {"metrics", "dist", "memory", "streams"}
 ROOMS = {"evaluate", "training", "pictures"}
 BELOW_ROOMS = PARTS | ROOT_FILES | {"config"}
 # What each top-level name of the package may import, besides itself and GROUND.
@@ -32,7 +32,7 @@ ALLOWED = {
     "record": BELOW_ROOMS,
     "api": BELOW_ROOMS | ROOMS | {"transform", "progress", "record"},
     "__init__": {"api", "record", "transform", "norm", "corruptions"},
-    "__main__": {"cli"},
+    "__main__": {"cli", "streams"},
 }
 ONLY_IN = {
     "imagecorruptions": {"corruptions/reference.py"},

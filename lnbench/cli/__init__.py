@@ -1,6 +1,7 @@
 """The command line: one file for each command, exit codes in one place.
 
-0 done, 1 `compare` found a regression, 2 wrong usage, 3 the job could not be done, 130 interrupted.
+0 done, 1 `compare` found a regression, 2 wrong usage, 3 the job could not be done, 130 interrupted
+(143 and 129 by SIGTERM and SIGHUP).
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from lnbench.cli.list import list_
 from lnbench.cli.merge import merge
 from lnbench.cli.report import report
 from lnbench.errors import LnbenchError
-from lnbench.files import one_line
+from lnbench.files import inert, one_line, reason
+from lnbench.streams import Ended, failure
 
 app = typer.Typer(
     name="lnbench",
@@ -35,9 +37,13 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130
+LONGEST = 4000  # characters of a message
+
+# What the same command goes on with, once interrupted.
+RESUMED = ("evaluate", "corrupt-export")
 
 
-def _guarded(command: Callable[..., None]) -> Callable[..., None]:
+def _guarded(name: str, command: Callable[..., None]) -> Callable[..., None]:
     """Turn what goes wrong into one line on stderr and an exit code."""
 
     @functools.wraps(command)
@@ -46,12 +52,10 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
             command(*args, **kwargs)
         except LnbenchError as error:
             raise _stop(str(error), error.exit_code) from None
-        except KeyboardInterrupt:
-            raise _stop("interrupted; what is finished is kept", INTERRUPTED) from None
-        except BrokenPipeError:
-            # The reader went away (| head); what else would be written has no one to read it.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
+        except KeyboardInterrupt as interrupt:
+            kept = "; what is finished is kept, the same command goes on" if name in RESUMED else ""
+            code = interrupt.exit_code if isinstance(interrupt, Ended) else INTERRUPTED
+            raise _stop(f"interrupted{kept}", code) from None
         except typer.Exit:
             raise
         except MemoryError:
@@ -61,13 +65,23 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
                 raise
             text = f"internal error, {type(error).__name__}: {one_line(error)}"
             raise _stop(f"{text} (LNBENCH_TRACEBACK=1 shows where; please report it)", 3) from None
+        if (lost := failure()) is not None:
+            text = f"standard output was not taken: {reason(lost)}"
+            if name != "compare":  # whose exit code is its verdict
+                raise _stop(text, 3)
+            _say(text)
 
     return run
 
 
 def _stop(text: str, code: int) -> typer.Exit:
-    print(f"lnbench: {text}", file=sys.stderr)  # noqa: T201 – plain, so that nothing can interpret it
+    _say(text)
     return typer.Exit(code)
+
+
+def _say(text: str) -> None:
+    # Plain, so that nothing can interpret it.
+    print(f"lnbench: {inert(text, LONGEST)}", file=sys.stderr)  # noqa: T201
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -83,7 +97,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 for _name, _command in COMMANDS.items():
     # A word too many is refused by `evaluate` itself, which knows what was meant.
     _settings = {"allow_extra_args": True} if _name == "evaluate" else None
-    app.command(_name, context_settings=_settings)(_guarded(_command))
+    app.command(_name, context_settings=_settings)(_guarded(_name, _command))
 
 
 def _version(value: bool) -> None:
@@ -101,8 +115,3 @@ def _root(
     ),
 ) -> None:
     pass
-
-
-def main() -> None:
-    """The `lnbench` program."""
-    app()

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from lnbench.files import inert
 from lnbench.progress import stderr
 
 if TYPE_CHECKING:
@@ -15,29 +16,34 @@ if TYPE_CHECKING:
 
     from lnbench.evaluate.evaluation import Plan
 
+LONGEST = 4000  # characters of a line
+
 
 def stdout() -> Console:
     """Where results go."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    return Console(highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
+
+
+def say(text: str) -> None:
+    """A line of results that may hold names from anywhere."""
+    stdout().print(inert(text, LONGEST), markup=False)
 
 
 def note(text: str) -> None:
-    stderr().print(text, style="dim", markup=False)
+    stderr().print(inert(text, LONGEST), style="dim", markup=False)
 
 
 def warn(text: str) -> None:
-    stderr().print(f"warning: {text}", style="yellow", markup=False)
+    stderr().print(inert(f"warning: {text}", LONGEST), style="yellow", markup=False)
 
 
 def show_plan(plan: Plan, places: Sequence[Path]) -> None:
     """What `--dry-run` says."""
-    console = stdout()
     for name, folder in zip(plan.subjects, places, strict=True):
-        console.print(f"{name} → {folder}", markup=False)
-    console.print(
+        say(f"{name} → {folder}")
+    say(
         f"{plan.conditions} conditions, {plan.cells} cells, {plan.images:,} images, "
-        f"{plan.forwards:,} forward passes; images take {plan.store_bytes / 2**20:,.0f} MiB",
-        markup=False,
+        f"{plan.forwards:,} forward passes; images take {plan.store_bytes / 2**20:,.0f} MiB"
     )

@@ -80,7 +80,6 @@ def convert(
         ema=ema,
         allow_pickle=allow_pickle,
     )
-    out = console.stdout()
     with progress() as bar:
         task = bar.add_task("training", total=None, rate="", visible=False)
 
@@ -96,7 +95,7 @@ def convert(
             if standing.held_out is not None:
                 console.note(_epoch(standing, standing.held_out))
 
-        listener = conversion.Listener(say=lambda line: out.print(line, markup=False), training=show)
+        listener = conversion.Listener(say=console.say, training=show)
         conversion.run(request, listener)
 
 

@@ -81,4 +81,4 @@ def corrupt_export(
         )
     done = len(suite.conditions) - written
     kept = f", {done} were there already" if done else ""
-    console.stdout().print(f"{out}: {written} conditions written{kept}", markup=False)
+    console.say(f"{out}: {written} conditions written{kept}")

@@ -35,7 +35,7 @@ def corrupt_preview(
 ) -> None:
     """Draw a contact sheet, corruptions × severities, of one or more pictures."""
     from lnbench import config as configs
-    from lnbench.cli.console import stdout
+    from lnbench.cli.console import say
     from lnbench.cli.values import sides
     from lnbench.errors import UsageError, unknown
 
@@ -59,4 +59,4 @@ def corrupt_preview(
         for picture in sheet.load_pictures(images, size, suite.table)
     ]
     sheet.save(sheet.stack(made), output, _FORMATS[output.suffix.lower()])
-    stdout().print(str(output), markup=False)
+    say(str(output))

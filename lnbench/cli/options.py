@@ -5,6 +5,7 @@ Where one command can do without an option and another cannot, each says its typ
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
@@ -35,6 +36,13 @@ Std = Annotated[str | None, typer.Option(help="Input standard deviation r,g,b; t
 Resize = Annotated[str | None, typer.Option(help=SIDES)]
 Crop = Annotated[str | None, typer.Option(help="Centre crop, side or HEIGHTxWIDTH, in pixels.")]
 Interpolation = Annotated[T, typer.Option(help="nearest, bilinear, bicubic, lanczos or box.")]
+
+_CLASSES = "Outputs of classes that the data lacks: present leaves them out before softmax, all keeps them."
+_CLASS_MAP = "YAML, JSON or CSV: which outputs (index, wnid, name) answer for which label."
+_CLASSES_FILE = "Names of the network's own classes in the order of its outputs, one a line."
+Classes = Annotated[str | None, typer.Option(metavar="present|all", help=_CLASSES)]
+ClassMap = Annotated[Path | None, typer.Option(help=_CLASS_MAP)]
+ClassesFile = Annotated[Path | None, typer.Option(help=_CLASSES_FILE)]
 
 Root = Annotated[
     str | None, typer.Option(help="Folder of the files that list:FILE names; its own otherwise.")

@@ -6,6 +6,7 @@ members are images that cannot be read, and no member is larger than what it is 
 
 from __future__ import annotations
 
+import itertools
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -100,6 +101,15 @@ def tar_members(path: Path) -> dict[str, Slice]:
             ) from None
         raise DataError(f"{path}: no readable tar archive ({reason(error)}); is it whole?") from error
     return found
+
+
+def first_names(path: Path, count: int) -> list[str]:
+    """Names of a tar archive's first members; none where it is no such archive."""
+    try:
+        with path.open("rb") as file:
+            return [member.name for member in itertools.islice(_headers(file), count)]
+    except (OSError, tarfile.TarError, ValueError, EOFError, RecursionError):
+        return []
 
 
 def _headers(file: IO[bytes]) -> Iterator[tarfile.TarInfo]:

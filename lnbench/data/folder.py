@@ -1,4 +1,4 @@
-"""Class folders: `<class>/**/<image>`, in the order of torchvision's ImageFolder."""
+"""Class folders: `<class>/**/<image>`, in the order of torchvision's ImageFolder but for numbered classes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class _File:
 def list_folder(root: Path, *, source: str | None = None) -> Listing:
     """List a folder of class folders.
 
-    Classes are the folders in alphabetical order; inside a class all images at any depth, sorted, links
+    Classes are the folders in alphabetical order, or by number where all are whole numbers; inside a class
+    all images at any depth, sorted, links
     followed. Suffixes are those of ImageFolder in upper or lower case. Hidden files and folders (a
     leading dot) are left out. A class folder without images keeps its place. Where `root` holds the splits
     of a dataset, as torchvision's ImageNet does, `val` is taken, or `test`, never `train`; `source` and

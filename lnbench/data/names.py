@@ -38,3 +38,8 @@ def ordered_names(texts: Sequence[str], suffix: str = "") -> list[str]:
         return names
     width = len(str(len(names)))
     return [f"{number:0{width}d}_{name}" for number, name in enumerate(names)]
+
+
+def is_number(name: str) -> bool:
+    """Whether a class is called by a whole number: `7`, `007`."""
+    return name.isascii() and name.isdecimal() and len(name) <= 9

@@ -11,10 +11,11 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Iterable
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from lnbench.errors import unknown
+from lnbench.errors import DataError, unknown
 from lnbench.types import Condition
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ Lists = TypeVar("Lists", bound="Callable[..., Listing]")
 
 
 class Source(NamedTuple):
-    """One kind of data. `about`: what a person would call it; `layout`: how its files lie.
+    """One kind of data. `about`: what a person would call it; `layout`: how its files lie; `place`: what
+    stands behind the kind in a spec.
 
     `listing` gives the listing of what a spec holds; the names of its parameters say what that is: `path`,
     `split` ("train" or "test"), `root` (of the files it names, or None), `condition`. `looks` says whether
@@ -37,6 +39,7 @@ class Source(NamedTuple):
     kind: str
     about: str
     layout: str
+    place: str
     listing: Callable[..., Listing]
     looks: Callable[[Path], bool]
     rank: int
@@ -50,7 +53,7 @@ class Source(NamedTuple):
     @property
     def usage(self) -> str:
         """How its specs are written: `cifar10:PATH[:train]`."""
-        path = ":PATH" if "path" in self.takes else ""
+        path = f":{self.place}" if "path" in self.takes else ""
         return self.kind + path + ("[:train]" if "split" in self.takes else "")
 
 
@@ -59,6 +62,7 @@ def source(
     *,
     about: str,
     layout: str = "",
+    place: str = "PATH",
     looks: Callable[[Path], bool] = lambda path: False,
     rank: int = 5,
     conditions: Callable[[Path], Iterable[Condition]] | None = None,
@@ -72,7 +76,7 @@ def source(
     def enter(listing: Lists) -> Lists:
         if kind in SOURCES:
             raise ValueError(f"data source '{kind}' is registered twice")
-        SOURCES[kind] = Source(kind, about, layout, listing, looks, rank, conditions)
+        SOURCES[kind] = Source(kind, about, layout, place, listing, looks, rank, conditions)
         return listing
 
     return enter
@@ -94,6 +98,12 @@ def find(kind: str) -> Source:
 def usages(*, corrupted: bool) -> str:
     """How specs of clean images, or of sets corrupted elsewhere, are written; for the help."""
     return ", ".join(each.usage for each in sources().values() if bool(each.conditions) == corrupted)
+
+
+def needs(package: str, kind: str) -> None:
+    """Raise DataError where the package that a kind of data is read with is not installed."""
+    if find_spec(package) is None:
+        raise DataError(f"{kind}: needs the package {package}: pip install 'lnbench[hf]'")
 
 
 @functools.cache

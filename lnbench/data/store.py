@@ -31,7 +31,8 @@ class Store:
     `named`: whether the source names its classes. Where it does not, `classes` are the numerals up to
     the largest label seen, and the true number of classes may be larger.
     `fingerprint`: sha256 (hex) over content, ids, labels, classes and geometry, equal across machines.
-    `names`: path inside the dataset, or running number, of each image. `skipped`: (name, reason) of
+    `names`: path inside the dataset, or running number, of each image. `occurring`: the labels that images of
+    the whole dataset have. `skipped`: (name, reason) of
     each image that could not be read. `total`: images in the whole dataset, before any limit.
     `part`: the split that was taken where a place holds several and none was named, or "".
     """
@@ -47,6 +48,7 @@ class Store:
     names: tuple[str, ...]
     named: bool = True
     part: str = ""
+    occurring: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,9 @@ class Listing:
     """A dataset that has been listed but not decoded.
 
     `labels`: int64 (total,). `read(index)` gives the picture and the sha256 of the bytes it comes
-    from, or raises `Unreadable`; it is called from several threads. `stamp` changes when the files
-    seem to have changed (names, sizes, times), without reading them. `rows`, where the pixels are
+    from, or raises `Unreadable`; it is called from several threads, as is `digest(index)`, which gives
+    that sha256 without decoding. `stamp` changes when the files seem to have changed (names, sizes, times),
+    without reading them. `rows`, where the pixels are
     an array already: uint8 (total, H, W, 3). `part`: see `Store`.
     """
 
@@ -65,6 +68,7 @@ class Listing:
     stamp: str
     name: Callable[[int], str]
     read: Callable[[int], tuple[Image.Image, bytes]]
+    digest: Callable[[int], bytes]
     rows: Pixels | None = None
     named: bool = True
     part: str = ""

@@ -1,6 +1,7 @@
 """Names in a tree of class folders: which are images, of which class, in which order. No file is opened.
 
-One order for folders and archives, that of torchvision's ImageFolder: the same files have the same ids.
+One order for folders and archives, that of torchvision's ImageFolder but for numbered classes: the same
+files have the same ids.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from lnbench.data.names import is_number
 from lnbench.errors import DataError
 from lnbench.files import one_line, printable
 
@@ -42,8 +44,12 @@ def is_image(name: str) -> bool:
 
 
 def in_order(classes: Iterable[str]) -> list[str]:
-    """Class folders in label order."""
-    return sorted(classes)
+    """Class folders in label order: by number where all are whole numbers, else alphabetical.
+
+    Sets that name their folders 0 … 999 mean the numbers of a network's outputs, whatever order text has.
+    """
+    listed = sorted(classes)
+    return sorted(listed, key=int) if all(is_number(name) for name in listed) else listed
 
 
 def only_splits(folders: Collection[str]) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lnbench.config import RunConfig, parse_shard
-from lnbench.data.store import Decoding, Store
+from lnbench.data.store import Decoding
 from lnbench.dist import ALONE, Processes
 from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, RecordError
 from lnbench.evaluate import count, diagnose, examine, loop, mixed, prepare, record, shard
@@ -19,9 +19,13 @@ from lnbench.memory import room_for_images
 from lnbench.norm.modes.registry import Mode
 from lnbench.results import schema
 from lnbench.results.notes import add_note
+from lnbench.results.significance import at_least
 from lnbench.results.store import RunFolder
 from lnbench.results.unsaved import Unsaved
 from lnbench.types import Condition
+
+# A network that guesses gets a warning 99 times of 100; one that knows something, hardly ever.
+_GUESSING = 0.01
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,8 @@ def _check(
                 config=prepare.settle(subject.config, images.clean),
                 classes=subject.classifier.classes(*images.clean.images.shape[2:]),
             )
-            misfits = list(prepare.check_fit(settled, images.clean))
+            settled = prepare.match(settled, images.clean)
+            misfits = list(prepare.check_fit(settled, images.clean, clean=not images.precomputed))
             settled = replace(settled, notes=examine.examine(settled, images.clean))
             warnings += [
                 *misfits,
@@ -254,11 +259,13 @@ def evaluate(
                     shifts = None
                     if subject.config.diagnose:
                         shifts = diagnose.shifts(subject, prepared.images, condition)  # noqa: B023
-                    folder.append([record.cell(subject, result, shifts) for result in cells])
+                    if (note := record.left_out(cells[0], clean)) is not None:
+                        add_note(folder, note)
+                    folder.append([record.cell(subject, result, clean, shifts) for result in cells])
 
             processes.barrier(keep)
             for text in (
-                *_chance_warnings(condition, results, clean),
+                *_chance_warnings(condition, results),
                 *_unanswered(condition, results, told),
             ):
                 observer.warning(text)
@@ -302,16 +309,19 @@ def _unanswered(
 
 
 def _chance_warnings(
-    condition: Condition, results: Sequence[tuple[Subject, list[count.Result]]], store: Store
+    condition: Condition, results: Sequence[tuple[Subject, list[count.Result]]]
 ) -> Iterator[str]:
     """A network that guesses on clean images deserves a word before the other conditions are spent on it."""
     if not condition.is_clean:
         return
-    chance = 1 / max(2, len(store.classes))
     for subject, cells in results:
-        best = max(float(cell.correct.mean()) for cell in cells)
-        if best < 2 * chance:
+        answering = subject.classes if subject.class_map is None else len(subject.class_map.columns)
+        best = max(cells, key=lambda cell: int(cell.correct.sum()))
+        right, images, chance = int(best.correct.sum()), len(best.correct), 1 / max(2, answering)
+        p = at_least(right, images, chance)
+        if p > _GUESSING:
             yield (
-                f"{subject.name}: clean accuracy is {best:.1%} at best, chance is {chance:.1%}: "
+                f"{subject.name}: clean accuracy is {right / images:.1%} at best, chance is {chance:.1%} "
+                f"(guessing does as well with p = {p:.2g}): "
                 "are weights, preprocessing and class order those of its training?"
             )

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from lnbench.config import RunConfig
 from lnbench.corruptions.registry import MIN_SIDE
-from lnbench.data import loading, specs
+from lnbench.data import class_file, labels, loading, specs
+from lnbench.data.labels import ClassMap
 from lnbench.data.store import Decoding, Listing, Store
 from lnbench.errors import DataError
+from lnbench.evaluate import answers
 from lnbench.models.classifier import Classifier
 from lnbench.models.load import Preprocessing, load, take
 from lnbench.norm import convert, wrap
@@ -44,7 +46,13 @@ class Subject:
     sha256: str | None
     code: str | None = None
     state: str | None = None
+    names: tuple[tuple[str, ...], ...] = ()
+    published: bool = False
     classes: int = 0  # outputs of the network, known once it has seen an image
+    class_map: ClassMap | None = None  # known once labels and outputs have been matched
+    columns: Tensor | None = (
+        None  # the score that each label means, int64 (labels,), where not its own number
+    )
     notes: tuple[str, ...] = ()  # what its examination found
 
     @property
@@ -96,7 +104,7 @@ def load_subject(
     layers = wrap.attach(classifier.network, own=any(mode.is_learning for mode in modes))
     return Subject(
         config, classifier, layers, modes, loaded.geometry, loaded.normalization, loaded.source,
-        loaded.sha256, loaded.code, loaded.state,
+        loaded.sha256, loaded.code, loaded.state, loaded.names, loaded.published,
     )  # fmt: skip
 
 
@@ -135,8 +143,34 @@ def settle(config: RunConfig, store: Store) -> RunConfig:
     )
 
 
-def check_fit(subject: Subject, store: Store) -> Iterator[str]:
-    """Does the network fit the labels, and its modes the number of images?
+def match(subject: Subject, store: Store) -> Subject:
+    """Find which outputs answer for which label; from here on the classifier gives those alone.
+
+    Raises DataError where labels and outputs cannot be matched.
+    """
+    config = subject.config
+    names, certain = subject.names, subject.published
+    if config.classes_file is not None:
+        names, certain = class_file.read_classes(Path(config.classes_file)), True
+        if len(names) != subject.classes:
+            raise DataError(
+                f"{config.classes_file}: {len(names)} class names, but {subject.name} has {subject.classes} "
+                "outputs"
+            )
+    written = None if config.class_map is None else class_file.read_class_map(Path(config.class_map))
+    found = labels.class_map(
+        labels.Labels(store.classes, store.named, store.occurring, store.source),
+        labels.Outputs(subject.classes, names, certain, subject.name),
+        kept=config.classes,
+        written=written,
+    )
+    device = subject.classifier.device
+    subject.classifier.select = answers.selection(found, device)
+    return replace(subject, class_map=found, columns=answers.columns_of(found, device))
+
+
+def check_fit(subject: Subject, store: Store, *, clean: bool = True) -> Iterator[str]:
+    """Does the network fit the labels, and its modes the images? `clean`: are there some without corruption?
 
     Yields warnings. Raises DataError, ModelError, UsageError.
     """
@@ -147,15 +181,21 @@ def check_fit(subject: Subject, store: Store) -> Iterator[str]:
             f"{store.source} has labels up to {highest}, {subject.name} has only {outputs} classes: "
             "another dataset's checkpoint?"
         )
-    setting = subject.layers.setting(subject.config.batch_size, len(store.labels))
+    setting = subject.layers.setting(subject.config.batch_size, len(store.labels))._replace(clean=clean)
     for mode in subject.modes:
         mode.refuse(setting)
         if (note := mode.note(setting)) is not None:
             yield note
-    if store.named and len(store.classes) != outputs:
+    found = subject.class_map
+    if (
+        found is not None
+        and not store.named
+        and len(found.columns) < outputs
+        and subject.config.classes is None
+    ):
         yield (
-            f"{subject.name} tells {outputs} classes apart, the data has {len(store.classes)}: "
-            "are the labels in the order of its training?"
+            f"{store.source}: {len(found.columns)} of {outputs} classes occur; the outputs of the others are "
+            "left out before softmax (--classes all keeps them)"
         )
 
 

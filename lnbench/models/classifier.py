@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -22,7 +23,9 @@ class Classifier:
 
     Under bf16 and fp16, layers with running statistics keep their parameters and buffers in float32, because
     eight bits of mantissa would move every stored variance by up to 0.4 %; they take and return the reduced
-    type. `channels_last` lays pixels and weights out as (B, H, W, C) in memory, which convolutions like.
+    type. `select` makes of all outputs the scores that count, float32 (B, outputs) → (B, classes), for every
+    pass of every mode alike. `channels_last` lays pixels and weights out as (B, H, W, C) in memory, which
+    convolutions like.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Classifier:
             self.network.to(memory_format=torch.channels_last)
         self._normalize_by(normalization)
         self._outputs = 0  # how many classes, once counted
+        self.select: Callable[[Tensor], Tensor] | None = None
 
     def renormalized(self, normalization: InputNormalization) -> Classifier:
         """The same network, not a copy of it, behind another input normalization."""
@@ -85,17 +89,17 @@ class Classifier:
                 f"{type(self.network).__name__} returns {out.shape[1]} class scores, it returned "
                 f"{self._outputs} before: a classifier has the same classes for every image"
             )
-        return out.float()
+        return out.float() if self.select is None else self.select(out.float())
 
     @torch.inference_mode()
     def classes(self, height: int, width: int) -> int:
-        """Number of classes, counted on one black image of the size that will be evaluated.
+        """Number of the network's outputs, counted on one black image of the size that will be evaluated.
 
         Raises ModelError when the network cannot take that size.
         """
         try:
             black = torch.zeros(1, 3, height, width, dtype=torch.uint8, device=self.device)
-            self._outputs = 0
+            self._outputs, self.select = 0, None
             self._outputs = self._logits(black).shape[1]
             return self._outputs
         except (RuntimeError, ValueError, AssertionError) as error:

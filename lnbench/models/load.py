@@ -46,7 +46,8 @@ class LoadedModel:
 
     `source` is one line: where the weights came from; `checkpoint` the file they were read from, None for
     those that the network's makers published; `code` the digest of a factory's code, None for a library's
-    network; `state` the digest of the weights where they come from no file.
+    network; `state` the digest of the weights where they come from no file. `names`: what each class is
+    called, in the order of the outputs, or none; `published`: whether these are the weights they belong to.
     """
 
     network: nn.Module
@@ -56,6 +57,8 @@ class LoadedModel:
     checkpoint: Checkpoint | None
     code: str | None = None
     state: str | None = None
+    names: tuple[tuple[str, ...], ...] = ()
+    published: bool = True
 
     @property
     def sha256(self) -> str | None:
@@ -113,4 +116,6 @@ def load(
         stored,
         built.code,
         factory.state_digest(built.network) if path is None else None,
+        built.names,
+        weights is None,
     )

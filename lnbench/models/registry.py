@@ -35,7 +35,8 @@ class Built:
     """A network and how its makers feed it.
 
     `classes` is None where only running it can tell; `source` is one line: where the weights came from;
-    `code` the digest of a person's own code, None for a library's.
+    `code` the digest of a person's own code, None for a library's; `names`: what each class is called, in the
+    order of the outputs, where the makers of the published weights say.
     """
 
     network: nn.Module
@@ -44,6 +45,7 @@ class Built:
     classes: int | None
     source: str
     code: str | None = None
+    names: tuple[tuple[str, ...], ...] = ()
 
 
 def build(spec: ModelSpec, *, classes: int | None, pretrained: bool) -> Built:
@@ -88,7 +90,8 @@ def build_demo(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built:
     )
     count = classes or len(own)
     geometry = Geometry(resize=64, crop=64)
-    return Built(demo_network(count), geometry, normalization, count, f"packaged {path.name}")
+    names = tuple((name,) for name in own) if count == len(own) else ()
+    return Built(demo_network(count), geometry, normalization, count, f"packaged {path.name}", names=names)
 
 
 # -- a file of the user's -----------------------------------------------------------------------------------
@@ -135,7 +138,8 @@ def build_torchvision(spec: ModelSpec, classes: int | None, pretrained: bool) ->
         side(steps.resize_size), side(steps.crop_size), interpolation(steps.interpolation.value)
     )
     normalization = InputNormalization(tuple(steps.mean), tuple(steps.std))
-    return Built(network, geometry, normalization, classes or own, source)
+    names = tuple((name,) for name in weights.meta["categories"]) if classes in (None, own) else ()
+    return Built(network, geometry, normalization, classes or own, source, names=names)
 
 
 def fetch(url: str, what: str) -> Path:
@@ -213,7 +217,25 @@ def build_timm(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built:
     config = network.pretrained_cfg
     origin = config.get("hf_hub_id") or config.get("url") or config.get("file") or "its cache"
     source = f"timm {name} ({origin})" if pretrained else "fresh weights"
-    return Built(network, geometry, normalization, int(network.num_classes), source)
+    classes = int(network.num_classes)
+    return Built(network, geometry, normalization, classes, source, names=timm_names(timm, network, classes))
+
+
+def timm_names(timm: Any, network: nn.Module, classes: int) -> tuple[tuple[str, ...], ...]:
+    """What timm calls each class: the weights' own label names, or WordNet's for a subset of ImageNet.
+
+    A class of WordNet goes by its whole description ("tench, Tinca tinca") and by each part of it.
+    """
+    config: Any = network.pretrained_cfg
+    own = config.get("label_names") or ()
+    if len(own) == classes:
+        return tuple((str(name),) for name in own)
+    subset = timm.data.infer_imagenet_subset(network)
+    info = timm.data.ImageNetInfo(subset) if subset else None
+    if info is None or info.num_classes() != classes:
+        return ()
+    texts = [info.index_to_description(index) for index in range(classes)]
+    return tuple((text, *text.split(", ")) if ", " in text else (text,) for text in texts)
 
 
 def import_timm(spec: ModelSpec) -> Any:

@@ -16,10 +16,10 @@ from PIL import Image
 
 from lnbench.data.loading import cpus
 from lnbench.data.manifest import Manifest, read_manifest, write_manifest
-from lnbench.data.names import ordered_names, safe_name
+from lnbench.data.names import is_number, ordered_names, safe_name
 from lnbench.data.sources.cifar_c import SEVERITIES
 from lnbench.data.store import Pixels, Store
-from lnbench.data.tree import SUFFIXES
+from lnbench.data.tree import SUFFIXES, in_order
 from lnbench.errors import DataError, UsageError
 from lnbench.files import atomic, reason
 from lnbench.hashing import Indices
@@ -61,7 +61,7 @@ def open_export(
     """
     planned = sorted(set(conditions))
     _check_plan(layout, planned, quality)
-    classes = tuple(ordered_names(store.classes)) if layout == "imagenet-c" else store.classes
+    classes = tuple(_class_folders(store.classes)) if layout == "imagenet-c" else store.classes
     whole = {
         **identity,
         "data": store.fingerprint,
@@ -212,6 +212,12 @@ def _noted(root: Path, manifest: Manifest, condition: Condition) -> Manifest:
 def _check_complete(condition: Condition, written: npt.NDArray[np.bool_] | None) -> None:
     if written is None or not written.all():
         raise ValueError(f"{condition} was finished before all its images were written")
+
+
+def _class_folders(classes: Sequence[str]) -> list[str]:
+    """Names of folders that a reader puts in the order of the labels."""
+    numbered = all(is_number(name) for name in classes) and in_order(classes) == list(classes)
+    return list(classes) if numbered else ordered_names(classes)
 
 
 def _places(store: Store, classes: Sequence[str], suffix: str) -> list[str]:

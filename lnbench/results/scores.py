@@ -6,11 +6,14 @@ Definitions and AlexNet's errors: Hendrycks & Dietterich, arXiv 1903.12261, sect
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+
+from pydantic import JsonValue
 
 from lnbench.results.bits import unpack
 from lnbench.results.draws import share_sums, standard_error, widened
-from lnbench.results.schema import Cell, Interval, RecordedSuite, Summary
+from lnbench.results.schema import Cell, Interval, Run, Summary
 from lnbench.types import CLEAN, CLEAN_NAME
 
 Z95 = 1.959963984540054  # the 97.5 % point of the normal distribution
@@ -37,6 +40,9 @@ ALEXNET = {
 }
 ALEXNET_CLEAN = 0.4348  # torchvision's AlexNet weights, as the paper's 43.5 %
 BASELINE = "AlexNet on the published ImageNet-C files, 15 corruptions × 5 severities"
+IMAGENET = 1000  # its classes
+WNID = re.compile(r"n\d{8}")  # as WordNet and so ImageNet names a class
+LEAST_SIDE = 128  # pixels, from which the table by size is ImageNet's
 SEVERITIES = (1, 2, 3, 4, 5)
 EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")  # held out, never in mCE
 ORDER = (*ALEXNET, *EXTRA)
@@ -107,8 +113,9 @@ def weighted_error(cells: Sequence[Cell], weights: Sequence[float]) -> float:
     return math.fsum(weight * (1 - cell.top1) for cell, weight in zip(cells, weights, strict=True))
 
 
-def mce_obstacle(suite: RecordedSuite, classes: int | None, present: Sequence[Cell]) -> str | None:
+def mce_obstacle(run: Run, present: Sequence[Cell]) -> str | None:
     """Why mCE is undefined for these cells of one mode, or None where it is defined."""
+    suite = run.suite
     if suite.baseline is None:
         return "no mCE: the preset names no baseline"
     have = {(cell.corruption, cell.severity) for cell in present}
@@ -120,16 +127,38 @@ def mce_obstacle(suite: RecordedSuite, classes: int | None, present: Sequence[Ce
         return f"no mCE: no published baseline fits the '{suite.table}' parameter table"
     if set(suite.overrides) - {ROUNDTRIP}:
         return "no mCE: the preset gives its own corruption parameters"
-    if classes != 1000:
+    if (run.model.classes or len(run.data.classes)) != IMAGENET:
         return "no mCE: AlexNet's errors are for the 1000 classes of ImageNet"
+    if not _are_imagenets(run.data.classes):
+        return "no mCE: the data's classes are not known to be ImageNet's (1000 of them, or wnids)"
+    side = _side(run.model.preprocessing)
+    if side is not None and side < LEAST_SIDE:
+        return f"no mCE: AlexNet's errors are for images of 224 pixels, not of {side}"
     return None
 
 
-def mce_basis(suite: RecordedSuite) -> str:
+def _are_imagenets(names: Sequence[str]) -> bool:
+    return len(names) == IMAGENET or (bool(names) and all(WNID.fullmatch(name) for name in names))
+
+
+def _side(preprocessing: Mapping[str, JsonValue]) -> int | None:
+    """The shorter side of the images in pixels as crop, else resize, sets it; None where neither does."""
+    for value in (preprocessing.get("crop"), preprocessing.get("resize")):
+        sides = value if isinstance(value, list) else [value]
+        found = [side for side in sides if isinstance(side, int)]
+        if found:
+            return min(found)
+    return None
+
+
+def mce_basis(run: Run) -> str:
     """What a defined mCE rests on, in a sentence."""
-    if suite.backend == "precomputed":
-        return f"mCE against {BASELINE}; stored images"
-    return f"mCE against {BASELINE}; corrupted in memory ({suite.backend}), not those files themselves"
+    suite, count = run.suite, len(run.data.classes)
+    how = f"corrupted in memory ({suite.backend}), not those files themselves"
+    basis = f"mCE against {BASELINE}; " + ("stored images" if suite.backend == "precomputed" else how)
+    if count < IMAGENET:
+        basis += f"; only {count} of its 1000 classes, for which AlexNet's errors are others"
+    return basis
 
 
 def corruption_set(cells: Sequence[Cell]) -> str:
@@ -153,7 +182,7 @@ def image_interval(cells: Sequence[Cell], weights: Sequence[float]) -> Interval 
     """
     used = [(c, w) for c, w in zip(cells, weights, strict=True) if w]
     images = {cell.images for cell, _ in used}
-    if len(images) != 1 or any(cell.correct is None for cell, _ in used):
+    if len(images) != 1 or any(cell.correct is None or cell.counted for cell, _ in used):
         return None
     import numpy as np
 
@@ -172,16 +201,16 @@ def image_interval(cells: Sequence[Cell], weights: Sequence[float]) -> Interval 
     return _rates(interval)
 
 
-def summarize(cells: Sequence[Cell], suite: RecordedSuite, classes: int | None) -> dict[str, Summary]:
-    """Summary of each mode of the suite, in the suite's order. `classes` is the network's number."""
-    return {mode: _summary([c for c in cells if c.mode == mode], suite, classes) for mode in suite.modes}
+def summarize(cells: Sequence[Cell], run: Run) -> dict[str, Summary]:
+    """Summary of each mode of the run's suite, in the suite's order."""
+    return {mode: _summary([c for c in cells if c.mode == mode], run) for mode in run.suite.modes}
 
 
-def _summary(cells: list[Cell], suite: RecordedSuite, classes: int | None) -> Summary:
+def _summary(cells: list[Cell], run: Run) -> Summary:
     clean = next((cell for cell in cells if cell.condition == CLEAN), None)
     corrupted = [cell for cell in cells if cell.condition != CLEAN]
     means = severity_means(corrupted)
-    obstacle = mce_obstacle(suite, classes, cells)
+    obstacle = mce_obstacle(run, cells)
     mce = relative = None
     if obstacle is None:
         mce = weighted_error(cells, mce_weights(cells))
@@ -194,7 +223,7 @@ def _summary(cells: list[Cell], suite: RecordedSuite, classes: int | None) -> Su
         mce=mce,
         relative_mce=relative,
         mce_baseline=BASELINE if obstacle is None else None,
-        mce_note=obstacle or mce_basis(suite),
+        mce_note=obstacle or mce_basis(run),
         corruption_set=corruption_set(cells),
-        complete=len({cell.key for cell in cells}) == len(set(suite.conditions)),
+        complete=len({cell.key for cell in cells}) == len(set(run.suite.conditions)),
     )

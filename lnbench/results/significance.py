@@ -18,6 +18,18 @@ SEED = 20_190_206  # fixed: the same comparison always ends the same way
 SLICE = 250  # flips drawn at a time, to bound memory
 
 
+def at_least(right: int, images: int, rate: float) -> float:
+    """Probability that a binomial of `images` tosses with `rate`, 0 < rate < 1, gives `right` or more."""
+    if right <= 0:
+        return 1.0
+    import numpy as np
+
+    counts = np.arange(1, images + 1)
+    logs = np.concatenate(([0.0], np.cumsum(np.log((images - counts + 1) / counts))))  # log C(images, k)
+    k = np.arange(right, images + 1)
+    return min(1.0, math.fsum(np.exp(logs[right:] + k * math.log(rate) + (images - k) * math.log1p(-rate))))
+
+
 def mcnemar(lost: int, gained: int) -> float:
     """Exact two-sided McNemar p-value: `lost` images right before and wrong now, `gained` the reverse.
 

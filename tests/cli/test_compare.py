@@ -150,7 +150,7 @@ def test_comparing_loads_nothing_heavy(runs: dict[str, Path]) -> None:
     """What makes starting slow is what is imported: a list that does not depend on the machine's load."""
     code = (
         "import sys; sys.argv = ['lnbench', 'compare', *sys.argv[1:]]\n"
-        "from lnbench.cli import main\n"
+        "from lnbench.__main__ import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'torchvision', 'scipy', 'matplotlib', 'jinja2', 'pandas', 'skimage', 'PIL'}\n"

@@ -147,7 +147,7 @@ def dying(self, cells):
             file.write(b'{"mode": "fixed", "corr')   # torn by the kill
         os.kill(os.getpid(), signal.SIGKILL)
 RunFolder.append = dying
-from lnbench.cli import main
+from lnbench.__main__ import main
 main()
 """
 
@@ -183,7 +183,8 @@ def test_interrupted_says_so_and_keeps_what_is_finished(
 
     monkeypatch.setattr(RunFolder, "append", once)
     ran = lnbench("evaluate", *task, *SMALL, "--norm", "fixed", "--out", tmp_path / "run")
-    assert (ran.code, ran.err.splitlines()[-1]) == (130, "lnbench: interrupted; what is finished is kept")
+    said = "lnbench: interrupted; what is finished is kept, the same command goes on"
+    assert (ran.code, ran.err.splitlines()[-1]) == (130, said)
     assert len((tmp_path / "run" / "cells.jsonl").read_text().splitlines()) == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -24,6 +25,7 @@ from lnbench.data.specs import DataSpec, conditions, parse
 from lnbench.data.store import Decoding
 from lnbench.errors import DataError, UsageError
 from tests.data.conftest import pixels
+from tests.data.forms import as_cls, as_hf, as_parquet
 from tests.data.test_cifar import write_dataset
 
 ROOT = Path(__file__).parents[2]
@@ -60,6 +62,22 @@ def write_conditions(root: Path) -> Path:
     return root
 
 
+def write_shard(root: Path) -> Path:
+    write_folder(root / "set")
+    as_cls(root / "set", root)
+    return root / "set-000.tar"
+
+
+def write_parquet(root: Path) -> Path:
+    write_folder(root / "set")
+    return Path(as_parquet(root / "set", root).partition(":")[2]) / "test-00000-of-00001.parquet"
+
+
+def write_hf(root: Path) -> Path:
+    write_folder(root / "set")
+    return Path(as_hf(root / "set", root).partition(":")[2])
+
+
 def write_list(root: Path) -> Path:
     write_folder(root)
     (root / "x.txt").write_text("a/0.png 0\nb/0.png 1\n")
@@ -85,9 +103,12 @@ def write_zip(root: Path) -> Path:
 # A small set of every kind that has a path; a new source adds a line here.
 WRITTEN: dict[str, Callable[[Path], Path]] = {
     "folder": write_folder,
+    "hf": write_hf,
     "list": write_list,
     "npz": write_npz,
+    "parquet": write_parquet,
     "tar": write_tar,
+    "wds": write_shard,
     "zip": write_zip,
     "cifar10": lambda root: write_dataset("cifar10", root),
     "cifar100": lambda root: write_dataset("cifar100", root),
@@ -115,7 +136,7 @@ def test_every_spec_is_read_and_printed_back(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", PLACED)
 def test_a_missing_path_is_one_line(kind: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=f"lacks the path: {kind}:PATH"):
+    with pytest.raises(UsageError, match=re.escape(f"lacks the path: {sources()[kind].usage}")):
         parse(f"{kind}:")
     spec = parse(f"{kind}:{tmp_path}/nowhere")
     with pytest.raises(DataError, match="no such") as caught:

@@ -22,7 +22,7 @@ from lnbench.results.render.markdown import comparison_to_markdown, ranking_to_m
 from lnbench.results.rules import parse
 from lnbench.results.schema import Record
 from lnbench.results.store import make_record
-from tests.results.samples import FULL, labels, make_cells, make_run, screen, shown
+from tests.results.samples import FULL, WNIDS, labels, make_cells, make_run, screen, shown
 
 FOLDER = Path(__file__).parent / "golden"
 
@@ -36,7 +36,9 @@ def sample(loss: float = 0.0) -> tuple[Record, Correct]:
 
 def full() -> Record:
     """A run for which mCE is defined, in two modes."""
-    run = make_run(modes=("fixed", "adapt:n=32"), conditions=FULL, table="imagenet", classes=1000)
+    run = make_run(
+        modes=("fixed", "adapt:n=32"), conditions=FULL, table="imagenet", classes=1000, names=WNIDS
+    )
     return make_record(run, make_cells(run))
 
 

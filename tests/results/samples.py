@@ -11,6 +11,7 @@ from lnbench.results.bits import pack
 from lnbench.results.schema import Cell, Data, Environment, Model, RecordedSuite, Run
 from lnbench.results.scores import ALEXNET
 
+WNIDS = tuple(f"n{1440764 + number:08d}" for number in range(1000))
 SHORT = (("gaussian_noise", 1), ("gaussian_noise", 5), ("contrast", 1), ("contrast", 5))
 FULL = tuple((name, severity) for name in ALEXNET for severity in (1, 2, 3, 4, 5))
 

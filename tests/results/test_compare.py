@@ -22,7 +22,7 @@ from lnbench.results.schema import Cell, Record, Run
 from lnbench.results.store import make_record
 from lnbench.results.tables import basis
 from lnbench.types import CLEAN, Condition
-from tests.results.samples import FULL, make_cells, make_run, rescored
+from tests.results.samples import FULL, WNIDS, make_cells, make_run, rescored
 from tests.results.xsd import validate
 
 XSD = (Path(__file__).parent / "junit.xsd").read_text()
@@ -78,7 +78,7 @@ def test_the_difference_and_its_interval_are_those_of_the_bits() -> None:
 
 
 def test_mce_changes_are_those_of_the_summaries() -> None:
-    run = make_run(images=60, conditions=FULL, table="imagenet", classes=1000, modes=("fixed",))
+    run = make_run(images=60, conditions=FULL, table="imagenet", classes=1000, names=WNIDS, modes=("fixed",))
     records = pair(run, loss=0.05)
     found = {change.figure: change for change in judge(records).headlines}
     for figure in ("clean_top1", "mean_corruption_top1", "mce", "relative_mce"):

@@ -13,7 +13,8 @@ from typing import ClassVar
 import pytest
 from rich.cells import cell_len
 
-from lnbench.results.compare import compare
+from lnbench.files import one_line
+from lnbench.results.compare import Comparison, compare
 from lnbench.results.correct import Correct, from_cells
 from lnbench.results.ranking import distinct, label, rank
 from lnbench.results.render import terminal
@@ -80,6 +81,11 @@ NASTY = (
     "日本語",
     "x" * 300,
     "\ud7ff\ufffe",
+    ":smile: :warning:",
+    "##[error]x ##vso[task.setvariable]",
+    "\x1b]0;title\x07 \x9b31m \x85\u2028 \x7f",
+    "[3cm]",
+    "*star",
 )
 
 
@@ -114,8 +120,46 @@ def test_csv_keeps_rows_and_runs_nothing(name: str) -> None:
     for row in rows[1:]:
         for value in row:
             assert not value.lstrip().startswith(("=", "+", "-", "@"))
-        assert row[rows[0].index("model")].removeprefix("'") == name
+        assert row[rows[0].index("model")].removeprefix("'") == one_line(name)
     assert json.loads(to_json([record]))[0]["model"] == name
+
+
+OUTPUTS: dict[str, Callable[[Record, Correct, Comparison], str]] = {
+    "csv": lambda record, _, __: to_csv([record, record], [record.model.spec, "b"]),
+    "json": lambda record, _, __: to_json([record]),
+    "md": lambda record, _, __: to_markdown([record, record], [record.model.spec, "b"]),
+    "ranking": lambda record, _, __: ranking_to_markdown([record], [record.model.spec]),
+    "tex": lambda record, _, __: to_latex([record]),
+    "txt": lambda record, _, __: terminal.to_text([record]),
+    "html": lambda record, correct, _: to_html([record], [correct]),
+    "comparison": lambda _, __, found: comparison_to_markdown(found),
+    "comparison json": lambda _, __, found: comparison_to_json(found),
+    "junit": lambda _, __, found: to_junit(found),
+    "github": lambda _, __, found: "\n".join(commands(found)),
+    "terminal": lambda _, __, found: printed(terminal.show_comparison, found),
+    "terminal ranking": lambda record, _, __: printed(terminal.show_ranking, [record]),
+    "terminal table": lambda record, _, __: printed(terminal.show, [record]),
+}
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_no_output_holds_what_a_terminal_or_a_log_would_obey(
+    output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One table of names against everything that is written."""
+    for picture in ("severity_plot", "reliability_plot", "legend_plot"):
+        monkeypatch.setattr(f"lnbench.results.render.html.{picture}", lambda *_: "<svg></svg>")
+    for name in NASTY:
+        record, correct = nasty_record(name)
+        worse = make_cells(record.run, loss=0.3)
+        found = compare(record, make_record(record.run, worse), correct, from_cells(worse))
+        text = OUTPUTS[output](record, correct, found)
+        assert all(char.isprintable() or char == "\n" for char in text.replace("\ufffe", "")), ascii(name)
+        if output == "github":
+            assert all(line.startswith("::error title=lnbench compare::") for line in text.splitlines())
+            text = text.replace("::error title=lnbench compare::", "")
+        if output == "github" or output.startswith("terminal"):
+            assert "::" not in text and "##" not in text, ascii(name)
 
 
 def columns_of(line: str) -> int:
@@ -235,8 +279,7 @@ def test_html_shows_names_as_text(name: str, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(f"lnbench.results.render.html.{picture}", lambda *_: "<svg></svg>")
     record, correct = nasty_record(name)
     page = check_page(to_html([record], [correct], sheet=b"\x89PNG"))
-    one_line = " ".join(name.split())
-    assert one_line in " ".join(page.text.split())
+    assert one_line(name) in " ".join(page.text.split())
 
 
 def test_html_of_several_runs() -> None:
@@ -281,10 +324,11 @@ def test_latex_typesets_names_as_themselves(name: str) -> None:
     assert commands_used <= {
         "usepackage", "begin", "end", "centering", "caption", "toprule", "midrule", "bottomrule", "textbf",
         "textbackslash", "textasciitilde", "textasciicircum", "textless", "textgreater", "textbar",
-        "textquotedbl", "times", "pm", "cdot", "to",
+        "texttt", "char", "times", "pm", "cdot", "to",
     }  # fmt: skip
     for line in source.splitlines()[1:]:
         assert not re.search(r"(?<!\\)%", line)
+        assert not re.match(r"\s*[\[*]", line), "the row before would take it for its argument"
     assert source.count("{") - source.count(r"\{") == source.count("}") - source.count(r"\}")
 
 

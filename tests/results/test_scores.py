@@ -22,7 +22,7 @@ from lnbench.results.scores import (
     summarize,
     wilson,
 )
-from tests.results.samples import FULL, make_cells, make_run
+from tests.results.samples import FULL, WNIDS, make_cells, make_run
 
 # torchvision's ResNet-50 on ImageNet-C, mean top-1 over the severities and its CE, both in percent,
 # as published by bethgelab/game-of-noise (Results/clean_results.txt).
@@ -51,11 +51,19 @@ def cell(corruption: str, severity: float, top1: float, images: int = 50_000, mo
     )
 
 
-def summary(cells: list[Cell], classes: int | None = 1000, **changes: object) -> Summary:
+def summary(
+    cells: list[Cell],
+    classes: int | None = 1000,
+    names: tuple[str, ...] = WNIDS,
+    crop: object = 224,
+    **changes: object,
+) -> Summary:
     values = {"table": "imagenet", "backend": "native", "seed": 0, "baseline": "alexnet", **changes}
     conditions = tuple((c.corruption, c.severity) for c in cells)
     suite = RecordedSuite.model_validate({"modes": ("fixed",), "conditions": conditions, **values})
-    return summarize(cells, suite, classes)["fixed"]
+    run = make_run(names=names)
+    model = run.model.model_copy(update={"classes": classes, "preprocessing": {"resize": 256, "crop": crop}})
+    return summarize(cells, run.model_copy(update={"suite": suite, "model": model}))["fixed"]
 
 
 def resnet50() -> list[Cell]:
@@ -108,7 +116,12 @@ OBSTACLES = {
     "overrides": ({"overrides": {"fog": {"1": [1, 2]}}}, "own corruption parameters"),
     "classes": ({"classes": 10}, "1000 classes"),
     "baseline": ({"baseline": None}, "names no baseline"),
-    "unknown classes": ({"classes": None}, "1000 classes"),
+    "unknown classes": ({"classes": None, "names": ()}, "1000 classes"),
+    "other classes": ({"names": ("cat", "dog")}, "not known to be ImageNet's"),
+    "nameless classes": ({"names": ()}, "not known to be ImageNet's"),
+    "a name among wnids": ({"names": (*WNIDS[:9], "cat")}, "not known to be ImageNet's"),
+    "small images": ({"crop": 32}, "224 pixels, not of 32"),
+    "narrow images": ({"crop": [224, 64]}, "224 pixels, not of 64"),
 }
 
 
@@ -124,6 +137,13 @@ def test_mce_is_null_with_its_reason(change: dict[str, object], why: str) -> Non
 def test_mce_stays_defined_for_stored_images_and_the_jpeg_round_trip() -> None:
     assert summary(resnet50(), backend="precomputed", table=None).mce is not None
     assert summary(resnet50(), overrides={"jpeg_roundtrip": 85}).mce is not None
+
+
+def test_a_subset_of_imagenets_classes_is_named_as_such() -> None:
+    whole, part = summary(resnet50()), summary(resnet50(), names=WNIDS[:48])
+    assert whole.mce == part.mce and "classes" not in whole.mce_note
+    assert "only 48 of its 1000 classes" in part.mce_note
+    assert summary(resnet50(), names=tuple(map(str, range(1000)))).mce_note == whole.mce_note
 
 
 def test_extra_corruptions_never_enter_mce() -> None:
@@ -172,4 +192,4 @@ def test_no_clean_and_nothing_but_clean() -> None:
 
 def test_modes_keep_the_suites_order() -> None:
     run = make_run(modes=("local", "fixed"))
-    assert list(summarize(make_cells(run), run.suite, 4)) == ["local", "fixed"]
+    assert list(summarize(make_cells(run), run)) == ["local", "fixed"]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from lnbench.files import one_line
 from lnbench.metrics import METRICS
 from lnbench.results.compare import Change, Comparison
 from lnbench.results.schema import Record
@@ -16,6 +17,7 @@ from lnbench.results.scores import rate_interval
 
 # A spreadsheet runs a field that begins with one of these as a formula.
 FORMULA_STARTS = ("=", "+", "-", "@")
+LONGEST = 10_000  # characters of a name
 
 
 def columns(records: Sequence[Record]) -> list[str]:
@@ -56,7 +58,7 @@ def to_csv(records: Sequence[Record], labels: Sequence[str] = ()) -> str:
     """RFC 4180 text with a header; empty for what is not known."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns(records))
+    writer.writerow([field(name) for name in columns(records)])
     writer.writerows([field(value) for value in row.values()] for row in rows(records, labels))
     return text.getvalue()
 
@@ -65,14 +67,15 @@ def field(value: object) -> object:
     """A value as a CSV field: whole severities without '.0', six decimals, names that cannot run."""
     if isinstance(value, float):
         return f"{value:.6g}" if value != int(value) else str(int(value))
-    if isinstance(value, str) and value.lstrip().startswith(FORMULA_STARTS):
-        return "'" + value
+    if isinstance(value, str):
+        line = one_line(value, LONGEST)
+        return "'" + line if line.startswith(FORMULA_STARTS) else line
     return value
 
 
 def to_json(records: Sequence[Record], labels: Sequence[str] = ()) -> str:
     """The same rows as a JSON list."""
-    return json.dumps(rows(records, labels), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return _json(rows(records, labels))
 
 
 def comparison_to_json(comparison: Comparison) -> str:
@@ -89,7 +92,13 @@ def comparison_to_json(comparison: Comparison) -> str:
         "headlines": [_change(change) for change in comparison.headlines],
         "cells": [_change(change) for change in comparison.cells],
     }
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return _json(content)
+
+
+def _json(content: object) -> str:
+    """JSON in which names can be read and nothing but they can: a terminal sees no control characters."""
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text) + "\n"
 
 
 def _change(change: Change) -> dict[str, Any]:

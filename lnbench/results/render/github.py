@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
+from lnbench.files import inert
 from lnbench.results.compare import Comparison
 
 MOST = 10  # GitHub shows this many error annotations of a step
@@ -21,7 +22,7 @@ def commands(comparison: Comparison) -> list[str]:
 
 def escape(text: str) -> str:
     """A message that stays one command, whatever it holds."""
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return inert(text).replace("%", "%25")
 
 
 SUMMARY_CAP = 1024 * 1024  # bytes a step's summary may have; GitHub drops what is larger

@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from lnbench.files import one_line
 from lnbench.metrics import METRICS, Metric
 from lnbench.results import courses
 from lnbench.results.breakdown import (
@@ -26,7 +27,7 @@ from lnbench.results.breakdown import (
     shifts,
 )
 from lnbench.results.correct import Correct
-from lnbench.results.render.markdown import facts, surroundings
+from lnbench.results.render.markdown import LONGEST, facts, surroundings
 from lnbench.results.render.plots import (
     ENOUGH,
     course_plot,
@@ -80,6 +81,7 @@ def to_html(
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
+        finalize=printable,
     )
     pages.filters |= {
         "percent": percent,
@@ -124,9 +126,14 @@ def _title(record: Record) -> str:
     return record.model.spec if weights is None else f"{record.model.spec} ({PurePath(weights).name})"
 
 
+def printable(value: object) -> object:
+    """What stands in the page: text from elsewhere as one line without control characters."""
+    return one_line(value, LONGEST) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def breakable(name: str) -> Markup:
     """A name that may be broken after its signs, so that narrow screens do not cut words."""
-    parts = re.split(r"(?<=[_:,./])", name)
+    parts = re.split(r"(?<=[_:,./])", one_line(name, LONGEST))
     return Markup("<wbr>").join(parts)
 
 

@@ -6,16 +6,18 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
+from lnbench.files import one_line
 from lnbench.results.compare import Change, Comparison, Failure, describe
 from lnbench.results.tables import outcome
 
 # Characters that XML 1.0 cannot hold, escaped or not.
+LONGEST = 10_000  # characters of a text
 FORBIDDEN = re.compile(r"[^\t\n\r\u0020-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")
 
 
 def clean(value: str) -> str:
     """A text that XML can hold, on one line."""
-    return FORBIDDEN.sub("�", value.replace("\n", " ").replace("\r", " ").replace("\t", " "))
+    return FORBIDDEN.sub("�", one_line(value, LONGEST))
 
 
 def to_junit(comparison: Comparison) -> str:

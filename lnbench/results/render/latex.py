@@ -22,7 +22,11 @@ ESCAPES = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': r"\texttt{\char34}",  # \textquotedbl is not in LaTeX's default encoding
+    # After the end of a row these would be taken for its arguments.
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
     "–": "--",
     "×": r"$\times$",
     "±": r"$\pm$",

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lnbench.files import one_line
+from lnbench.files import inert
 from lnbench.results.compare import DEFAULT_FIGURES, Change, Comparison
 from lnbench.results.ranking import rank
 from lnbench.results.schema import Record
@@ -58,7 +58,7 @@ def show(records: Sequence[Record], console: Console, labels: Sequence[str] = ()
     for table in tables(grid, console):
         console.print(table)
     for note in grid.notes:
-        console.print(Text(encodable(one_line(note), console)), style="dim")
+        console.print(Text(encodable(inert(note), console)), style="dim")
 
 
 def show_sweeps(records: Sequence[Record], console: Console, labels: Sequence[str] = ()) -> None:
@@ -68,7 +68,7 @@ def show_sweeps(records: Sequence[Record], console: Console, labels: Sequence[st
             figures = curves(record, sweep)
             table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
             name = f"{labels[number]} · {sweep.name}" if labels else sweep.name
-            table.add_column(Text(encodable(one_line(name), console)), overflow="fold")
+            table.add_column(Text(encodable(inert(name), console)), overflow="fold")
             for heading in ("clean", "mean"):
                 table.add_column(heading, justify="right", no_wrap=True)
             table.add_column("", no_wrap=True)
@@ -98,7 +98,7 @@ def _table(grid: Pivot, columns: range, console: Console) -> Table:
     table.add_column("top-1 %", min_width=NAME_WIDTH, overflow="fold")
     room = max(MODE_WIDTH, (console.width - NAME_WIDTH - GAP) // len(columns) - GAP)
     for column in columns:
-        heading = fold(encodable(one_line(grid.headings[column]), console), room)
+        heading = fold(encodable(inert(grid.headings[column]), console), room)
         table.add_column(Text(heading), justify="right", min_width=MODE_WIDTH, overflow="fold")
     for row in grid.rows:
         cells = []
@@ -106,7 +106,7 @@ def _table(grid: Pivot, columns: range, console: Console) -> Table:
             best = column in row.best
             shown = entry(row, column) + ("" if best else " ")
             cells.append(Text(encodable(shown, console), style="bold" if best else ""))
-        table.add_row(Text(encodable(one_line(row.name), console)), *cells)
+        table.add_row(Text(encodable(inert(row.name), console)), *cells)
         if any(row.intervals[column] for column in columns):
             widths = [encodable(half_width(row.intervals[column]), console) + " " for column in columns]
             table.add_row("", *(Text(text, style="dim") for text in widths))
@@ -163,11 +163,11 @@ def _changes(changes: Sequence[Change], console: Console) -> Table:
     table.add_column("", no_wrap=True, overflow="crop")
     styles = {"worse": "bold", "better": "", "same": "dim"}
     for mode in dict.fromkeys(change.mode for change in changes):
-        table.add_row(Text(encodable(one_line(mode), console), style="bold"))
+        table.add_row(Text(encodable(inert(mode), console), style="bold"))
         for change in changes:
             if change.mode == mode:
                 entries = change_entries(change)
-                texts = [f"  {one_line(change.what)}", *(entries[column] for column in columns), entries[-1]]
+                texts = [f"  {inert(change.what)}", *(entries[column] for column in columns), entries[-1]]
                 style = styles[change.verdict]
                 table.add_row(*(Text(encodable(t, console), style=style) for t in texts))
     return table
@@ -181,7 +181,7 @@ def show_power(comparison: Comparison, loss: float, console: Console) -> None:
         table.add_column(heading, justify="right")
     asked = [change for change in comparison.headlines if change.figure in DEFAULT_FIGURES]
     for mode in dict.fromkeys(change.mode for change in asked):
-        table.add_row(Text(encodable(one_line(mode), console), style="bold"))
+        table.add_row(Text(encodable(inert(mode), console), style="bold"))
         for change in asked:
             if change.mode == mode:
                 entries = power_entries(change, loss)
@@ -193,7 +193,7 @@ def show_power(comparison: Comparison, loss: float, console: Console) -> None:
 
 def say(text: str, console: Console, style: str = "") -> None:
     """Print a line that may hold names from anywhere."""
-    console.print(Text(encodable(one_line(text), console), style=style))
+    console.print(Text(encodable(inert(text), console), style=style))
 
 
 def show_ranking(records: Sequence[Record], console: Console, labels: Sequence[str] = ()) -> None:
@@ -211,7 +211,7 @@ def show_ranking(records: Sequence[Record], console: Console, labels: Sequence[s
         place = "–" if entry_.place is None else str(entry_.place)
         cells = (place, entry_.label, entry_.mode, *figures, percent(summary.mce))
         style = "bold" if entry_.place == 1 else ""
-        table.add_row(*(Text(encodable(one_line(cell), console), style=style) for cell in cells))
+        table.add_row(*(Text(encodable(inert(cell), console), style=style) for cell in cells))
     console.print(table)
 
 
