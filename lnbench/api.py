@@ -76,7 +76,8 @@ def evaluate(
         resume: False starts the run folder over.
         progress: show a bar on a terminal and in a notebook.
         **options: further keys of a run: resize, crop, interpolation, precision ("fp32", "bf16", "fp16"),
-            backend, diagnose, ema, skip_unreadable, …
+            classes ("present", "all": what to do with outputs that no label stands for), backend, diagnose,
+            ema, skip_unreadable, …
 
     Returns the record; it shows as its table.
 
@@ -285,7 +286,8 @@ _ARGUMENTS = {
 
 
 def _worded(text: str) -> str:
-    """`--batch-size 100` → `batch_size=100`, `--fresh` → `resume=False`."""
+    """`--batch-size 100` → `batch_size=100`, `--classes all` → `classes='all'`, `--fresh` → `resume=False`."""
+    text = re.sub(r"--(classes|precision|backend|device) (\w+)", r"\1='\2'", text)
     return re.sub(
         r"--([a-z][a-z-]+)( (?=[\d\[{'\"]))?",
         lambda found: _ARGUMENTS.get(found[1], f"{found[1].replace('-', '_')}="),

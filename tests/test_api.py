@@ -173,7 +173,7 @@ def test_images_that_differ_in_size_need_a_resize_and_then_are_right() -> None:
     random = np.random.default_rng(0)
     pictures = [Image.fromarray(random.integers(0, 255, (64 + n, 70, 3), np.uint8)) for n in range(6)]
     network = nn.Sequential(
-        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.AdaptiveAvgPool2d(1), nn.Flatten()
     ).eval()
     options = {**QUICK, "limit": None}
     with pytest.raises(DataError, match=r"differ in size .* give resize= and crop="):
@@ -274,6 +274,7 @@ def test_what_is_asked_wrongly_is_said_in_the_words_of_python(arrays: tuple[np.n
     with lnbench.norm_mode(network, "batch"), pytest.raises(UsageError, match="is in a normalization mode"):
         lnbench.evaluate(network, arrays, **QUICK)
     assert portrait(network) == before
+    assert _worded("give --classes all, or --precision bf16") == "give classes='all', or precision='bf16'"
     assert _worded("give --batch-size 100, --resize and --crop, or --fresh") == (
         "give batch_size=100, resize= and crop=, or resume=False"
     )

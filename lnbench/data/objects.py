@@ -97,6 +97,7 @@ def _from_pictures(
         stamp="",
         name=lambda index: f"{index:08d}",
         read=read,
+        digest=lambda index: row_digest(picture(index)),
         named=names is not None,
     )
 
