@@ -286,7 +286,7 @@ _ARGUMENTS = {
 
 
 def _worded(text: str) -> str:
-    """`--batch-size 100` → `batch_size=100`, `--classes all` → `classes='all'`, `--fresh` → `resume=False`."""
+    """`--batch-size 100` → `batch_size=100`, `--classes all` → `classes='all'`, `--fresh`: `resume=False`."""
     text = re.sub(r"--(classes|precision|backend|device) (\w+)", r"\1='\2'", text)
     return re.sub(
         r"--([a-z][a-z-]+)( (?=[\d\[{'\"]))?",
