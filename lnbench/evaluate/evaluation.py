@@ -111,7 +111,7 @@ def prepare_all(
             kept = shard.conditions_of(len(images.conditions), *parse_shard(configs[0].shard))
             images = replace(images, conditions=tuple(images.conditions[k] for k in kept))
         ready, warnings = _check(subjects, failed, strict, images)
-        for text in (*(f"left out: {error}" for error in failed), *warnings):
+        for text in (*(f"left out: {error}" for error in failed), *images.notes, *warnings):
             observer.warning(text)
         return Prepared(ready, images, tuple(failed), memory is not None)
 
