@@ -52,6 +52,9 @@ def check_sides(sides: int | tuple[int, int]) -> int | tuple[int, int]:
 
 Sides = Annotated[int | tuple[int, int], AfterValidator(check_sides)]
 Limit = Annotated[int, Field(ge=1)]
+Version = Annotated[
+    int, Field(ge=1, le=1_000_000)
+]  # of a suite: its numbers never change under name and version
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -179,6 +182,7 @@ class Preset(Suite):
     """A YAML file under a name."""
 
     name: str
+    version: Version = 1
     description: str = ""
     models: tuple[str, ...] = ()
     data: str | None = None
@@ -188,6 +192,7 @@ class RunConfig(Suite):
     """Everything that decides the numbers of one record, resolved."""
 
     preset: str
+    preset_version: Version = 1
     model: str
     weights: str | None = None
     ema: bool = False
@@ -304,7 +309,10 @@ def load_models(path: Path) -> list[ModelEntry]:
 
 def resolve(preset: Preset, overrides: Mapping[str, Any]) -> RunConfig:
     """One run's config: the preset, then everything in `overrides` that is not None."""
-    return _resolved(RunConfig, {"preset": preset.name, **_suite(preset), **_given(overrides)})
+    return _resolved(
+        RunConfig,
+        {"preset": preset.name, "preset_version": preset.version, **_suite(preset), **_given(overrides)},
+    )
 
 
 def resolve_suite(preset: Preset, overrides: Mapping[str, Any]) -> Suite:

@@ -34,6 +34,7 @@ def list_encoded(
         stamp=stamp,
         name=name,
         read=lambda index: picture(fetch(index)),
+        digest=lambda index: hashlib.sha256(fetch(index)).digest(),
         named=named,
         part=part,
     )

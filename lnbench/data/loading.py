@@ -115,12 +115,13 @@ def _cached(
     store = caching.load(path, listing, geometry, cpus())
     if store is None:
         with caching.building(path):
-            store = caching.load(path, listing, geometry, cpus())  # another process may have built it
+            # Another process may have built it meanwhile.
+            store = caching.load(path, listing, geometry, cpus())
             if store is None:
                 tally = Tally()
                 images = _images(listing, ids, geometry, tally, on_progress)
                 caching.save(path, images, tally, listing, geometry)
-                store = caching.load(path, listing, geometry, cpus())
+                store = caching.load(path, listing, geometry, cpus(), trusted=True)
     if store is None:
         raise DataError(f"{path}: the cache cannot be read back; is the disk sound?")
     return store

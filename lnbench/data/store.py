@@ -56,8 +56,9 @@ class Listing:
     """A dataset that has been listed but not decoded.
 
     `labels`: int64 (total,). `read(index)` gives the picture and the sha256 of the bytes it comes
-    from, or raises `Unreadable`; it is called from several threads. `stamp` changes when the files
-    seem to have changed (names, sizes, times), without reading them. `rows`, where the pixels are
+    from, or raises `Unreadable`; it is called from several threads, as is `digest(index)`, which gives
+    that sha256 without decoding. `stamp` changes when the files seem to have changed (names, sizes, times),
+    without reading them. `rows`, where the pixels are
     an array already: uint8 (total, H, W, 3). `part`: see `Store`.
     """
 
@@ -67,6 +68,7 @@ class Listing:
     stamp: str
     name: Callable[[int], str]
     read: Callable[[int], tuple[Image.Image, bytes]]
+    digest: Callable[[int], bytes]
     rows: Pixels | None = None
     named: bool = True
     part: str = ""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lnbench import metrics
+from lnbench.data.store import Store
 from lnbench.dist import Processes
 from lnbench.errors import DataError, UsageError
 from lnbench.evaluate.prepare import Subject
@@ -32,7 +33,8 @@ class Result:
 
     `seconds` is the time of the device, added over all processes; `counts` is what the mode counted. Where
     the answer depends on the order: `tenths`, top-1 of the first tenth of the stream to its last; `batches`,
-    of the stream; `resets`, numbers of the batches in which the mode forgot what it had learned.
+    of the stream; `resets`, numbers of the batches in which the mode forgot what it had learned. `store`: the
+    images of a precomputed condition, None where every condition has the same.
     """
 
     mode: Mode
@@ -44,6 +46,7 @@ class Result:
     tenths: tuple[float, ...] = ()
     batches: int = 0
     resets: tuple[int, ...] = ()
+    store: Store | None = None
 
 
 @dataclass

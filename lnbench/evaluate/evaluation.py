@@ -160,7 +160,7 @@ def _check(
                 classes=subject.classifier.classes(*images.clean.images.shape[2:]),
             )
             settled = prepare.match(settled, images.clean)
-            misfits = list(prepare.check_fit(settled, images.clean))
+            misfits = list(prepare.check_fit(settled, images.clean, clean=not images.precomputed))
             settled = replace(settled, notes=examine.examine(settled, images.clean))
             warnings += [
                 *misfits,
@@ -259,7 +259,9 @@ def evaluate(
                     shifts = None
                     if subject.config.diagnose:
                         shifts = diagnose.shifts(subject, prepared.images, condition)  # noqa: B023
-                    folder.append([record.cell(subject, result, shifts) for result in cells])
+                    if (note := record.left_out(cells[0], clean)) is not None:
+                        add_note(folder, note)
+                    folder.append([record.cell(subject, result, clean, shifts) for result in cells])
 
             processes.barrier(keep)
             for text in (

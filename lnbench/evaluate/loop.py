@@ -17,7 +17,8 @@ stream belong to different processes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -106,8 +107,9 @@ def run(
         counted = processes.barrier(lambda: _count_window(jobs, settings, on_progress))  # noqa: B023
         pieces.count = max(processes.gather(pieces.count))
         for job, tasks in zip(jobs, counted, strict=True):
+            store = job.stream.store if images.precomputed else None
             results = [
-                (task.subject, task.result(job.condition, processes, job.stream.order))
+                (task.subject, replace(task.result(job.condition, processes, job.stream.order), store=store))
                 for task in tasks
                 if not finished(task.subject, task.mode, job.condition)
             ]
@@ -233,7 +235,8 @@ def _count(job: _Job, settings: Settings, report: Callable[[_Job, int], None]) -
     )
     lanes = [lane for lane in (batches, streams) if lane.tasks]
     for task in (*apart, *(task for lane in lanes for task in lane.tasks)):
-        task.begin(lambda count, number: _pixels(stream, stream.drawn(count, number), pieces))
+        seen = stream.uncorrupted() if task.mode.is_begun_clean else stream
+        task.begin(partial(_drawn, seen, pieces))
     for number, start in enumerate(range(0, total, stream.chunk)):
         stop = min(start + stream.chunk, total)
         alone = apart and number in part.chunks
@@ -271,6 +274,10 @@ def _start(job: _Job, subject: Subject, mode: Mode, pieces: Pieces, rows: int, i
 
 def _chunk(stream: Stream, positions: np.ndarray, pieces: Pieces) -> tuple[Tensor, Tensor, Tensor]:
     return _pixels(stream, positions, pieces), stream.labels(positions), stream.indices(positions)
+
+
+def _drawn(stream: Stream, pieces: Pieces, count: int, number: int) -> Tensor:
+    return _pixels(stream, stream.drawn(count, number), pieces)
 
 
 def _pixels(stream: Stream, positions: np.ndarray, pieces: Pieces) -> Tensor:

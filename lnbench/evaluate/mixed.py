@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -105,6 +106,14 @@ def run(
             yield condition, by_subject(results)
 
 
+def _drawn(mixture: Mixture, clean: bool, pieces: Pieces, count: int, number: int) -> Tensor:
+    """The images that a mode looks at first."""
+    if not clean:
+        return mixture.pixels(mixture.drawn(count, number), pieces)
+    stream = mixture.streams[0].uncorrupted()
+    return torch.cat(in_pieces(stream.pixels, stream.drawn(count, number), pieces))
+
+
 @torch.no_grad()
 def _count(
     mixture: Mixture, work: Work, mine: range, settings: Settings, on_progress: Callable[[Progress], None]
@@ -114,7 +123,7 @@ def _count(
     tasks = [[Task.start(s, m, pieces, 1, len(stream.order)) for stream in streams] for s, m in work]
     leads = {number: Task.start(*work[number], pieces, 0, 0) for number in mine}
     for lead in leads.values():
-        lead.begin(lambda count, number: mixture.pixels(mixture.drawn(count, number), pieces))
+        lead.begin(partial(_drawn, mixture, lead.mode.is_begun_clean, pieces))
     waiting, row, total = Rebatch(size), 0, len(mixture.order)
     for start in range(0, total if leads else 0, streams[0].chunk):
         waiting.add(mixture.pixels(mixture.order[start : start + streams[0].chunk], pieces))

@@ -169,8 +169,8 @@ def match(subject: Subject, store: Store) -> Subject:
     return replace(subject, class_map=found, columns=answers.columns_of(found, device))
 
 
-def check_fit(subject: Subject, store: Store) -> Iterator[str]:
-    """Does the network fit the labels, and its modes the number of images?
+def check_fit(subject: Subject, store: Store, *, clean: bool = True) -> Iterator[str]:
+    """Does the network fit the labels, and its modes the images? `clean`: are there some without corruption?
 
     Yields warnings. Raises DataError, ModelError, UsageError.
     """
@@ -181,7 +181,7 @@ def check_fit(subject: Subject, store: Store) -> Iterator[str]:
             f"{store.source} has labels up to {highest}, {subject.name} has only {outputs} classes: "
             "another dataset's checkpoint?"
         )
-    setting = subject.layers.setting(subject.config.batch_size, len(store.labels))
+    setting = subject.layers.setting(subject.config.batch_size, len(store.labels))._replace(clean=clean)
     for mode in subject.modes:
         mode.refuse(setting)
         if (note := mode.note(setting)) is not None:

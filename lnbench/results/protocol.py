@@ -12,6 +12,20 @@ def protocol(record: Record) -> dict[str, object]:
     return {name: record.config.get(name, usual) for name, usual in USUAL.items()}
 
 
+def dependence(record: Record) -> list[str]:
+    """What a test over the images of a stream leaves out, in a sentence; none where no mode adapts."""
+    modes = dict.fromkeys(
+        cell.mode for cell in record.cells if cell.course is not None and cell.course.unit == "stream"
+    )
+    if not modes:
+        return []
+    text = (
+        f"p and interval of {', '.join(modes)} hold for this one stream: its images are not independent, a "
+        "bad step spoils the rest; see how far other seeds differ before trusting a small difference"
+    )
+    return [text]
+
+
 def describe(record: Record) -> str:
     """The protocol in a few words, empty where no cell depends on it."""
     courses = [cell.course for cell in record.cells if cell.course is not None]

@@ -80,6 +80,8 @@ class Cell(BaseModel):
     `bins`: for each confidence bin (images, sum of confidences, number right); `shifts`: layer name →
     distance between stored and observed statistics, from `--diagnose`; `counts`: what the mode counted, such
     as the samples it learned from; `course`: where the batch or the stream is part of the answer.
+    For a precomputed set, `fingerprint` of the condition's images and labels, as the record's of the first's;
+    `counted`, bits over the whole dataset, where a condition's images are not those of the record's labels.
     """
 
     model_config = STRICT
@@ -98,6 +100,8 @@ class Cell(BaseModel):
     counts: dict[str, float] | None = None
     course: Course | None = None
     correct: str | None = None
+    fingerprint: str | None = None
+    counted: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -169,7 +173,8 @@ def unanswered_note(cells: Sequence[Cell]) -> str | None:
 class RecordedSuite(BaseModel):
     """What was asked for: the cells a run will have, and everything that decides their pixels.
 
-    `table` is the parameter table, null for precomputed sets; `overrides` the preset's own numbers
+    `version` of the preset, null in records from before it was kept; `table` is the parameter table, null
+    for precomputed sets; `overrides` the preset's own numbers
     (empty where the table's are used); `conditions` in running order, `(corruption, severity)` each;
     `baseline`: against whose errors mCE is given once all its conditions are there, null for no mCE.
     """
@@ -177,6 +182,7 @@ class RecordedSuite(BaseModel):
     model_config = STRICT
 
     preset: str | None = None
+    version: int | None = Field(default=None, ge=1)
     table: str | None = None
     backend: Literal["native", "reference", "precomputed"]
     seed: int

@@ -9,7 +9,7 @@ from typing import Literal
 
 from lnbench.results.compare import DEFAULT_FIGURES, Change, Comparison
 from lnbench.results.pairing import find_changes
-from lnbench.results.protocol import describe
+from lnbench.results.protocol import dependence, describe
 from lnbench.results.schema import Interval, Record
 from lnbench.results.scores import benchmark_order, severity_means
 
@@ -177,6 +177,7 @@ def basis(comparison: Comparison) -> list[str]:
     lines += find_changes(comparison.base, comparison.new)
     if comparison.tested:
         lines += [*_detectable(comparison), *draw_notes(comparison.new, "p and interval")]
+        lines += dependence(comparison.new)
     lines += [f"mismatch let through: {text}" for text in comparison.mismatches]
     if comparison.mismatches and comparison.missing:
         lines.append(f"not compared: {len(comparison.missing)} cells that only one run has")

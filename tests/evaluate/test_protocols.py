@@ -19,7 +19,7 @@ from lnbench.errors import UsageError
 from lnbench.evaluate import count, evaluation, loop, mixed
 from lnbench.evaluate.folders import run_name
 from lnbench.evaluate.stream import Stream
-from lnbench.norm.modes.registry import KINDS
+from lnbench.norm.modes.registry import KINDS, parse
 from lnbench.norm.state import State
 from lnbench.types import CLEAN, Condition
 from tests.cli import conftest as cli
@@ -196,11 +196,13 @@ def test_a_short_last_batch_of_a_mixture(task: tuple[str, str, str]) -> None:
     assert {cell.scores.images for cell in found.values()} == {110}
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"sequence": "continual"}, {"mixed": True}, {"order": "dirichlet:delta=0.1"}]
-)
-def test_no_weight_and_no_buffer_changes(task: tuple[str, str, str], options: dict[str, object]) -> None:
-    ready = evaluation.prepare_all([resolved(task, **options)])
+@pytest.mark.parametrize("options", [{}, {"sequence": "continual"}, {"mixed": True}])
+def test_no_weight_and_no_buffer_changes_in_any_mode(
+    task: tuple[str, str, str], options: dict[str, object]
+) -> None:
+    alone = [name for name in KINDS if _needs_nothing(name)]
+    assert {*STREAMS, "tent"} <= {str(parse(name)) for name in alone} | set(alone)
+    ready = evaluation.prepare_all([resolved(task, modes=alone, **options)])
 
     def digest() -> str:
         state = ready.subjects[0].classifier.network.state_dict()
@@ -210,6 +212,35 @@ def test_no_weight_and_no_buffer_changes(task: tuple[str, str, str], options: di
     before = digest()
     results(ready)
     assert digest() == before
+
+
+def _needs_nothing(name: str) -> bool:
+    """Whether a mode can be had by its name alone; some need an option, such as a data set."""
+    try:
+        parse(name)
+    except UsageError:
+        return False
+    return True
+
+
+def test_a_mode_may_forget_at_each_condition_of_a_sequence(task: tuple[str, str, str]) -> None:
+    modes = ["tent:lr=0.01", "tent:lr=0.01,reset=condition"]
+    never, always = [str(parse(mode)) for mode in modes]
+    alone, found = measured(task, modes=modes), measured(task, modes=modes, sequence="continual")
+    assert same(found[always, CONTRAST], alone[never, CONTRAST])
+    assert not same(found[never, CONTRAST], alone[never, CONTRAST])
+
+
+def test_the_course_says_where_a_mode_forgot(task: tuple[str, str, str]) -> None:
+    """110 images in batches of 20: six batches, then six more, where nothing is reset between."""
+    mode = str(parse("tent:lr=0.01,reset=4"))
+    alone = measured(task, modes=[mode])
+    assert [alone[mode, condition].resets for condition in (CLEAN, NOISE, CONTRAST)] == [(4,)] * 3
+    assert alone[mode, NOISE].counts["resets"] == 1
+    found = measured(task, modes=[mode], sequence="continual")
+    assert (found[mode, NOISE].resets, found[mode, CONTRAST].resets) == ((4,), (2,))
+    mixture = measured(task, modes=[mode], mixed=True)
+    assert mixture[mode, NOISE].resets == mixture[mode, CONTRAST].resets == (4, 8)
 
 
 def test_a_config_says_only_what_is_not_usual(task: tuple[str, str, str]) -> None:

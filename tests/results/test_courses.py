@@ -7,13 +7,14 @@ import re
 import pytest
 
 from lnbench.results.baseline import baseline_bytes
+from lnbench.results.compare import compare
 from lnbench.results.courses import cost_table, costs, lines
 from lnbench.results.reading import record_bytes
 from lnbench.results.render.html import to_html
 from lnbench.results.render.markdown import to_markdown
 from lnbench.results.schema import Cell, Course, Record
 from lnbench.results.store import make_record
-from lnbench.results.tables import pivot
+from lnbench.results.tables import basis, pivot
 from tests.results.golden import sample
 from tests.results.samples import make_cells, make_run
 
@@ -65,6 +66,14 @@ def test_reports_show_the_stream_where_there_is_one() -> None:
     assert "Accuracy along the stream" in page and "time × fixed" in page
     assert "batch goes from 100.0 to 70.0 percent" in page
     assert re.search(r"\| batch \| 100\.0 \| 70\.0 \| 100 \| 4\.00 \|", text)
+
+
+def test_compare_says_what_a_test_over_one_stream_leaves_out() -> None:
+    record, correct = sample()
+    found = make_record(record.run, adapted().cells)
+    said = [line for line in basis(compare(found, found, correct, correct)) if "not independent" in line]
+    assert len(said) == 1 and said[0].startswith("p and interval of batch hold for this one stream")
+    assert not any("not independent" in line for line in basis(compare(record, record, correct, correct)))
 
 
 def test_the_mean_error_stands_beside_accuracy_where_asked_for() -> None:

@@ -106,7 +106,7 @@ def facts(record: Record) -> list[tuple[str, str]]:
         ("images", f"{data.images}{share}"),
         ("unreadable images left out", str(len(data.skipped)) if data.skipped else ""),
         ("data fingerprint", data.fingerprint),
-        ("preset", suite.preset or ""),
+        ("preset", (suite.preset or "") + (f" (version {suite.version})" if suite.version else "")),
         ("parameter table", suite.table or ""),
         ("backend", suite.backend),
         ("seed", str(suite.seed)),
