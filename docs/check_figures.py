@@ -1,6 +1,8 @@
-"""Make a sample of the documented figures again and look for them on their pages: `python docs/check_figures.py`.
+"""Make a sample of the documented figures again and look for them on their pages.
 
-Half a minute, nothing downloaded. docs/figures.md has the commands of all of them.
+    python docs/check_figures.py
+
+Half a minute, nothing downloaded. docs/figures.md has the commands of all figures.
 """
 
 from __future__ import annotations
@@ -82,7 +84,7 @@ def spread_of_draws() -> Figures:
 
 @check("docs/modes.md")
 def cost_of_modes() -> Figures:
-    text = (RESULTS / "mode_cost.md").read_text(encoding="utf-8")
+    text = (RESULTS / "norm_cost.md").read_text(encoding="utf-8")
     return [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| |")]
 
 

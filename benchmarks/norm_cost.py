@@ -1,6 +1,6 @@
 """What a mode and LocalNorm cost: forward passes, one layer's training step, a whole network's.
 
-    python -m benchmarks.mode_cost > benchmarks/results/mode_cost.md
+    python -m benchmarks.norm_cost > benchmarks/results/norm_cost.md
 
 Processor time of one thread, the least of several rounds; the rivals of a row take turns, so that whatever
 else the machine does meets all of them. Minutes. docs/modes.md shows these tables.
@@ -40,7 +40,7 @@ def main() -> None:
     torch.set_num_threads(1)
     keep_freed()
     print("# What a mode costs\n")
-    print(f"`python -m benchmarks.mode_cost`; processor time of one thread, least of {ROUNDS} rounds;")
+    print(f"`python -m benchmarks.norm_cost`; processor time of one thread, least of {ROUNDS} rounds;")
     print(f"{processor()}, PyTorch {torch.__version__}, channels-last float32.\n")
     print("Forward passes beside `fixed` of the BatchNorm network, `adapt` without those over its draws:\n")
     rows = [forward(name) for name in NETWORKS]
