@@ -111,7 +111,7 @@ def prepare_all(
             kept = shard.conditions_of(len(images.conditions), *parse_shard(configs[0].shard))
             images = replace(images, conditions=tuple(images.conditions[k] for k in kept))
         ready, warnings = _check(subjects, failed, strict, images)
-        for text in (*(f"left out: {error}" for error in failed), *warnings):
+        for text in (*(f"left out: {error}" for error in failed), *images.notes, *warnings):
             observer.warning(text)
         return Prepared(ready, images, tuple(failed), memory is not None)
 
@@ -245,7 +245,18 @@ def evaluate(
 
         observer.started(plan(prepared, done))
         pieces, told = count.Pieces(), set[str]()
-        settings = loop.Settings(processes, pieces, prepared.bounded)
+
+        def stopped(subject: Subject, condition: Condition, why: str) -> None:
+            text = f"{condition}: {why}; the cell is left out"
+
+            def note() -> None:
+                if processes.first:
+                    add_note(opened[place[id(subject)]], text)
+
+            processes.barrier(note)
+            observer.warning(text)
+
+        settings = loop.Settings(processes, pieces, prepared.bounded, stopped)
         given = subjects, prepared.images, finished, observer.progress, settings
         counted = (loop.run(*given), mixed.run(*given)) if subjects[0].config.mixed else (loop.run(*given),)
         for condition, results in itertools.chain(*counted):

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from lnbench.dist import ALONE, Processes
-from lnbench.evaluate.count import Pieces, Result, Task, in_pieces
+from lnbench.evaluate.count import Pieces, Result, Task, in_pieces, standing
 from lnbench.evaluate.prepare import Images, Subject
 from lnbench.evaluate.rebatch import Rebatch
 from lnbench.evaluate.shard import Load, Part, parts, whole_streams, window
@@ -53,11 +53,21 @@ class Settings:
     """How to compute, as far as it changes no figure.
 
     `pieces` learns when device memory ran short; `bounded`: give back the memory of mapped images once used.
+    `stopped` is told of each cell without a result, and why, by every process.
     """
 
     processes: Processes = ALONE
     pieces: Pieces = field(default_factory=Pieces)
     bounded: bool = False
+    stopped: Callable[[Subject, Condition, str], None] = lambda subject, condition, why: None
+
+    def with_result(self, condition: Condition, tasks: Sequence[Task]) -> list[Task]:
+        """The tasks that have a result; the others are told of."""
+        found = standing(tasks, self.processes)
+        for task in tasks:
+            if task.stopped is not None:
+                self.stopped(task.subject, condition, task.stopped)
+        return found
 
 
 @dataclass(frozen=True)
@@ -110,7 +120,7 @@ def run(
             store = job.stream.store if images.precomputed else None
             results = [
                 (task.subject, replace(task.result(job.condition, processes, job.stream.order), store=store))
-                for task in tasks
+                for task in settings.with_result(job.condition, tasks)
                 if not finished(task.subject, task.mode, job.condition)
             ]
             if results:

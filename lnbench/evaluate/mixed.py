@@ -99,7 +99,7 @@ def run(
         order = mixture.order_of(number)
         results = [
             (task.subject, replace(task.result(condition, processes, order), batches=batches))
-            for task in (own[number] for own in tasks)
+            for task in settings.with_result(condition, [own[number] for own in tasks])
             if not finished(task.subject, task.mode, condition)
         ]
         if results:
@@ -162,6 +162,10 @@ def _count_batch(
     at = mixture.streams[0].indices(positions)
     for number, lead in leads.items():
         prediction = lead.predict(row, pixels, at)
+        if prediction is None:
+            for task in tasks[number]:
+                task.stopped = lead.stopped
+            continue
         for condition, places, images in mixture.split(positions):
             stream = mixture.streams[condition]
             own = stream.indices(places)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lnbench.config import RunConfig
 from lnbench.corruptions.registry import MIN_SIDE
 from lnbench.data import class_file, labels, loading, specs
+from lnbench.data.geometry import as_stored, untouched
 from lnbench.data.labels import ClassMap
 from lnbench.data.store import Decoding, Listing, Store
 from lnbench.errors import DataError
@@ -68,6 +69,8 @@ class Images:
     conditions: tuple[Condition, ...]
     of: Callable[[Condition], Store]
     precomputed: bool
+    geometry: Geometry  # what was done to each picture
+    notes: tuple[str, ...] = ()  # what was done that a person may not expect
 
 
 @dataclass(frozen=True)
@@ -113,24 +116,57 @@ def open_images(config: RunConfig, decoding: Decoding, given: Given = Given()) -
 
     What the config says of decoding (limit, seed, unreadable images) is filled in here.
     """
-    decoding = replace(decoding, limit=config.limit, seed=config.seed, skip_unreadable=config.skip_unreadable)
+    geometry = decoding.geometry
+    decoding = replace(
+        decoding,
+        limit=config.limit,
+        seed=config.seed,
+        skip_unreadable=config.skip_unreadable,
+        upright=config.exif == "apply",
+    )
     if given.listing is not None:
         brought = loading.open_listing(given.listing, decoding)
-        return Images(brought, config.conditions, lambda _: brought, precomputed=False)
+        return Images(brought, config.conditions, lambda _: brought, False, geometry, _noted(brought, config))
     spec = specs.parse(config.data, config.root)
     if not spec.precomputed:
         store = loading.open_store(spec, decoding)
-        return Images(store, config.conditions, lambda _: store, precomputed=False)
+        return Images(store, config.conditions, lambda _: store, False, geometry, _noted(store, config))
     held = specs.conditions(spec)
     wanted = [c for c in held if c in config.conditions] if config.corruptions else held
     if not wanted:
         raise DataError(f"{config.data} holds none of the conditions asked for")
-    quiet = replace(decoding, on_progress=None)  # conditions are opened while others are counted
+    size = loading.size(specs.listing(spec, wanted[0]))
+    stored = geometry if size is None else as_stored(size, geometry)
+    # Conditions are opened while others are counted, so quietly.
+    quiet = replace(decoding, on_progress=None, geometry=stored)
 
     def of(condition: Condition) -> Store:
         return loading.open_store(spec, quiet, condition)
 
-    return Images(of(wanted[0]), tuple(wanted), of, precomputed=True)
+    first = of(wanted[0])
+    notes = _noted(first, config)
+    if size is not None and not untouched(size, stored):
+        height, width = first.images.shape[2:]
+        change = f"stored corrupted images of {size[0]}×{size[1]} px brought to {height}×{width} px"
+        notes += (f"{change}: their corruptions are of another scale than the network sees",)
+    return Images(first, tuple(wanted), of, True, stored, notes)
+
+
+def _noted(store: Store, config: RunConfig) -> tuple[str, ...]:
+    """What a person may not expect of how the images were read, one sentence each."""
+    notes = []
+    if store.turned:
+        images = f"{store.turned} image{'s' if store.turned > 1 else ''}"
+        if config.exif == "apply":
+            notes.append(f"EXIF orientation applied to {images}; torchvision and timm ignore it")
+        else:
+            notes.append(f"EXIF orientation of {images} ignored, as torchvision and timm do")
+    if store.left_out:
+        count = sum(number for _, number in store.left_out)
+        kinds = ", ".join(f"{number} {suffix or 'without suffix'}" for suffix, number in store.left_out[:5])
+        more = ", …" if len(store.left_out) > 5 else ""
+        notes.append(f"{count} file{'s' if count > 1 else ''} of other kinds left out ({kinds}{more})")
+    return tuple(notes)
 
 
 def settle(config: RunConfig, store: Store) -> RunConfig:

@@ -10,6 +10,7 @@ import torch
 from pydantic import JsonValue
 
 from lnbench.config import RunConfig
+from lnbench.corruptions.rng import GENERATOR
 from lnbench.data.labels import ClassMap
 from lnbench.data.order import SHUFFLED
 from lnbench.data.store import Store
@@ -28,8 +29,8 @@ def run(subject: Subject, images: Images, command: str, processes: int) -> schem
     preprocessing: dict[str, JsonValue] = {
         "mean": list(subject.normalization.mean),
         "std": list(subject.normalization.std),
-        "resize": _plain(subject.geometry.resize),
-        "crop": _plain(subject.geometry.crop),
+        "resize": _plain(images.geometry.resize),
+        "crop": _plain(images.geometry.crop),
         "interpolation": subject.geometry.interpolation,
     }
     return schema.Run(
@@ -42,6 +43,7 @@ def run(subject: Subject, images: Images, command: str, processes: int) -> schem
             table=None if images.precomputed else config.table,
             backend="precomputed" if images.precomputed else config.backend,
             seed=config.seed,
+            generator=None if images.precomputed or config.backend != "native" else GENERATOR,
             modes=tuple(str(mode) for mode in subject.modes),
             conditions=tuple((c.corruption, c.severity) for c in images.conditions),
             overrides=_overrides(config),
@@ -126,6 +128,7 @@ def _deviations(subject: Subject, images: Images) -> Iterator[str]:
     if store.skipped:
         yield f"{len(store.skipped)} unreadable images left out"
     yield from _protocol(config, {mode.unit for mode in subject.modes})
+    yield from images.notes
     for mode in subject.modes:
         left = [name for name in subject.layers.all_names if mode.is_learning and not mode.learns(name)]
         if left:

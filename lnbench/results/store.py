@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 
 # Config keys that say where things lie, never what comes out: the checkpoint and the images are identified
 # by their hashes, so a moved file is still the same run.
-# A class map is identified by what came of it.
-INERT = frozenset({"weights", "data", "preset_version", "class_map", "classes_file"})
+# A class map is identified by what came of it, the handling of EXIF by the images' fingerprint.
+INERT = frozenset({"weights", "data", "preset_version", "class_map", "classes_file", "exif"})
 
 # What identifies the network.
 MODEL = ("spec", "sha256", "code", "state", "classes", "groups", "precision")
