@@ -25,7 +25,7 @@ from lnbench.norm.modes.registry import parse
 from lnbench.norm.state import State
 from lnbench.types import InputNormalization
 
-ROUNDS = 15
+ROUNDS = 7
 NETWORKS = {  # title, classes, side, images
     "cifar:resnet20": ("ResNet-20, 32 px", 10, 32, 48),
     "torchvision:resnet18": ("ResNet-18, 224 px", 1000, 224, 8),
