@@ -7,6 +7,7 @@ Half a minute, nothing downloaded. docs/figures.md has the commands of all figur
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import sys
@@ -22,7 +23,6 @@ from benchmarks import compare_rate, parity_report  # noqa: E402
 from benchmarks.parity_data import pictures  # noqa: E402
 from lnbench.corruptions import registry  # noqa: E402
 from lnbench.corruptions.rng import normal_quantiles  # noqa: E402
-from lnbench.results.reading import load_json  # noqa: E402
 from tests.oracle import blur  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -122,7 +122,7 @@ def parity_as_measured() -> Figures:
 
 @check("docs/speed.md")
 def speed_as_measured() -> Figures:
-    chunks = load_json(RESULTS / "forward_speed.json")["resnet18 by chunk"].values()
+    chunks = json.loads((RESULTS / "forward_speed.json").read_text())["resnet18 by chunk"].values()
     return [" | ".join(f"{value:.1f}" for value in row.values()) for row in chunks]
 
 
