@@ -12,6 +12,7 @@ import math
 import re
 import sys
 from collections.abc import Callable
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +124,12 @@ def parity_as_measured() -> Figures:
 @check("docs/speed.md")
 def speed_as_measured() -> Figures:
     chunks = json.loads((RESULTS / "forward_speed.json").read_text())["resnet18 by chunk"].values()
-    return [" | ".join(f"{value:.1f}" for value in row.values()) for row in chunks]
+    return [" | ".join(str(half_up(value)) for value in row.values()) for row in chunks]
+
+
+def half_up(value: float) -> Decimal:
+    """One decimal, as people round."""
+    return Decimal(str(value)).quantize(Decimal("0.1"), ROUND_HALF_UP)
 
 
 def plain(text: str) -> str:
