@@ -65,7 +65,7 @@ def imagemagick_truncating() -> Figures:
 @check("docs/modes.md")
 def unbiased_variance() -> Figures:
     many, one = (m / (m - 1) - 1 for m in (32 * 49, 49))
-    return [f"For 32 images on 7×7 maps that is {many:.2%}".replace("%", " %"), f"maps {100 * one:.0f} %"]
+    return [f"on 7×7 maps the two differ by {100 * many:.2f} %", f"maps by {100 * one:.0f} %"]
 
 
 @check("docs/modes.md")
