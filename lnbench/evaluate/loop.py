@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 import numpy as np
 import torch
@@ -127,11 +128,11 @@ def _todo(subjects: Sequence[Subject], images: Images, finished: Finished) -> li
     continual = config.sequence == "continual"
 
     def due(subject: Subject, mode: Mode, condition: Condition) -> bool:
-        if config.mixed and mode.unit != "image" and not condition.is_clean:
+        if config.mixed and mode.unit != "image" and condition.is_corrupted:
             return False  # `mixed` counts it
-        if not continual or mode.unit != "stream" or condition.is_clean:
+        if not continual or mode.unit != "stream" or not condition.is_corrupted:
             return not finished(subject, mode, condition)
-        return any(not finished(subject, mode, other) for other in images.conditions if not other.is_clean)
+        return any(not finished(subject, mode, other) for other in images.conditions if other.is_corrupted)
 
     work = {c: tuple((s, m) for s in subjects for m in s.modes if due(s, m, c)) for c in images.conditions}
     return [(condition, own) for condition, own in work.items() if own]
@@ -158,14 +159,16 @@ def _jobs(
         batches=-(-len(first.order) // config.batch_size) if "batch" in units else 0,
         streams=0 if continual else most,
     )
-    # Stores of a precomputed set are opened one by one, and may differ in what could be read.
-    count = 1 if images.precomputed else window(load, processes.world, len(todo))
+    # Stores of a precomputed set are opened one by one, and may differ in what could be read; those of shifts
+    # differ in any case.
+    alike = [] if images.precomputed else list(takewhile(lambda one: images.of(one[0]) is first.store, todo))
+    count = window(load, processes.world, len(alike)) if alike else 1
     streams = [first, *(stream(condition) for condition, _ in todo[1:count])]
     own = parts(load, count, processes.rank, processes.world)
     if continual:
         own = [p._replace(streams=whole_streams(most, processes.rank, processes.world)) for p in own]
     return [
-        _Job(condition, work, stream, part, carried if continual and not condition.is_clean else None)
+        _Job(condition, work, stream, part, carried if continual and condition.is_corrupted else None)
         for (condition, work), stream, part in zip(todo[:count], streams, own, strict=True)
     ]
 
@@ -222,6 +225,8 @@ class _Lane:
 def _count(job: _Job, settings: Settings, report: Callable[[_Job, int], None]) -> list[Task]:
     stream, part, pieces, size = job.stream, job.part, settings.pieces, job.batch_size
     total = len(stream.order)
+    for subject in {id(subject): subject for subject, _ in job.work}.values():
+        subject.answer(job.condition)
     rows = {"image": stream.chunk_count, "batch": -(-total // size), "stream": -(-total // size)}
     tasks = [_start(job, s, mode, pieces, rows[mode.unit], total) for s, mode in job.work]
     by_unit = {unit: [task for task in tasks if task.mode.unit == unit] for unit in rows}
@@ -262,9 +267,9 @@ def _count(job: _Job, settings: Settings, report: Callable[[_Job, int], None]) -
 def _start(job: _Job, subject: Subject, mode: Mode, pieces: Pieces, rows: int, images: int) -> Task:
     """A task that goes on where the condition before left its mode, or starts afresh."""
     if job.carried is None or mode.unit != "stream":
-        return Task.start(subject, mode, pieces, rows, images)
+        return Task.start(subject, mode, pieces, rows, images, columns=subject.columns_under(job.condition))
     key = id(subject), str(mode)
-    task = Task.start(subject, mode, pieces, rows, images, job.carried.get(key))
+    task = Task.start(subject, mode, pieces, rows, images, job.carried.get(key), subject.columns)
     job.carried[key] = task.state
     return task
 

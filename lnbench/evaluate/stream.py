@@ -55,7 +55,7 @@ class Stream:
         self.order = orders.arrange(orders.parse(suite.order), store.labels, seed)
         self.shuffled = shuffled(len(store.labels), seed)
         self.chunk = chunk_size(device, *store.images.shape[2:])
-        self._untouched = corrupted or condition.is_clean
+        self._untouched = corrupted or not condition.is_corrupted
         self._parameters = () if self._untouched else suite.parameters_of(condition)
 
     @property
