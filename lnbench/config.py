@@ -219,6 +219,7 @@ class RunConfig(Suite):
     resize: Sides | None = None
     crop: Sides | None = None
     interpolation: Interpolation | None = None
+    exif: Literal["ignore", "apply"] = "ignore"
     classes: Literal["present", "all"] | None = None
     class_map: str | None = None
     classes_file: str | None = None

@@ -37,6 +37,9 @@ Resize = Annotated[str | None, typer.Option(help=SIDES)]
 Crop = Annotated[str | None, typer.Option(help="Centre crop, side or HEIGHTxWIDTH, in pixels.")]
 Interpolation = Annotated[T, typer.Option(help="nearest, bilinear, bicubic, lanczos or box.")]
 
+_EXIF = "EXIF orientation of photographs: ignore, as torchvision and timm do, or apply."
+Exif = Annotated[str | None, typer.Option(metavar="ignore|apply", help=_EXIF)]
+
 _CLASSES = "Outputs of classes that the data lacks: present leaves them out before softmax, all keeps them."
 _CLASS_MAP = "YAML, JSON or CSV: which outputs (index, wnid, name) answer for which label."
 _CLASSES_FILE = "Names of the network's own classes in the order of its outputs, one a line."

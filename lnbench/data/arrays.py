@@ -49,6 +49,7 @@ def list_arrays(
         stamp=stamp,
         name=lambda index: f"{index:08d}",
         read=read,
+        digest=lambda index: row_digest(np.array(rows[index])),
         rows=rows,
         named=classes is not None,
     )

@@ -24,6 +24,7 @@ from typing import IO, Any
 import numpy as np
 
 from lnbench.data.batches import spans
+from lnbench.data.decode import Unreadable
 from lnbench.data.store import Listing, Pixels, Store, Tally, fingerprint
 from lnbench.errors import DataError
 from lnbench.files import atomic, lock, reason
@@ -33,17 +34,24 @@ _MAGIC = b"lnstore1"
 _HEADER = struct.Struct("<8sQQ32s")  # magic, offset and length of the footer, sha256 of the footer
 _PIXELS_AT = 4096
 _BLOCK = 1 << 23  # bytes of pixels under one checksum
+_FILES = 64  # images whose files are compared in one task
 
 
 def cache_path(folder: Path, listing: Listing, geometry: Geometry, limit: int | None, seed: int) -> Path:
     """Where the store of this listing lies, or would lie, inside the cache folder."""
     chosen = None if limit is None else [limit, seed]  # the seed only draws the subset
-    key = json.dumps([listing.stamp, listing.classes, asdict(geometry), chosen])
+    key = json.dumps([listing.stamp, listing.classes, asdict(geometry), chosen, listing.upright])
     return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.lnstore"
 
 
-def load(path: Path, listing: Listing, geometry: Geometry, workers: int) -> Store | None:
-    """Open a cached store, or None where there is none or it is damaged, cut short or of another kind."""
+def load(
+    path: Path, listing: Listing, geometry: Geometry, workers: int, *, trusted: bool = False
+) -> Store | None:
+    """Open a cached store, or None where there is none or it is damaged, cut short or of another kind.
+
+    Unless `trusted`, as just made, the images' files are read and must be those that it was made from, to
+    the last byte: names, sizes and times can be those of others.
+    """
     try:
         with path.open("rb") as file:
             magic, offset, length, digest = _HEADER.unpack(file.read(_HEADER.size))
@@ -53,7 +61,10 @@ def load(path: Path, listing: Listing, geometry: Geometry, workers: int) -> Stor
             footer = file.read(length)
         if hashlib.sha256(footer).digest() != digest:
             return None
-        return _opened(path, json.loads(footer), listing, geometry, workers)
+        content = json.loads(footer)
+        if not trusted and not _current(content, listing, workers):
+            return None
+        return _opened(path, content, listing, geometry, workers)
     except (OSError, ValueError, KeyError, TypeError, struct.error):
         return None
 
@@ -67,7 +78,8 @@ def _opened(
     labels = np.array(footer["labels"], np.int64)
     ids = np.array(footer["ids"], np.int64)
     digests = [bytes.fromhex(digest) for digest in footer["digests"]]
-    content = fingerprint(geometry, listing.classes, labels, ids, digests)
+    turned = int(footer["turned"])
+    content = fingerprint(geometry, listing.classes, labels, ids, digests, 0 if listing.upright else turned)
     if content != footer["fingerprint"] or not np.array_equal(labels, listing.labels[ids]):
         return None
     return Store(
@@ -83,7 +95,37 @@ def _opened(
         named=listing.named,
         occurring=tuple(np.unique(listing.labels).tolist()),
         part=listing.part,
+        turned=turned,
+        left_out=listing.left_out,
     )
+
+
+def _current(footer: dict[str, Any], listing: Listing, workers: int) -> bool:
+    """Whether the files still hold what the store was made from, and no more than it could read."""
+
+    def same(part: tuple[int, int]) -> bool:
+        try:
+            return all(
+                listing.digest(index).hex() == digest
+                for index, digest in zip(
+                    footer["ids"][slice(*part)], footer["digests"][slice(*part)], strict=True
+                )
+            )
+        except Unreadable:
+            return False
+
+    def unreadable(index: int) -> bool:
+        try:
+            listing.read(index)
+        except Unreadable:
+            return True
+        return False
+
+    skipped = {name for name, _ in footer["skipped"]}
+    left_out = [i for i in range(len(listing.labels)) if listing.name(i) in skipped] if skipped else []
+    with ThreadPoolExecutor(workers) as pool:  # reading and sha256 release the interpreter lock
+        parts = spans(len(footer["ids"]), _FILES)
+        return all(pool.map(same, parts)) and all(pool.map(unreadable, left_out))
 
 
 def _intact(path: Path, size: int, checksums: list[int], workers: int) -> bool:
@@ -147,8 +189,11 @@ def _write(
             "ids": tally.ids,
             "names": [listing.name(index) for index in tally.ids],
             "skipped": tally.skipped,
+            "turned": tally.turned,
             "digests": [digest.hex() for digest in tally.digests],
-            "fingerprint": fingerprint(geometry, listing.classes, labels, ids, tally.digests),
+            "fingerprint": fingerprint(
+                geometry, listing.classes, labels, ids, tally.digests, 0 if listing.upright else tally.turned
+            ),
         }
     ).encode()
     offset = file.tell()

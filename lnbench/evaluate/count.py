@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TypeVar
@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from lnbench import metrics
+from lnbench.data.store import Store
 from lnbench.dist import Processes
 from lnbench.errors import DataError, UsageError
 from lnbench.evaluate.prepare import Subject
+from lnbench.norm.gradient import Diverged
 from lnbench.norm.modes.registry import DrawnImages, Forward, Mode, Prediction
 from lnbench.norm.state import State
 from lnbench.results.draws import answering
@@ -32,7 +34,8 @@ class Result:
 
     `seconds` is the time of the device, added over all processes; `counts` is what the mode counted. Where
     the answer depends on the order: `tenths`, top-1 of the first tenth of the stream to its last; `batches`,
-    of the stream; `resets`, numbers of the batches in which the mode forgot what it had learned.
+    of the stream; `resets`, numbers of the batches in which the mode forgot what it had learned. `store`: the
+    images of a precomputed condition, None where every condition has the same.
     """
 
     mode: Mode
@@ -44,6 +47,7 @@ class Result:
     tenths: tuple[float, ...] = ()
     batches: int = 0
     resets: tuple[int, ...] = ()
+    store: Store | None = None
 
 
 @dataclass
@@ -104,7 +108,8 @@ class Task:
     the grid whoever computed them; `correct`: uint8 (N,); `shares`: which of the mode's draws answers for
     each image, int64 (N,), None where it has one; `columns`: the score of each label, where not its own
     number. `resets`: rows in which the mode
-    counted a reset or a recovery; `noted`: what it had counted when the task was closed.
+    counted a reset or a recovery; `noted`: what it had counted when the task was closed; `stopped`: why there
+    is no result, where the mode learned its way out of the numbers.
     """
 
     subject: Subject
@@ -118,6 +123,7 @@ class Task:
     columns: Tensor | None = None
     resets: list[int] = field(default_factory=list)
     noted: dict[str, float] = field(default_factory=dict)
+    stopped: str | None = None
 
     @classmethod
     def start(
@@ -145,6 +151,9 @@ class Task:
             try:
                 self.mode.begin(self._forward(self.state), images, self.state)
                 return
+            except Diverged as error:
+                self.stopped = f"--norm {self.mode}: {error}"
+                return
             except torch.OutOfMemoryError:
                 pass
         raise UsageError(
@@ -157,14 +166,22 @@ class Task:
     ) -> None:
         """Count the first `counted` images of chunk or batch `row`; all of them where None."""
         prediction = self.predict(row, pixels, positions)
+        if prediction is None:
+            return
         with self.watch:
             self.tally(row, Prediction(*(part[:counted] for part in prediction)), labels, positions)
 
-    def predict(self, row: int, pixels: Tensor, positions: Tensor) -> Prediction:
-        """The answer for chunk or batch `row`, of the images at these positions."""
+    def predict(self, row: int, pixels: Tensor, positions: Tensor) -> Prediction | None:
+        """The answer for chunk or batch `row`, of the images at these positions; None once it stopped."""
+        if self.stopped is not None:
+            return None
         before = self._forgotten()
         with self.watch:
-            prediction = self._predict(pixels, positions)
+            try:
+                prediction = self._predict(pixels, positions)
+            except Diverged as error:
+                self.stopped = f"--norm {self.mode}: {error}"
+                return None
         if self._forgotten() > before:
             self.resets.append(row)
         return prediction
@@ -249,6 +266,14 @@ class Task:
             f"--norm {self.mode}: a batch of {len(pixels)} images does not fit into the memory of "
             f"{self.subject.classifier.device}; {fits}"
         )
+
+
+def standing(tasks: Sequence[Task], processes: Processes) -> list[Task]:
+    """Those tasks that did not stop, in whichever process they were counted; every process learns why."""
+    found = processes.gather([task.stopped for task in tasks])
+    for number, task in enumerate(tasks):
+        task.stopped = next((own[number] for own in found if own[number] is not None), None)
+    return [task for task in tasks if task.stopped is None]
 
 
 def tenths(correct: np.ndarray, order: np.ndarray) -> tuple[float, ...]:

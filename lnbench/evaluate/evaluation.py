@@ -116,7 +116,7 @@ def prepare_all(
         if configs[0].shard is not None:
             kept = shard.conditions_of(len(images.conditions), *parse_shard(configs[0].shard))
             images = replace(images, conditions=tuple(images.conditions[k] for k in kept))
-        for text in (*(f"left out: {error}" for error in failed), *warnings):
+        for text in (*(f"left out: {error}" for error in failed), *images.notes, *warnings):
             observer.warning(text)
         return Prepared(ready, images, tuple(failed), memory is not None)
 
@@ -171,7 +171,7 @@ def _check(
                 classes=subject.classifier.classes(*images.clean.images.shape[2:]),
             )
             settled = shifts.match(prepare.match(settled, images.clean), images)
-            misfits = list(prepare.check_fit(settled, images.clean))
+            misfits = list(prepare.check_fit(settled, images.clean, clean=not images.precomputed))
             settled = replace(settled, notes=examine.examine(settled, images.clean))
             warnings += [
                 *misfits,
@@ -259,7 +259,18 @@ def evaluate(
 
         observer.started(plan(prepared, done))
         pieces, told = count.Pieces(), set[str]()
-        settings = loop.Settings(processes, pieces, prepared.bounded)
+
+        def stopped(subject: Subject, condition: Condition, why: str) -> None:
+            text = f"{condition}: {why}; the cell is left out"
+
+            def note() -> None:
+                if processes.first:
+                    add_note(opened[place[id(subject)]], text)
+
+            processes.barrier(note)
+            observer.warning(text)
+
+        settings = loop.Settings(processes, pieces, prepared.bounded, stopped)
         given = subjects, prepared.images, finished, observer.progress, settings
         counted = (loop.run(*given), mixed.run(*given)) if subjects[0].config.mixed else (loop.run(*given),)
         for condition, results in itertools.chain(*counted):
@@ -273,7 +284,9 @@ def evaluate(
                     moved = None
                     if subject.config.diagnose:
                         moved = diagnose.shifts(subject, prepared.images, condition)  # noqa: B023
-                    folder.append([record.cell(subject, result, moved) for result in cells])
+                    if (note := record.left_out(cells[0], clean)) is not None:
+                        add_note(folder, note)
+                    folder.append([record.cell(subject, result, clean, moved) for result in cells])
 
             processes.barrier(keep)
             for text in (

@@ -17,7 +17,8 @@ stream belong to different processes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import takewhile
 
 import numpy as np
@@ -25,14 +26,14 @@ import torch
 from torch import Tensor
 
 from lnbench.dist import ALONE, Processes
-from lnbench.evaluate.count import Pieces, Result, Task, in_pieces
+from lnbench.evaluate.count import Pieces, Result, Task, in_pieces, standing
 from lnbench.evaluate.prepare import Images, Subject
 from lnbench.evaluate.rebatch import Rebatch
 from lnbench.evaluate.shard import Load, Part, parts, whole_streams, window
 from lnbench.evaluate.stream import Stream
 from lnbench.norm.modes.registry import Mode
 from lnbench.norm.state import State
-from lnbench.types import Condition
+from lnbench.types import Condition, reference
 
 Work = tuple[tuple[Subject, Mode], ...]
 Finished = Callable[[Subject, Mode, Condition], bool]
@@ -53,11 +54,21 @@ class Settings:
     """How to compute, as far as it changes no figure.
 
     `pieces` learns when device memory ran short; `bounded`: give back the memory of mapped images once used.
+    `stopped` is told of each cell without a result, and why, by every process.
     """
 
     processes: Processes = ALONE
     pieces: Pieces = field(default_factory=Pieces)
     bounded: bool = False
+    stopped: Callable[[Subject, Condition, str], None] = lambda subject, condition, why: None
+
+    def with_result(self, condition: Condition, tasks: Sequence[Task]) -> list[Task]:
+        """The tasks that have a result; the others are told of."""
+        found = standing(tasks, self.processes)
+        for task in tasks:
+            if task.stopped is not None:
+                self.stopped(task.subject, condition, task.stopped)
+        return found
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,7 @@ class _Job:
     condition: Condition
     work: Work
     stream: Stream
+    clean: Callable[[], Stream]  # of images of the same classes, without corruption or shift
     part: Part
     carried: Carried | None  # None where every condition starts afresh
 
@@ -107,9 +119,11 @@ def run(
         counted = processes.barrier(lambda: _count_window(jobs, settings, on_progress))  # noqa: B023
         pieces.count = max(processes.gather(pieces.count))
         for job, tasks in zip(jobs, counted, strict=True):
+            stored = images.precomputed and job.condition.corruption not in images.shifts
+            store = job.stream.store if stored else None
             results = [
-                (task.subject, task.result(job.condition, processes, job.stream.order))
-                for task in tasks
+                (task.subject, replace(task.result(job.condition, processes, job.stream.order), store=store))
+                for task in settings.with_result(job.condition, tasks)
                 if not finished(task.subject, task.mode, job.condition)
             ]
             if results:
@@ -168,9 +182,24 @@ def _jobs(
     if continual:
         own = [p._replace(streams=whole_streams(most, processes.rank, processes.world)) for p in own]
     return [
-        _Job(condition, work, stream, part, carried if continual and condition.is_corrupted else None)
+        _Job(
+            condition,
+            work,
+            stream,
+            partial(_clean, stream, images),
+            part,
+            carried if continual and condition.is_corrupted else None,
+        )
         for (condition, work), stream, part in zip(todo[:count], streams, own, strict=True)
     ]
+
+
+def _clean(stream: Stream, images: Images) -> Stream:
+    """The images of a stream without corruption; beside a shift, the clean ones of its classes."""
+    name = stream.condition.corruption
+    if name not in stream.suite.shifts:
+        return stream.uncorrupted()
+    return stream.uncorrupted(images.shifts.get(reference(name).corruption, images.clean))
 
 
 def _count_window(
@@ -238,7 +267,7 @@ def _count(job: _Job, settings: Settings, report: Callable[[_Job, int], None]) -
     )
     lanes = [lane for lane in (batches, streams) if lane.tasks]
     for task in (*apart, *(task for lane in lanes for task in lane.tasks)):
-        task.begin(lambda count, number: _pixels(stream, stream.drawn(count, number), pieces))
+        task.begin(partial(_drawn, job.clean() if task.mode.is_begun_clean else stream, pieces))
     for number, start in enumerate(range(0, total, stream.chunk)):
         stop = min(start + stream.chunk, total)
         alone = apart and number in part.chunks
@@ -276,6 +305,10 @@ def _start(job: _Job, subject: Subject, mode: Mode, pieces: Pieces, rows: int, i
 
 def _chunk(stream: Stream, positions: np.ndarray, pieces: Pieces) -> tuple[Tensor, Tensor, Tensor]:
     return _pixels(stream, positions, pieces), stream.labels(positions), stream.indices(positions)
+
+
+def _drawn(stream: Stream, pieces: Pieces, count: int, number: int) -> Tensor:
+    return _pixels(stream, stream.drawn(count, number), pieces)
 
 
 def _pixels(stream: Stream, positions: np.ndarray, pieces: Pieces) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lnbench.config import RunConfig
 from lnbench.corruptions.registry import MIN_SIDE
 from lnbench.data import class_file, labels, loading, specs
+from lnbench.data.geometry import as_stored, untouched
 from lnbench.data.labels import ClassMap
 from lnbench.data.store import Decoding, Listing, Store
 from lnbench.errors import DataError
@@ -79,6 +80,8 @@ class Images:
     conditions: tuple[Condition, ...]
     of: Callable[[Condition], Store]
     precomputed: bool
+    geometry: Geometry  # what was done to each picture
+    notes: tuple[str, ...] = ()  # what was done that a person may not expect
     shifts: Mapping[str, Store] = field(default_factory=dict)  # by the name of their condition
 
     def count(self, condition: Condition) -> int:
@@ -129,24 +132,57 @@ def open_images(config: RunConfig, decoding: Decoding, given: Given = Given()) -
 
     What the config says of decoding (limit, seed, unreadable images) is filled in here.
     """
-    decoding = replace(decoding, limit=config.limit, seed=config.seed, skip_unreadable=config.skip_unreadable)
+    geometry = decoding.geometry
+    decoding = replace(
+        decoding,
+        limit=config.limit,
+        seed=config.seed,
+        skip_unreadable=config.skip_unreadable,
+        upright=config.exif == "apply",
+    )
     if given.listing is not None:
         brought = loading.open_listing(given.listing, decoding)
-        return Images(brought, config.conditions, lambda _: brought, precomputed=False)
+        return Images(brought, config.conditions, lambda _: brought, False, geometry, _noted(brought, config))
     spec = specs.parse(config.data, config.root)
     if not spec.precomputed:
         store = loading.open_store(spec, decoding)
-        return Images(store, config.conditions, lambda _: store, precomputed=False)
+        return Images(store, config.conditions, lambda _: store, False, geometry, _noted(store, config))
     held = specs.conditions(spec)
     wanted = [c for c in held if c in config.conditions] if config.corruptions else held
     if not wanted:
         raise DataError(f"{config.data} holds none of the conditions asked for")
-    quiet = replace(decoding, on_progress=None)  # conditions are opened while others are counted
+    size = loading.size(specs.listing(spec, wanted[0]))
+    stored = geometry if size is None else as_stored(size, geometry)
+    # Conditions are opened while others are counted, so quietly.
+    quiet = replace(decoding, on_progress=None, geometry=stored)
 
     def of(condition: Condition) -> Store:
         return loading.open_store(spec, quiet, condition)
 
-    return Images(of(wanted[0]), tuple(wanted), of, precomputed=True)
+    first = of(wanted[0])
+    notes = _noted(first, config)
+    if size is not None and not untouched(size, stored):
+        height, width = first.images.shape[2:]
+        change = f"stored corrupted images of {size[0]}×{size[1]} px brought to {height}×{width} px"
+        notes += (f"{change}: their corruptions are of another scale than the network sees",)
+    return Images(first, tuple(wanted), of, True, stored, notes)
+
+
+def _noted(store: Store, config: RunConfig) -> tuple[str, ...]:
+    """What a person may not expect of how the images were read, one sentence each."""
+    notes = []
+    if store.turned:
+        images = f"{store.turned} image{'s' if store.turned > 1 else ''}"
+        if config.exif == "apply":
+            notes.append(f"EXIF orientation applied to {images}; torchvision and timm ignore it")
+        else:
+            notes.append(f"EXIF orientation of {images} ignored, as torchvision and timm do")
+    if store.left_out:
+        count = sum(number for _, number in store.left_out)
+        kinds = ", ".join(f"{number} {suffix or 'without suffix'}" for suffix, number in store.left_out[:5])
+        more = ", …" if len(store.left_out) > 5 else ""
+        notes.append(f"{count} file{'s' if count > 1 else ''} of other kinds left out ({kinds}{more})")
+    return tuple(notes)
 
 
 def settle(config: RunConfig, store: Store) -> RunConfig:
@@ -190,8 +226,8 @@ def class_map(subject: Subject, store: Store) -> ClassMap:
     )
 
 
-def check_fit(subject: Subject, store: Store) -> Iterator[str]:
-    """Does the network fit the labels, and its modes the number of images?
+def check_fit(subject: Subject, store: Store, *, clean: bool = True) -> Iterator[str]:
+    """Does the network fit the labels, and its modes the images? `clean`: are there some without corruption?
 
     Yields warnings. Raises DataError, ModelError, UsageError.
     """
@@ -202,7 +238,7 @@ def check_fit(subject: Subject, store: Store) -> Iterator[str]:
             f"{store.source} has labels up to {highest}, {subject.name} has only {outputs} classes: "
             "another dataset's checkpoint?"
         )
-    setting = subject.layers.setting(subject.config.batch_size, len(store.labels))
+    setting = subject.layers.setting(subject.config.batch_size, len(store.labels))._replace(clean=clean)
     for mode in subject.modes:
         mode.refuse(setting)
         if (note := mode.note(setting)) is not None:

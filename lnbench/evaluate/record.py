@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
+import numpy as np
 import torch
 from pydantic import JsonValue
 
 from lnbench.config import RunConfig
 from lnbench.data.labels import ClassMap
 from lnbench.data.order import SHUFFLED
+from lnbench.data.store import Store
 from lnbench.evaluate import count, shifts
 from lnbench.evaluate.prepare import Images, Subject
 from lnbench.results import schema
@@ -27,8 +29,8 @@ def run(subject: Subject, images: Images, command: str, processes: int) -> schem
     preprocessing: dict[str, JsonValue] = {
         "mean": list(subject.normalization.mean),
         "std": list(subject.normalization.std),
-        "resize": _plain(subject.geometry.resize),
-        "crop": _plain(subject.geometry.crop),
+        "resize": _plain(images.geometry.resize),
+        "crop": _plain(images.geometry.crop),
         "interpolation": subject.geometry.interpolation,
     }
     return schema.Run(
@@ -146,6 +148,11 @@ def _deviations(subject: Subject, images: Images) -> Iterator[str]:
         common, classes = shifts.shared(subject, images, name)
         if common < classes:
             yield f"the clean accuracy beside {name} is on {common} of its {classes} classes"
+    yield from images.notes
+    for mode in subject.modes:
+        left = [name for name in subject.layers.all_names if mode.is_learning and not mode.learns(name)]
+        if left:
+            yield f"mode {mode}: weight and bias of {len(left)} layers do not learn: {', '.join(left)}"
     if config.precision != "fp32":
         yield f"computed in {config.precision}"
     if images.precomputed:
@@ -172,9 +179,14 @@ def _protocol(config: RunConfig, units: set[str]) -> Iterator[str]:
         yield "all corrupted conditions mixed in one stream, so that batches hold images of many"
 
 
-def cell(subject: Subject, result: count.Result, moved: dict[str, float] | None = None) -> schema.Cell:
-    """One finished cell; `moved`: how far each layer's inputs shifted, from --diagnose."""
-    scores = result.scores
+def cell(
+    subject: Subject, result: count.Result, clean: Store, moved: dict[str, float] | None = None
+) -> schema.Cell:
+    """One finished cell; `moved`: how far each layer's inputs shifted, from --diagnose.
+
+    `clean` has the images and labels that the record speaks of.
+    """
+    scores, store = result.scores, result.store
     return schema.Cell(
         mode=str(result.mode),
         corruption=result.condition.corruption,
@@ -190,6 +202,26 @@ def cell(subject: Subject, result: count.Result, moved: dict[str, float] | None 
         counts=dict(result.counts) or None,
         course=_course(result),
         correct=pack(result.correct),
+        fingerprint=None if store is None else store.fingerprint,
+        counted=None if store is None or np.array_equal(store.ids, clean.ids) else _counted(store),
+    )
+
+
+def _counted(store: Store) -> str:
+    """Which images of the whole dataset a condition's store holds."""
+    places = np.zeros(store.total, bool)
+    places[store.ids] = True
+    return pack(places)
+
+
+def left_out(result: count.Result, clean: Store) -> str | None:
+    """What to say of a condition whose images are not all those of the first."""
+    store = result.store
+    if store is None or np.array_equal(store.ids, clean.ids):
+        return None
+    return (
+        f"{result.condition}: {len(store.ids)} images, {len(store.skipped)} unreadable ones left out "
+        f"(of the first condition {len(clean.skipped)}): conditions are paired by image"
     )
 
 

@@ -22,7 +22,7 @@ from lnbench.errors import DataError, UsageError
 from lnbench.evaluate import answers
 from lnbench.evaluate.prepare import Images, Subject, class_map
 from lnbench.hashing import Indices
-from lnbench.types import Condition, reference, shift
+from lnbench.types import CLEAN, Condition, reference, shift
 
 
 class _Reference(NamedTuple):
@@ -35,13 +35,23 @@ class _Reference(NamedTuple):
 
 def open_shifts(config: RunConfig, decoding: Decoding, images: Images) -> Images:
     """Decode the sets of a run's shifts, after all other conditions. Raises DataError, UsageError."""
+    if CLEAN not in images.conditions:
+        raise DataError(f"{images.clean.source}: holds no clean images for a --shift to be compared with")
+    decoding = replace(
+        decoding,
+        limit=config.limit,
+        seed=config.seed,
+        skip_unreadable=config.skip_unreadable,
+        upright=config.exif == "apply",
+    )
     found: dict[str, Store] = {}
     for name, text in config.shifts.items():
+        if any(condition.corruption == name for condition in images.conditions):
+            raise UsageError(f"--shift {name}: {images.clean.source} holds a condition of that name")
         spec = specs.parse(text)
         if spec.precomputed:
             raise UsageError(f"--shift {name}: {spec} is a corrupted set; evaluate it as --data")
-        told = replace(decoding, limit=config.limit, seed=config.seed, skip_unreadable=config.skip_unreadable)
-        store = loading.open_store(spec, told)
+        store = loading.open_store(spec, decoding)
         if store.images.shape[2:] != images.clean.images.shape[2:]:
             ours, theirs = (each.images.shape[2:] for each in (images.clean, store))
             raise DataError(

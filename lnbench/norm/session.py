@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import sys
 from collections.abc import Iterator
 
 import torch
@@ -127,8 +126,9 @@ def _enter(network: nn.Module, mode: Mode, inputs: Tensor | None) -> None:
         raise UsageError(f"mode '{mode}' looks at {mode.images} images first: give them as inputs=")
     if inputs is not None and len(inputs) < mode.images:
         raise UsageError(f"mode '{mode}' looks at {mode.images} images first, inputs holds {len(inputs)}")
-    layers = attach(network)
-    mode.refuse(layers.setting(batch_size=layers.groups, images=sys.maxsize))
+    layers = attach(network, own=mode.is_learning)
+    batch = 2 * layers.groups  # what the batches will be is not known here
+    mode.refuse(layers.setting(batch_size=batch, images=batch << 40))
     state = State()
     layers.use(mode, state)
     if inputs is not None and mode.images:

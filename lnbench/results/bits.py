@@ -21,6 +21,16 @@ def pack(correct: ArrayLike) -> str:
     return base64.b64encode(np.packbits(flags).tobytes()).decode("ascii")
 
 
+def places(text: str, count: int) -> NDArray[np.int64]:
+    """Which of the packed flags are set: int64 (count,). RecordError when it is not `count` of them."""
+    import numpy as np
+
+    found = np.flatnonzero(unpack(text, 8 * (len(text) * 3 // 4 - text.count("="))))
+    if len(found) != count:
+        raise RecordError(f"a cell counts {count} images and names {len(found)}: the record is damaged")
+    return found
+
+
 def unpack(text: str, images: int) -> NDArray[np.bool_]:
     """Undo `pack`: bool (images,). RecordError when the text is not `images` bits."""
     import numpy as np

@@ -115,7 +115,7 @@ def class_losses(record: Record, correct: Correct, mode: str) -> list[ClassLoss]
     corrupted = [flags for (name, c), flags in correct.flags.items() if name == mode and c.is_corrupted]
     if labels is None or clean is None or not corrupted:
         return []
-    if any(len(flags) != len(labels) for flags in (clean, *corrupted)):
+    if any(len(flags) != len(labels) for flags in (clean, *corrupted)) or correct.own:
         return []
     mean = np.mean(corrupted, axis=0)  # (N,)
     names = record.data.classes

@@ -261,6 +261,8 @@ def _tested(
     used = [(cell, weight) for cell, weight in zip(cells, weights, strict=True) if weight]
     if evidence is None or len({cell.images for cell, _ in used}) != 1:
         return change
+    if any(cell.key in evidence.apart for cell, _ in used):
+        return change
     import numpy as np
 
     differences = np.zeros(used[0][0].images)  # (N,)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lnbench.errors import RecordError
 from lnbench.files import reason
-from lnbench.results.bits import unpack
+from lnbench.results.bits import places, unpack
 from lnbench.results.reading import CORRECT, locate
 from lnbench.results.schema import Cell, Record
 from lnbench.types import Condition
@@ -26,11 +26,15 @@ Key = tuple[str, Condition]
 
 @dataclass(frozen=True)
 class Correct:
-    """Correctness flags of each cell, bool (N,); `labels` and `ids` int64 (N,), None when unknown."""
+    """Correctness flags of each cell, bool (N,); `labels` and `ids` int64 (N,), None when unknown.
+
+    `own`: ids, int64 (n,), of the cells that counted other images than these.
+    """
 
     flags: dict[Key, NDArray[np.bool_]]
     labels: NDArray[np.int64] | None = None
     ids: NDArray[np.int64] | None = None
+    own: Mapping[Key, NDArray[np.int64]] = field(default_factory=dict)
 
     def to_npz(self) -> bytes:
         """`correct.npz`: `cells` (names), `images` (M,), `bits` uint8 (M, bytes), `labels`, `ids`."""
@@ -59,12 +63,19 @@ def from_cells(
     """Gather the bits that cells carry; cells without bits are left out."""
     import numpy as np
 
+    cells = tuple(cells)
     flags = {cell.key: unpack(cell.correct, cell.images) for cell in cells if cell.correct is not None}
     return Correct(
         flags,
         None if labels is None else np.asarray(labels, np.int64).reshape(-1),
         None if ids is None else np.asarray(ids, np.int64).reshape(-1),
+        own_ids(cells),
     )
+
+
+def own_ids(cells: Iterable[Cell]) -> dict[Key, NDArray[np.int64]]:
+    """The image ids of the cells that name theirs."""
+    return {cell.key: places(cell.counted, cell.images) for cell in cells if cell.counted is not None}
 
 
 def check_count(cell: Cell, right: int, where: str) -> None:
@@ -116,4 +127,4 @@ def _load(file: Path, cells: Sequence[Cell]) -> Correct:
     for cell in cells:
         if len(flags.get(cell.key, ())) != cell.images:
             raise RecordError(f"{file} does not belong to this record: cell {cell.name} does not fit")
-    return Correct(flags, labels, ids)
+    return Correct(flags, labels, ids, own_ids(cells))

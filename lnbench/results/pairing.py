@@ -43,6 +43,12 @@ def find_mismatches(base: Record, new: Record) -> list[str]:
         found += [f"{what} {name} only in the second" for name in sorted(new_set - old_set)[:3]]
         if len(old_set ^ new_set) > 6:
             found.append(f"{len(old_set ^ new_set)} {what}s in only one of them")
+    changed = dict.fromkeys(
+        f"different images of {old.condition} ({old.fingerprint[:12]} and {now.fingerprint[:12]})"
+        for old, now in pair(base, new).values()
+        if old.fingerprint and now.fingerprint and old.fingerprint != now.fingerprint
+    )
+    found += [*changed][:3] if base.data.fingerprint == new.data.fingerprint else []
     sizes = {
         f"batch size of {old.mode} ({old.batch_size} and {now.batch_size})"
         for old, now in pair(base, new).values()
@@ -88,9 +94,13 @@ def find_missing(base: Record, new: Record) -> list[str]:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Correctness of each paired cell in both runs, bool (N,) each, image by image."""
+    """Correctness of each paired cell in both runs, bool (N,) each, image by image.
+
+    `apart`: the cells whose images are not those of the others, so that they pair with no other condition.
+    """
 
     flags: Mapping[Key, tuple[NDArray[np.bool_], NDArray[np.bool_]]]
+    apart: frozenset[Key] = frozenset()
 
 
 def _other_shifts(base: Record, new: Record) -> list[str]:
@@ -107,7 +117,18 @@ def find_evidence(base: Record, new: Record, old: Correct | None, now: Correct |
         return None
     flags = {}
     for key in pair(base, new):
-        if key not in old.flags or key not in now.flags or len(old.flags[key]) != len(now.flags[key]):
+        if key not in old.flags or key not in now.flags:
             return None
-        flags[key] = (old.flags[key], now.flags[key])
-    return Evidence(flags)
+        before, after = old.flags[key], now.flags[key]
+        if key in old.own or key in now.own:
+            first, second = old.own.get(key, old.ids), now.own.get(key, now.ids)
+            if first is None or second is None:
+                return None
+            import numpy as np
+
+            # Both in the order of the ids, so that what is left of both is the same images in the same order.
+            before, after = before[np.isin(first, second)], after[np.isin(second, first)]
+        if len(before) != len(after):
+            return None
+        flags[key] = (before, after)
+    return Evidence(flags, frozenset(old.own) | frozenset(now.own))

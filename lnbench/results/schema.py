@@ -80,6 +80,8 @@ class Cell(BaseModel):
     `bins`: for each confidence bin (images, sum of confidences, number right); `shifts`: layer name →
     distance between stored and observed statistics, from `--diagnose`; `counts`: what the mode counted, such
     as the samples it learned from; `course`: where the batch or the stream is part of the answer.
+    For a precomputed set, `fingerprint` of the condition's images and labels, as the record's of the first's;
+    `counted`, bits over the whole dataset, where a condition's images are not those of the record's labels.
     """
 
     model_config = STRICT
@@ -98,6 +100,8 @@ class Cell(BaseModel):
     counts: dict[str, float] | None = None
     course: Course | None = None
     correct: str | None = None
+    fingerprint: str | None = None
+    counted: str | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -187,7 +187,7 @@ def image_interval(cells: Sequence[Cell], weights: Sequence[float]) -> Interval 
     """
     used = [(c, w) for c, w in zip(cells, weights, strict=True) if w]
     images = {cell.images for cell, _ in used}
-    if len(images) != 1 or any(cell.correct is None for cell, _ in used):
+    if len(images) != 1 or any(cell.correct is None or cell.counted for cell, _ in used):
         return None
     import numpy as np
 

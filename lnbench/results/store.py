@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 
 # Config keys that say where things lie, never what comes out: the checkpoint and the images are identified
 # by their hashes, so a moved file is still the same run.
-# A class map is identified by what came of it.
-INERT = frozenset({"weights", "data", "preset_version", "shifts", "class_map", "classes_file"})
+# A class map is identified by what came of it, the handling of EXIF by the images' fingerprint.
+INERT = frozenset({"weights", "data", "preset_version", "shifts", "class_map", "classes_file", "exif"})
 
 # What identifies the network.
 MODEL = ("spec", "sha256", "code", "state", "classes", "groups", "precision")
@@ -127,6 +127,7 @@ class RunFolder:
             if cell.correct is None:
                 raise ValueError(f"cell {cell.name} has no correctness bits")
             _check_bits(cell, cell.correct, str(self.path))
+        self._check_images(cells)
         lines, last = [], self._last
         for cell in cells:
             line, last = chain.link(last, cell.model_dump_json(exclude_none=True))
@@ -134,6 +135,16 @@ class RunFolder:
         append_whole(self.path / CELLS, b"".join(lines))
         self._cells.update(new)
         self._last = last
+
+    def _check_images(self, cells: Sequence[Cell]) -> None:
+        """RecordError where modes of one condition were counted on other images of it."""
+        known = {cell.condition: cell.fingerprint for cell in self._cells.values() if cell.fingerprint}
+        for cell in cells:
+            if cell.fingerprint != known.get(cell.condition, cell.fingerprint):
+                raise RecordError(
+                    f"{self.path}: the images of {cell.condition} changed since other modes were counted on "
+                    "them: give --fresh, or choose another --out"
+                )
 
     def finish(self, *, labels: ArrayLike, ids: ArrayLike, sheet: bytes | None = None) -> Record:
         """Write `correct.npz`, `results.csv`, `report.md`, `report.html` and, last, `results.json`.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,58 @@ def counted(listing: Listing, reads: list[int]) -> Listing:
         return listing.read(index)
 
     return Listing(**{**listing.__dict__, "read": read})
+
+
+CHANGES: dict[str, Callable[[Path], None]] = {
+    "another picture": lambda path: Image.fromarray(pixels(99, 40, 60)).save(path, "PNG", compress_level=0),
+    "a byte of no picture": lambda path: path.write_bytes(path.read_bytes()[:-20] + bytes(20)),
+    "gone": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_other_content_with_the_same_name_size_and_time_is_seen(
+    tmp_path: Path, cache: Path, change: str
+) -> None:
+    folder = tmp_path / "images"
+    for number in range(3):
+        file = folder / f"c{number % 2}" / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels(number, 40, 60)).save(file, "PNG", compress_level=0)
+    stamp = list_folder(folder).stamp
+    first = opened(list_folder(folder), cache=cache)
+    before = file.stat()
+    CHANGES[change](file)
+    if file.exists():
+        assert file.stat().st_size == before.st_size
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        listing = list_folder(folder)
+        assert listing.stamp == stamp
+    else:
+        listing = list_folder(folder)
+    try:
+        again = opened(listing, cache=cache)
+    except DataError:
+        assert change == "a byte of no picture"
+    else:
+        assert again.fingerprint != first.fingerprint
+        assert same(again, opened(list_folder(folder)))
+
+
+def test_an_image_that_can_be_read_again_is(tmp_path: Path, cache: Path) -> None:
+    file = tmp_path / "images" / "c" / "1.png"
+    file.parent.mkdir(parents=True)
+    for name in ("0.png", "1.png"):
+        Image.fromarray(pixels(7, 40, 60)).save(file.with_name(name), "PNG")
+    whole = file.read_bytes()
+    before = file.stat()
+    file.write_bytes(bytes(len(whole)))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    found = opened(list_folder(tmp_path / "images"), cache=cache, skip_unreadable=True)
+    assert len(found.ids) == 1 and len(found.skipped) == 1
+    file.write_bytes(whole)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert len(opened(list_folder(tmp_path / "images"), cache=cache, skip_unreadable=True).ids) == 2
 
 
 @pytest.fixture

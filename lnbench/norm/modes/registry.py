@@ -49,7 +49,8 @@ class Setting(NamedTuple):
     """What a mode may ask of a run before it starts.
 
     `layers`, `local`: names of the norm layers, and of those that are LocalNorm; `groups`: their K, else 1;
-    `own`: names of the layers without stored statistics (GroupNorm, LayerNorm), whose weights can be learned.
+    `own`: names of the layers without stored statistics (GroupNorm, LayerNorm), whose weights can be learned;
+    `clean`: whether there are images without corruption.
     """
 
     layers: tuple[str, ...]
@@ -58,6 +59,7 @@ class Setting(NamedTuple):
     batch_size: int
     images: int
     own: tuple[str, ...] = ()
+    clean: bool = True
 
 
 def plain(forward: Forward, pixels: Tensor, state: State, groups: int) -> Prediction:
@@ -87,6 +89,7 @@ class Kind:
     refuse: Callable[..., str | None]
     note: Callable[..., str | None]
     learns: Callable[..., bool] | None
+    clean: bool
 
 
 KINDS: dict[str, Kind] = {}
@@ -104,6 +107,7 @@ def mode(
     refuse: Callable[..., str | None] = lambda setting: None,
     note: Callable[..., str | None] = lambda setting: None,
     learns: Callable[..., bool] | None = None,
+    clean: bool = False,
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
     """Register the decorated `function(x, layer, state, *, options) -> Tensor`, the output of a norm layer.
 
@@ -125,6 +129,7 @@ def mode(
         note: `(setting) -> str | None`, what a person should know beforehand.
         learns: `(name) -> bool`, whether weight and bias of a layer are in `state.affine` when it is used:
             copies that take a gradient. A mode that learns is also for GroupNorm and LayerNorm.
+        clean: whether the images that `begin` sees are those without corruption.
 
     Raises ValueError when the name is taken.
     """
@@ -138,7 +143,20 @@ def mode(
                 options.setdefault(option, declared)
         about = " ".join((function.__doc__ or "").split("\n\n")[0].split()).removesuffix(".")
         KINDS[name] = Kind(
-            name, about, function, options, unit, begin, predict, images, draws, passes, refuse, note, learns
+            name,
+            about,
+            function,
+            options,
+            unit,
+            begin,
+            predict,
+            images,
+            draws,
+            passes,
+            refuse,
+            note,
+            learns,
+            clean,
         )
         return function
 
@@ -198,6 +216,11 @@ class Mode:
     def is_learning(self) -> bool:
         """Whether it takes gradient steps on copies of weights and biases."""
         return self._kind.learns is not None
+
+    @property
+    def is_begun_clean(self) -> bool:
+        """Whether the images that `begin` sees are those without corruption."""
+        return self._kind.clean
 
     def learns(self, layer: str) -> bool:
         """Whether the layer's weight and bias are among those copies."""
