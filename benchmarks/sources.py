@@ -3,9 +3,9 @@
     python -m benchmarks.sources ../shared/data/imagenet_sample_800.zip \
         ../shared/checkpoints/tf_efficientnet_lite0.safetensors --limit 100 > benchmarks/results/sources.md
 
-Unpacks the archive of wnid folders, writes it as folder, list, .zip, .tar, webdataset shards, parquet and a saved
-data set of `datasets`, evaluates each in every cell of `core` with the modes `fixed` and `batch`, and compares
-the per-image correctness bits and the decoded images' fingerprint with the folder's.
+Unpacks the archive of wnid folders, writes it as list, .zip, .tar, webdataset shards, parquet and a saved data
+set of `datasets`, evaluates each in every cell of `core` with the modes `fixed` and `batch`, and compares the
+per-image correctness bits and the images' fingerprint with the folder's.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ def evaluate(data: str, args: argparse.Namespace, out: Path) -> tuple[Record, di
     """The record of one form, and the bits of each cell."""
     preset = load_preset("core")
     config = resolve(preset, {
-        "model": "timm:tf_efficientnet_lite0", "weights": str(args.weights), "data": data, "device": args.device,
-        "modes": ["fixed", "batch"], "limit": args.limit, "severities": args.severity, "batch_size": 50,
+        "model": "timm:tf_efficientnet_lite0", "weights": str(args.weights), "data": data,
+        "device": args.device, "modes": ["fixed", "batch"], "limit": args.limit,
+        "severities": args.severity, "batch_size": 50,
     })  # fmt: skip
     prepared = evaluation.prepare_all([config])
     (outcome,) = evaluation.evaluate(prepared, [out])
