@@ -3,9 +3,9 @@
     python -m benchmarks.sources ../shared/data/imagenet_sample_800.zip \
         ../shared/checkpoints/tf_efficientnet_lite0.safetensors --limit 100 > benchmarks/results/sources.md
 
-Unpacks the archive of wnid folders, writes it as list, .zip, .tar, webdataset shards, parquet and a saved data
-set of `datasets`, evaluates each in every cell of `core` with the modes `fixed` and `batch`, and compares the
-per-image correctness bits and the images' fingerprint with the folder's.
+Unpacks the archive of wnid folders, writes it as list, .zip, .tar, webdataset shards, parquet and a
+saved set of `datasets`, evaluates each in every cell of `core` with the modes `fixed` and `batch`, and
+compares the per-image correctness bits and the images' fingerprint with the folder's.
 """
 
 from __future__ import annotations
