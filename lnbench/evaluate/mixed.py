@@ -73,7 +73,7 @@ def run(
     settings: Settings,
 ) -> Iterator[tuple[Condition, list[tuple[Subject, list[Result]]]]]:
     """Count the unfinished cells of the mixed stream; yields each condition when the whole is counted."""
-    conditions = [condition for condition in images.conditions if not condition.is_clean]
+    conditions = [condition for condition in images.conditions if condition.is_corrupted]
     work = tuple(
         (s, m)
         for s in subjects
@@ -93,12 +93,15 @@ def run(
         mine = whole_streams(len(work), processes.rank, processes.world)
         return mixture, _count(mixture, work, mine, settings, on_progress)
 
+    for one in subjects:
+        one.answer(conditions[0])
     mixture, tasks = processes.barrier(count)
     batches = -(-len(mixture.order) // subject.config.batch_size)
     for number, condition in enumerate(conditions):
         order = mixture.order_of(number)
+        store = mixture.streams[number].store if images.precomputed else None
         results = [
-            (task.subject, replace(task.result(condition, processes, order), batches=batches))
+            (task.subject, replace(task.result(condition, processes, order), batches=batches, store=store))
             for task in settings.with_result(condition, [own[number] for own in tasks])
             if not finished(task.subject, task.mode, condition)
         ]
@@ -120,7 +123,10 @@ def _count(
 ) -> list[list[Task]]:
     """A task for each mode and condition; those of the modes that are not `mine` stay empty."""
     pieces, streams, size = settings.pieces, mixture.streams, work[0][0].config.batch_size
-    tasks = [[Task.start(s, m, pieces, 1, len(stream.order)) for stream in streams] for s, m in work]
+    tasks = [
+        [Task.start(s, m, pieces, 1, len(stream.order), columns=s.columns) for stream in streams]
+        for s, m in work
+    ]
     leads = {number: Task.start(*work[number], pieces, 0, 0) for number in mine}
     for lead in leads.values():
         lead.begin(partial(_drawn, mixture, lead.mode.is_begun_clean, pieces))
