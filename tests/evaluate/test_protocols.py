@@ -202,7 +202,9 @@ def test_no_weight_and_no_buffer_changes_in_any_mode(
 ) -> None:
     alone = [name for name in KINDS if _needs_nothing(name)]
     assert {*STREAMS, "tent"} <= {str(parse(name)) for name in alone} | set(alone)
-    ready = evaluation.prepare_all([resolved(task, modes=alone, **options)])
+    ready = evaluation.prepare_all(
+        [resolved(task, modes=["eata:fisher=16" if name == "eata" else name for name in alone], **options)]
+    )
 
     def digest() -> str:
         state = ready.subjects[0].classifier.network.state_dict()
