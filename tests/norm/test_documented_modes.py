@@ -30,14 +30,8 @@ def test_every_mode_has_its_row_its_section_and_its_options(name: str) -> None:
 
 def test_the_readme_names_every_mode() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-<<<<<<< HEAD
     for name in OWN:
         assert re.search(rf"`{name}[:`]", readme), name
-=======
-    for name in registry.names():
-        # Other tests register modes of their own, under such names.
-        assert name.startswith("test-") or re.search(rf"`{name}[:`]", readme), name
->>>>>>> main
 
 
 def test_the_mode_of_ones_own_works() -> None:
