@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from lnbench.evaluate import loop
     from lnbench.evaluate.evaluation import Observer, Plan
+    from lnbench.results.schema import Run
     from lnbench.types import Condition
 
 
@@ -82,6 +83,7 @@ class Watch:
 
         return Observer(
             decoding=self.decoding,
+            header=self._header,
             started=self._planned,
             progress=self.progressed,
             finished=self.finished,
@@ -118,6 +120,12 @@ class Watch:
     def finished(self, condition: Condition) -> None:
         """A condition is complete."""
         self._done += 1
+
+    def _header(self, run: Run) -> None:
+        from lnbench.results.header import line
+
+        if self._shown:
+            self._bar.console.print(inert(line(run), 4000), style="dim", markup=False)
 
     def _planned(self, plan: Plan) -> None:
         if plan.cells_left < plan.cells and self._shown:

@@ -33,6 +33,7 @@ class Observer:
     """What the caller wants to hear. Every function may do nothing."""
 
     decoding: Callable[[int, int], None] = lambda done, total: None
+    header: Callable[[schema.Run], None] = lambda run: None
     started: Callable[[Plan], None] = lambda plan: None
     progress: Callable[[loop.Progress], None] = lambda progress: None
     finished: Callable[[Condition], None] = lambda condition: None
@@ -243,6 +244,8 @@ def evaluate(
         def finished(subject: Subject, mode: Mode, condition: Condition) -> bool:
             return (str(mode), condition) in done[place[id(subject)]]
 
+        for subject in subjects:
+            observer.header(record.run(subject, prepared.images, command, processes.world))
         observer.started(plan(prepared, done))
         pieces, told = count.Pieces(), set[str]()
 

@@ -49,6 +49,7 @@ class Subject:
     state: str | None = None
     names: tuple[tuple[str, ...], ...] = ()
     published: bool = False
+    assumed: bool = False  # nobody said which mean and std it takes
     classes: int = 0  # outputs of the network, known once it has seen an image
     class_map: ClassMap | None = None  # known once labels and outputs have been matched
     columns: Tensor | None = (
@@ -107,7 +108,7 @@ def load_subject(
     layers = wrap.attach(classifier.network, own=any(mode.is_learning for mode in modes))
     return Subject(
         config, classifier, layers, modes, loaded.geometry, loaded.normalization, loaded.source,
-        loaded.sha256, loaded.code, loaded.state, loaded.names, loaded.published,
+        loaded.sha256, loaded.code, loaded.state, loaded.names, loaded.published, loaded.assumed,
     )  # fmt: skip
 
 
