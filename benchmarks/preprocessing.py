@@ -25,9 +25,11 @@ from torch.nn import functional as F
 from lnbench.data import loading, specs
 from lnbench.data.labels import Labels, Outputs, class_map
 from lnbench.data.store import Decoding, Store
+from lnbench.evaluate import channels
 from lnbench.evaluate.answers import columns_of, selection
 from lnbench.models.classifier import Classifier
 from lnbench.models.load import load
+from lnbench.norm.convert import convert_like
 from lnbench.norm.layer import norm_layers
 from lnbench.types import Geometry, InputNormalization
 
@@ -93,7 +95,7 @@ def cases(shared: Path, folder: Path, photographs: int) -> Iterator[tuple[Case, 
 def case(
     model: str, weights: Path | None, data: str, crops: dict[str, Geometry]
 ) -> tuple[Case, dict[str, Store]]:
-    loaded = load(model, weights)
+    loaded = load(model, weights, before_fit=convert_like)
     spec = specs.parse(data)
     store = loading.open_store(spec, Decoding(loaded.geometry))
     classifier = Classifier(loaded.network, loaded.normalization)
@@ -159,6 +161,17 @@ def z(worse: np.ndarray, better: np.ndarray, chosen: np.ndarray) -> float:
     return float(gain.mean() / error) if error > 0 else 0.0
 
 
+def judged(given: np.ndarray, flipped: np.ndarray, order: np.ndarray) -> float:
+    """1.0 where the check of the channels would warn on images in this order."""
+    for stop in channels.looks(min(channels.LOOKS[-1], len(order))):
+        chosen = order[:stop]
+        if channels.verdict(given[chosen], flipped[chosen]) is not None:
+            return 1.0
+        if channels.is_clear(given[chosen], flipped[chosen]):
+            return 0.0
+    return 0.0
+
+
 def study(one: Case, crops: dict[str, Store], draws: int) -> dict[str, object]:
     right = one.right
     norms: dict[str, InputNormalization] = {
@@ -169,6 +182,7 @@ def study(one: Case, crops: dict[str, Store], draws: int) -> dict[str, object]:
     random = np.random.default_rng(0)
     size = min(SAMPLE, len(one.store.labels))
     samples = [random.choice(len(one.store.labels), size, replace=False) for _ in range(draws)]
+    orders = [random.permutation(len(one.store.labels)) for _ in range(draws)]
     base = float(seen["right", False].correct.mean())
     rows = []
     asked = [("right", False), ("right", True)]
@@ -195,6 +209,7 @@ def study(one: Case, crops: dict[str, Store], draws: int) -> dict[str, object]:
                 "lost": base - float(own.correct.mean()),
                 "agreement with flipped": float((own.predicted == flipped.predicted).mean()),
                 "distance": float(np.median(noted["own"])),
+                "channels warned": float(np.mean([judged(own.nll, flipped.nll, order) for order in orders])),
                 "first layer warns": float(np.mean(noted["first"])),
                 **{
                     f"{what} > {least}": float(np.mean(np.array(noted[what]) > least))
@@ -211,13 +226,14 @@ def study(one: Case, crops: dict[str, Store], draws: int) -> dict[str, object]:
         own, flipped = (look(one, right, bgr=bgr, store=store) for bgr in (False, True))
         flips = [z(own.nll, flipped.nll, chosen) for chosen in samples]
         mine = [distance(one, own, chosen) for chosen in samples]
+        warned = [judged(own.nll, flipped.nll, order) for order in orders]
         rows.append(
             {
                 "mistake": name,
                 "accuracy": float(own.correct.mean()),
                 "lost": base - float(own.correct.mean()),
                 "distance": float(np.median(mine)),
-                "flip z > 3": float(np.mean(np.array(flips) > 3)),
+                "channels warned": float(np.mean(warned)),
                 "flip z largest": float(np.max(flips)),
             }
         )

@@ -12,7 +12,7 @@ from lnbench.config import RunConfig, parse_shard
 from lnbench.data.store import Decoding
 from lnbench.dist import ALONE, Processes
 from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, RecordError
-from lnbench.evaluate import count, diagnose, examine, loop, mixed, prepare, record, shard
+from lnbench.evaluate import channels, count, diagnose, examine, loop, mixed, prepare, record, shard
 from lnbench.evaluate.prepare import Given, Images, Subject
 from lnbench.hashing import Indices
 from lnbench.memory import room_for_images
@@ -167,6 +167,7 @@ def _check(
                 *misfits,
                 *(f"{settled.name}: {note}" for note in settled.notes),
                 *prepare.check_input(settled, images.clean),
+                *channels.check_channels(settled, images.clean),
             ]
             ready.append(settled)
     if not ready:

@@ -239,7 +239,7 @@ def check_fit(subject: Subject, store: Store, *, clean: bool = True) -> Iterator
 def check_input(subject: Subject, store: Store) -> Iterator[str]:
     """Compare what the first norm layer observes on clean images with what it stored.
 
-    Wrong mean/std, channel order or value range runs without complaint and costs points silently. The
+    Wrong mean/std or value range runs without complaint and costs points silently. The
     given preprocessing is compared with the usual other ones; a warning names the figures.
     """
     if not len(subject.layers):
@@ -257,12 +257,11 @@ def check_input(subject: Subject, store: Store) -> Iterator[str]:
         if own < _SUSPICIOUS_SHIFT:
             return
         trials = {name: shift(pixels, other) for name, other in _USUAL.items()}
-        trials["channels in BGR order"] = shift(pixels.flip(1), subject.normalization)
     best, least = min(trials.items(), key=lambda item: item[1])
     if least <= own / 2:
         yield (
             f"{subject.name}: the first norm layer sees inputs {own:.2f} standard deviations from what it "
-            f"was trained on; with {best} it would be {least:.2f}. Check --mean/--std and the channel order."
+            f"was trained on; with {best} it would be {least:.2f}. Check --mean and --std."
         )
 
 
