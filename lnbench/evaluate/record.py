@@ -10,6 +10,7 @@ import torch
 from pydantic import JsonValue
 
 from lnbench.config import RunConfig
+from lnbench.corruptions.rng import GENERATOR
 from lnbench.data.labels import ClassMap
 from lnbench.data.order import SHUFFLED
 from lnbench.data.store import Store
@@ -44,6 +45,7 @@ def run(subject: Subject, images: Images, command: str, processes: int) -> schem
             table=None if images.precomputed else config.table,
             backend="precomputed" if images.precomputed else config.backend,
             seed=config.seed,
+            generator=None if images.precomputed or config.backend != "native" else GENERATOR,
             modes=tuple(str(mode) for mode in subject.modes),
             conditions=tuple((c.corruption, c.severity) for c in images.conditions),
             overrides=_overrides(config),

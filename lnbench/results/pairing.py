@@ -29,7 +29,7 @@ def find_mismatches(base: Record, new: Record) -> list[str]:
     old, now = base.suite.version, new.suite.version
     if base.suite.preset == new.suite.preset and None not in (old, now) and old != now:
         found.append(f"different versions of {base.suite.preset} ({old} and {now})")
-    for name in ("seed", "table", "backend", "overrides"):
+    for name in ("seed", "generator", "table", "backend", "overrides"):
         old, now = getattr(base.suite, name), getattr(new.suite, name)
         if old != now:
             found.append(f"different {name} ({old} and {now})" if name != "overrides" else

@@ -177,6 +177,8 @@ class RecordedSuite(BaseModel):
     for precomputed sets; `overrides` the preset's own numbers
     (empty where the table's are used); `conditions` in running order, `(corruption, severity)` each;
     `baseline`: against whose errors mCE is given once all its conditions are there, null for no mCE.
+    `generator`: what the seed means where lnbench draws the noise (`corruptions.rng.GENERATOR`), 1 in records
+    from before it was kept; null where the corruptions come from elsewhere.
     """
 
     model_config = STRICT
@@ -186,10 +188,18 @@ class RecordedSuite(BaseModel):
     table: str | None = None
     backend: Literal["native", "reference", "precomputed"]
     seed: int
+    generator: int | None = Field(default=None, ge=1)
     modes: tuple[str, ...] = Field(min_length=1)
     conditions: tuple[tuple[str, Severity], ...] = Field(min_length=1)
     overrides: dict[str, JsonValue] = {}
     baseline: Baseline | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _generator_of_old(cls, content: Any) -> Any:
+        if isinstance(content, dict) and "generator" not in content and content.get("backend") == "native":
+            return content | {"generator": 1}
+        return content
 
     @property
     def keys(self) -> tuple[tuple[str, Condition], ...]:
