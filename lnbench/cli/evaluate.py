@@ -72,15 +72,17 @@ def evaluate(
     ema: options.Ema = False,
     allow_pickle: options.AllowPickle = False,
     skip_unreadable: options.SkipUnreadable = False,
+    plugin: options.Plugin = None,
 ) -> None:
     """Measure accuracy under corruptions × severities × normalization modes; print and save the tables."""
     from lnbench import config as configs
-    from lnbench.cli import console, values
+    from lnbench.cli import console, plugins, values
     from lnbench.errors import LnbenchError, UsageError
     from lnbench.evaluate import checkpoints
 
     if context.args:
         raise UsageError(f"unexpected '{context.args[0]}'; repeat an option: --norm fixed --norm batch")
+    plugins.run(plugin)
     chosen = configs.load_preset(preset)
     overrides = {
         "data": data or chosen.data,
