@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from lnbench.evaluate import loop
     from lnbench.evaluate.evaluation import Observer, Plan
-    from lnbench.results.schema import Run
     from lnbench.types import Condition
 
 
@@ -121,11 +120,9 @@ class Watch:
         """A condition is complete."""
         self._done += 1
 
-    def _header(self, run: Run) -> None:
-        from lnbench.results.header import line
-
+    def _header(self, text: str) -> None:
         if self._shown:
-            self._bar.console.print(inert(line(run), 4000), style="dim", markup=False)
+            self._bar.console.print(inert(text, 4000), style="dim", markup=False)
 
     def _planned(self, plan: Plan) -> None:
         if plan.cells_left < plan.cells and self._shown:

@@ -17,7 +17,7 @@ from lnbench.evaluate.prepare import Given, Images, Subject
 from lnbench.hashing import Indices
 from lnbench.memory import room_for_images
 from lnbench.norm.modes.registry import Mode
-from lnbench.results import schema
+from lnbench.results import header, schema
 from lnbench.results.notes import add_note
 from lnbench.results.significance import at_least
 from lnbench.results.store import RunFolder
@@ -33,7 +33,7 @@ class Observer:
     """What the caller wants to hear. Every function may do nothing."""
 
     decoding: Callable[[int, int], None] = lambda done, total: None
-    header: Callable[[schema.Run], None] = lambda run: None
+    header: Callable[[str], None] = lambda text: None
     started: Callable[[Plan], None] = lambda plan: None
     progress: Callable[[loop.Progress], None] = lambda progress: None
     finished: Callable[[Condition], None] = lambda condition: None
@@ -246,7 +246,8 @@ def evaluate(
             return (str(mode), condition) in done[place[id(subject)]]
 
         for subject in subjects:
-            observer.header(record.run(subject, prepared.images, command, processes.world))
+            head = record.run(subject, prepared.images, command, processes.world)
+            observer.header(header.line(head))
         observer.started(plan(prepared, done))
         pieces, told = count.Pieces(), set[str]()
 
