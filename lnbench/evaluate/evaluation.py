@@ -166,8 +166,11 @@ def _check(
             warnings += [
                 *misfits,
                 *(f"{settled.name}: {note}" for note in settled.notes),
-                *prepare.check_input(settled, images.clean),
-                *channels.check_channels(settled, images.clean),
+                # With a wrong mean and std either order is as bad: one mistake at a time.
+                *(
+                    list(prepare.check_input(settled, images.clean))
+                    or channels.check_channels(settled, images.clean)
+                ),
             ]
             ready.append(settled)
     if not ready:
