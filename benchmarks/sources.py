@@ -6,8 +6,8 @@
 
 Unpacks the archive of wnid folders, writes it as list, .zip, .tar, webdataset shards, parquet and a
 saved set of `datasets`, decodes all images of each and compares pixels, labels, ids and fingerprint with the
-folder's; then evaluates them in cells of `core` with the modes `fixed` and `batch` and compares which image is
-right. `--limit` and `--severity` bound the cells alone.
+folder's; then evaluates them in cells of `core` with the modes `fixed` and `batch` and compares which image
+is right. `--limit` and `--severity` bound the cells alone.
 """
 
 from __future__ import annotations
