@@ -42,11 +42,14 @@ Parameters = dict[str, dict[float, tuple[float, ...]]]
 Resolved = TypeVar("Resolved", bound="_Frozen")
 
 
+MOST_SIDE = 8192  # a float image of that side takes 800 MB, and every layer of a network as much again
+
+
 def check_sides(sides: int | tuple[int, int]) -> int | tuple[int, int]:
     """Refuse a side or (height, width) that no image can be brought to. Raises UsageError."""
     for value in (sides,) if isinstance(sides, int) else sides:
-        if not registry.MIN_SIDE <= value <= 65_536:
-            raise UsageError(f"--resize and --crop take {registry.MIN_SIDE} to 65536 pixels, got {sides}")
+        if not registry.MIN_SIDE <= value <= MOST_SIDE:
+            raise UsageError(f"--resize and --crop: {registry.MIN_SIDE} to {MOST_SIDE} pixels, got {sides}")
     return sides
 
 
