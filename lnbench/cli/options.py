@@ -20,6 +20,7 @@ _CORRUPTION = (
 )
 _BATCH = "Images of a batch: what batch modes take together, or one training step over all processes."
 _PICKLE = "Run code in the checkpoint file. Only for files you trust."
+_PLUGIN = "Python file to run first: corruptions, modes, metrics, data of yours. Only files you trust."
 _SKIP = "Leave out images that cannot be read, and count them."
 
 Preset = Annotated[str, typer.Option(help="Corruption suite: a name or a YAML file.")]
@@ -37,6 +38,9 @@ Resize = Annotated[str | None, typer.Option(help=SIDES)]
 Crop = Annotated[str | None, typer.Option(help="Centre crop, side or HEIGHTxWIDTH, in pixels.")]
 Interpolation = Annotated[T, typer.Option(help="nearest, bilinear, bicubic, lanczos or box.")]
 
+_EXIF = "EXIF orientation of photographs: ignore, as torchvision and timm do, or apply."
+Exif = Annotated[str | None, typer.Option(metavar="ignore|apply", help=_EXIF)]
+
 _CLASSES = "Outputs of classes that the data lacks: present leaves them out before softmax, all keeps them."
 _CLASS_MAP = "YAML, JSON or CSV: which outputs (index, wnid, name) answer for which label."
 _CLASSES_FILE = "Names of the network's own classes in the order of its outputs, one a line."
@@ -47,6 +51,8 @@ ClassesFile = Annotated[Path | None, typer.Option(help=_CLASSES_FILE)]
 Root = Annotated[
     str | None, typer.Option(help="Folder of the files that list:FILE names; its own otherwise.")
 ]
+Plugin = Annotated[list[Path] | None, typer.Option(help=_PLUGIN)]
+
 Limit = Annotated[int | None, typer.Option(help="Use a class-balanced subset of N images.")]
 SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help=_SKIP)]
 BatchSize = Annotated[T, typer.Option(help=_BATCH)]

@@ -1,6 +1,6 @@
 """Explicit randomness: counter-based random fields, one stream for each image.
 
-Element i of an image's field is a hash of (seed, stream, image id, i) in 32-bit integer arithmetic,
+Element i of an image's field is a hash of (seed, stream, image id, i) in 64-bit integer arithmetic,
 which wraps the same way on every device: no state, so batch, order and device cannot matter.
 Real-valued fields come from the integers through one exact scaling or one table, so they too are
 the same numbers everywhere, down to the last bit.
@@ -15,11 +15,13 @@ from functools import lru_cache
 
 from lnbench.lazy import torch
 
-# Odd multipliers with a balanced bit pattern: splitmix64 (Steele, Lea & Flood 2014) and
-# lowbias32 (Wellons, hash-prospector).
-_GOLDEN_64 = 0x9E3779B97F4A7C15 - 2**64
-_MIX_64 = 0xBF58476D1CE4E5B9 - 2**64
-_MIX_B = 0x846CA68B - 2**32
+# What a seed means. Another number for every change of a word: records hold it, and are compared by it.
+GENERATOR = 2
+
+# Odd multipliers with a balanced bit pattern: splitmix64 (Steele, Lea & Flood 2014).
+_GOLDEN = 0x9E3779B97F4A7C15 - 2**64
+_MIX_A = 0xBF58476D1CE4E5B9 - 2**64
+_MIX_B = 0x94D049BB133111EB - 2**64
 
 _LEVELS = 1 << 16  # distinct values of a `normal` field
 
@@ -42,12 +44,15 @@ class Key:
 
 
 def bits(key: Key, count: int) -> torch.Tensor:
-    """Return `count` words of 32 random bits for each image: int32 (B, count)."""
+    """Return `count` words of 32 random bits for each image: int32 (B, count).
+
+    Words are made in twos, the halves of a hash of 64 bits: fewer would let places, or images, share words.
+    """
     first, second = _states(key)
-    words = torch.bitwise_xor(_counters(count, key.ids.device), first)  # (B, count)
-    words.mul_(second)
-    words.bitwise_xor_((words >> 20).bitwise_and_(0xFFF))  # a smaller shift correlates the lowest bits
-    return words.mul_(_MIX_B)
+    twos = torch.bitwise_xor(_counters((count + 1) // 2, key.ids.device), first)  # (B, count / 2)
+    for factor in (second, _MIX_A, _MIX_B):
+        _fold(twos.mul_(factor))
+    return twos.view(torch.int32)[:, :count]
 
 
 def halves(key: Key, count: int) -> torch.Tensor:
@@ -106,17 +111,30 @@ def _quantiles(device: torch.device) -> torch.Tensor:
 
 @lru_cache(maxsize=32)
 def _counters(count: int, device: torch.device) -> torch.Tensor:
-    """Hashed element numbers, int32 (1, count): one pass less to mix in every field."""
-    words = torch.arange(count, dtype=torch.int64, device=device).mul_(_GOLDEN_64)
-    for _ in range(2):
-        words = words.bitwise_xor_((words >> 32).bitwise_and_(0xFFFFFFFF)).mul_(_MIX_64)
-    return words.view(torch.int32)[1::2].contiguous().view(1, -1)
+    """Hashed numbers of twos of words, int64 (1, count), all different: two rounds less in every field."""
+    return _hash(torch.arange(count, dtype=torch.int64, device=device).view(1, -1))
 
 
 def _states(key: Key) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two words for each image, int32 (B, 1) each, the second odd."""
-    state = key.ids.mul(_GOLDEN_64).add_(key.seed)
-    state.bitwise_xor_((state >> 32).bitwise_and_(0xFFFFFFFF)).mul_(_MIX_64)
-    state.bitwise_xor_((state >> 32).bitwise_and_(0xFFFFFFFF))
-    words = state.view(torch.int32).view(-1, 2)
-    return words[:, :1], words[:, 1:] | 1
+    """Two hashes for each image, int64 (B, 1) each, the second odd."""
+    seed = _hash(torch.full((1, 1), key.seed, dtype=torch.int64, device=key.ids.device))
+    first = _hash(key.ids.view(-1, 1) ^ seed)
+    return first, _hash(first) | 1
+
+
+def _hash(numbers: torch.Tensor) -> torch.Tensor:
+    """A bijection of 64 bits; every bit of the input reaches every bit of the output. int64 (B, n)."""
+    numbers = numbers.add(_GOLDEN)
+    for factor in (_MIX_A, _MIX_B, _MIX_A):
+        _fold(numbers.mul_(factor))
+    return numbers
+
+
+def _fold(numbers: torch.Tensor) -> torch.Tensor:
+    """Put the upper half of int64 (B, n) onto the lower, in place: a product's lowest bits are its poorest.
+
+    Through a view of the halves, one operation instead of a shift, a mask and an exclusive or.
+    """
+    halves = numbers.view(torch.int32)  # lower half first
+    halves[:, 0::2].bitwise_xor_(halves[:, 1::2])
+    return numbers

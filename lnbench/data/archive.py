@@ -53,6 +53,7 @@ def list_members(
         name=names.__getitem__,
         stamp=file_stamp([path]) + tree.folder,
         part=tree.part,
+        left_out=tree.left_out,
     )
 
 

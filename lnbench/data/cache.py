@@ -40,7 +40,7 @@ _FILES = 64  # images whose files are compared in one task
 def cache_path(folder: Path, listing: Listing, geometry: Geometry, limit: int | None, seed: int) -> Path:
     """Where the store of this listing lies, or would lie, inside the cache folder."""
     chosen = None if limit is None else [limit, seed]  # the seed only draws the subset
-    key = json.dumps([listing.stamp, listing.classes, asdict(geometry), chosen])
+    key = json.dumps([listing.stamp, listing.classes, asdict(geometry), chosen, listing.upright])
     return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.lnstore"
 
 
@@ -78,7 +78,8 @@ def _opened(
     labels = np.array(footer["labels"], np.int64)
     ids = np.array(footer["ids"], np.int64)
     digests = [bytes.fromhex(digest) for digest in footer["digests"]]
-    content = fingerprint(geometry, listing.classes, labels, ids, digests)
+    turned = int(footer["turned"])
+    content = fingerprint(geometry, listing.classes, labels, ids, digests, 0 if listing.upright else turned)
     if content != footer["fingerprint"] or not np.array_equal(labels, listing.labels[ids]):
         return None
     return Store(
@@ -94,6 +95,8 @@ def _opened(
         named=listing.named,
         occurring=tuple(np.unique(listing.labels).tolist()),
         part=listing.part,
+        turned=turned,
+        left_out=listing.left_out,
     )
 
 
@@ -186,8 +189,11 @@ def _write(
             "ids": tally.ids,
             "names": [listing.name(index) for index in tally.ids],
             "skipped": tally.skipped,
+            "turned": tally.turned,
             "digests": [digest.hex() for digest in tally.digests],
-            "fingerprint": fingerprint(geometry, listing.classes, labels, ids, tally.digests),
+            "fingerprint": fingerprint(
+                geometry, listing.classes, labels, ids, tally.digests, 0 if listing.upright else tally.turned
+            ),
         }
     ).encode()
     offset = file.tell()

@@ -1,4 +1,4 @@
-"""From the bytes of an image file to the RGB picture a person sees."""
+"""From the bytes of an image file to the RGB picture a person sees, or a training script reads."""
 
 from __future__ import annotations
 
@@ -15,6 +15,17 @@ from lnbench.files import reason
 # What torchvision's ImageFolder suffixes hold. Not the rest of what Pillow opens: some of its readers
 # (EPS) start other programs, and none of them is a photograph's format.
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
+
+_TURNED = "lnbench orientation"  # the key of `Image.info` that carries it
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 MAX_PIXELS = 89_478_485  # Pillow's own line between a picture and a decompression bomb
 
@@ -36,8 +47,11 @@ def ready() -> Iterator[None]:
         yield
 
 
-def decode(data: bytes) -> Image.Image:
-    """Decode an image file to an upright picture of mode RGB; raises `Unreadable`.
+def decode(data: bytes, *, upright: bool = True) -> Image.Image:
+    """Decode an image file to a picture of mode RGB; raises `Unreadable`.
+
+    `upright` turns it as its EXIF orientation says, as viewers do; otherwise it lies as in the file, as
+    torchvision and timm read it, and `orientation` tells how it would be turned.
 
     Transparent pictures are laid on white, as browsers and viewers show them: dropping the alpha
     channel would bring out colours nobody sees. 16-bit grey is scaled to 8 bits. Colour profiles are
@@ -49,12 +63,35 @@ def decode(data: bytes) -> Image.Image:
         if width * height > MAX_PIXELS:
             raise Unreadable(f"{width}×{height} pixels look like a decompression bomb")
         opened.load()
-        return _to_rgb(_upright(opened), opened.format or "")
+        if upright:
+            return _to_rgb(_upright(opened), opened.format or "")
+        turned = _orientation(opened)
+        picture = _to_rgb(opened, opened.format or "")
+        picture.info[_TURNED] = turned
+        return picture
     except Unreadable:
         raise
     except Exception as error:
         # Damaged files make Pillow raise nearly anything: OSError, SyntaxError, struct.error, …
         raise Unreadable(_reason(data, error)) from error
+
+
+def orientation(picture: Image.Image) -> int:
+    """The EXIF orientation, 2 to 8, of a picture decoded as it lies in its file; 1 where it is upright."""
+    return int(picture.info.get(_TURNED, 1))
+
+
+def turned_upright(picture: Image.Image) -> Image.Image:
+    """A picture decoded as it lies in its file, turned as its EXIF orientation says."""
+    turn = _TURNS.get(orientation(picture))
+    return picture if turn is None else picture.transpose(turn)
+
+
+def _orientation(picture: Image.Image) -> int:
+    with suppress(Exception):  # a damaged tag is none
+        found = picture.getexif().get(0x0112, 1)
+        return found if found in _TURNS else 1
+    return 1
 
 
 def _upright(picture: Image.Image) -> Image.Image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from PIL import Image
@@ -25,6 +25,7 @@ def list_encoded(
     stamp: str,
     named: bool = True,
     part: str = "",
+    left_out: Mapping[str, int] = {},
 ) -> Listing:
     """List images by a function that gives the bytes of one, or raises `Unreadable`; called from threads."""
     return Listing(
@@ -37,12 +38,13 @@ def list_encoded(
         digest=lambda index: hashlib.sha256(fetch(index)).digest(),
         named=named,
         part=part,
+        left_out=tuple(sorted(left_out.items())),
     )
 
 
 def picture(data: bytes) -> tuple[Image.Image, bytes]:
-    """Decode one file's bytes; also their sha256. Raises `Unreadable`."""
-    return decode(data), hashlib.sha256(data).digest()
+    """Decode one file's bytes, the picture as it lies in the file; also their sha256. Raises `Unreadable`."""
+    return decode(data, upright=False), hashlib.sha256(data).digest()
 
 
 def check_size(size: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from lnbench.data.decode import Unreadable
 from lnbench.data.encoded import check_size, list_encoded
 from lnbench.data.store import Listing
-from lnbench.data.tree import SUFFIXES, evaluation_split, in_order, is_image, only_splits, visible
+from lnbench.data.tree import SUFFIXES, evaluation_split, in_order, is_image, only_splits, suffix, visible
 from lnbench.errors import DataError
 from lnbench.files import one_line, printable, reason
 
@@ -36,13 +37,14 @@ def list_folder(root: Path, *, source: str | None = None) -> Listing:
     `part` say so. Raises DataError for a folder that is missing, has no classes or no images.
     """
     part = ""
+    others: Counter[str] = Counter()
     try:
         classes = class_names(root)
         split = evaluation_split(classes)
         if split is not None and source is None and class_names(root / split):
             root, part = root / split, split
             classes = class_names(root)
-        files = [file for label, name in enumerate(classes) for file in _images(root, name, label)]
+        files = [file for label, name in enumerate(classes) for file in _images(root, name, label, others)]
     except OSError as error:
         raise DataError(f"{source or f'folder:{root}'}: cannot be listed: {reason(error)}") from error
     source = source or f"folder:{root}"
@@ -55,6 +57,7 @@ def list_folder(root: Path, *, source: str | None = None) -> Listing:
         name=lambda index: printable(files[index].name),
         stamp=_stamp(root, files),
         part=part,
+        left_out=others,
     )
 
 
@@ -80,8 +83,10 @@ def read_file(path: Path) -> bytes:
         raise Unreadable(reason(error)) from error
 
 
-def _images(root: Path, name: str, label: int) -> Iterator[_File]:
+def _images(root: Path, name: str, label: int, others: Counter[str]) -> Iterator[_File]:
+    """The images of one class; `others` counts the files beside them, by suffix."""
     for folder, names in sorted(_walk(root / name)):
+        others.update(suffix(file) for file in names if visible(file) and not is_image(file))
         prefix = Path(folder).relative_to(root).as_posix()
         for file in sorted(filter(is_image, names)):
             yield _file(f"{prefix}/{file}", Path(folder, file), label)

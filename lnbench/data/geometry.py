@@ -18,6 +18,26 @@ _FILTERS = {
 }
 
 
+def as_stored(size: tuple[int, int], geometry: Geometry) -> Geometry:
+    """What to do with pictures of `size` (height, width) that were corrupted at the network's size already.
+
+    Nothing, where they have the network's size: a second resize and crop would show it other pictures than
+    the first. Else the geometry as it is.
+    """
+    if untouched(size, geometry):
+        return geometry
+    target = geometry.resize if geometry.crop is None else geometry.crop
+    sides = (target, target) if isinstance(target, int) else target
+    return UNCHANGED if size == sides else geometry
+
+
+def untouched(size: tuple[int, int], geometry: Geometry) -> bool:
+    """Whether pictures of `size` (height, width) come out of `fit` as they were."""
+    crop = (geometry.crop, geometry.crop) if isinstance(geometry.crop, int) else geometry.crop
+    kept = geometry.resize is None or resized(*size, geometry.resize) == size
+    return kept and crop in (None, size)
+
+
 def fit(picture: Image.Image, geometry: Geometry) -> Image.Image:
     """Bring an RGB picture to the network's size; raises `Unreadable` for impossible proportions."""
     if geometry.resize is not None:

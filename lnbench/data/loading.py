@@ -6,6 +6,8 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import numpy as np
 from lnbench.data import cache as caching
 from lnbench.data.arrays import LARGE, check_memory, row_digest
 from lnbench.data.batches import spans, subset
-from lnbench.data.decode import Unreadable, ready
+from lnbench.data.decode import Unreadable, orientation, ready, turned_upright
 from lnbench.data.geometry import UNCHANGED, fit
 from lnbench.data.specs import DataSpec, listing
 from lnbench.data.store import Decoding, Listing, Pixels, Store, Tally, check_side, fingerprint, release
@@ -43,6 +45,7 @@ def open_listing(listing: Listing, decoding: Decoding) -> Store:
     """
     geometry, limit, seed = decoding.geometry, decoding.limit, decoding.seed
     cache, cache_above, on_progress = decoding.cache, decoding.cache_above, decoding.on_progress
+    listing = replace(listing, upright=decoding.upright)
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit}: at least one image is needed")
     total = len(listing.labels)
@@ -63,6 +66,15 @@ def open_listing(listing: Listing, decoding: Decoding) -> Store:
     return store
 
 
+def size(listing: Listing) -> tuple[int, int] | None:
+    """(height, width) of the first picture that can be read, of the first few; None where none can."""
+    for index in range(min(_TASK, len(listing.labels))):
+        with suppress(Unreadable), ready():
+            picture, _ = listing.read(index)
+            return picture.height, picture.width
+    return None
+
+
 def cpus() -> int:
     """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -73,7 +85,7 @@ def cpus() -> int:
 def _size(listing: Listing, ids: Indices, geometry: Geometry) -> int:
     """Bytes of the decoded images, judged by the first that can be read."""
     for index in ids.tolist():
-        _, image, _, _ = _decode(listing, index, geometry)
+        _, image, *_ = _decode(listing, index, geometry)
         if image is not None:
             return len(ids) * image.size
     return 0
@@ -135,7 +147,9 @@ def _store(listing: Listing, geometry: Geometry, images: Pixels, tally: Tally) -
         labels=labels,
         ids=ids,
         classes=listing.classes,
-        fingerprint=fingerprint(geometry, listing.classes, labels, ids, tally.digests),
+        fingerprint=fingerprint(
+            geometry, listing.classes, labels, ids, tally.digests, 0 if listing.upright else tally.turned
+        ),
         source=listing.source,
         skipped=tuple(tally.skipped),
         total=len(listing.labels),
@@ -143,6 +157,8 @@ def _store(listing: Listing, geometry: Geometry, images: Pixels, tally: Tally) -
         named=listing.named,
         occurring=tuple(np.unique(listing.labels).tolist()),
         part=listing.part,
+        turned=tally.turned,
+        left_out=listing.left_out,
     )
 
 
@@ -151,7 +167,7 @@ def _images(
 ) -> Iterator[Pixels]:
     """Yield each readable image, uint8 (3, H, W), in order; notes ids, digests and failures in `tally`."""
     first: tuple[int, ...] | None = None
-    for done, (index, image, digest, reason) in enumerate(_decoded(listing, ids, geometry), 1):
+    for done, (index, image, digest, reason, turned) in enumerate(_decoded(listing, ids, geometry), 1):
         if image is None:
             tally.skipped.append((listing.name(index), reason))
         else:
@@ -166,12 +182,14 @@ def _images(
                 )
             tally.ids.append(index)
             tally.digests.append(digest)
+            tally.turned += turned
             yield image
         if on_progress:
             on_progress(done, len(ids))
 
 
-_Result = tuple[int, Pixels | None, bytes, str]  # index, pixels or None, digest, why there are none
+# Index, pixels or None, digest, why there are none, whether EXIF has it turned.
+_Result = tuple[int, Pixels | None, bytes, str, bool]
 
 
 def _decoded(listing: Listing, ids: Indices, geometry: Geometry) -> Iterator[_Result]:
@@ -198,10 +216,11 @@ def _decoded(listing: Listing, ids: Indices, geometry: Geometry) -> Iterator[_Re
 def _decode(listing: Listing, index: int, geometry: Geometry) -> _Result:
     try:
         picture, digest = listing.read(index)
-        pixels = np.asarray(fit(picture, geometry))
+        turned = orientation(picture) != 1
+        pixels = np.asarray(fit(turned_upright(picture) if listing.upright else picture, geometry))
     except Unreadable as error:
-        return index, None, b"", str(error)
-    return index, np.ascontiguousarray(pixels.transpose(2, 0, 1)), digest, ""
+        return index, None, b"", str(error), False
+    return index, np.ascontiguousarray(pixels.transpose(2, 0, 1)), digest, "", turned
 
 
 def _unreadable(store: Store) -> DataError:

@@ -6,8 +6,9 @@ import hashlib
 import json
 import mmap
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,8 @@ class Store:
     `names`: path inside the dataset, or running number, of each image. `occurring`: the labels that images of
     the whole dataset have. `skipped`: (name, reason) of
     each image that could not be read. `total`: images in the whole dataset, before any limit.
-    `part`: the split that was taken where a place holds several and none was named, or "".
+    `part`: the split that was taken where a place holds several and none was named, or "". `turned`: images
+    with an EXIF orientation. `left_out`: files that are no images, (suffix, how many).
     """
 
     images: Pixels
@@ -49,6 +51,8 @@ class Store:
     named: bool = True
     part: str = ""
     occurring: tuple[int, ...] = ()
+    turned: int = 0
+    left_out: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,8 @@ class Listing:
     `labels`: int64 (total,). `read(index)` gives the picture and the sha256 of the bytes it comes
     from, or raises `Unreadable`; it is called from several threads, as is `digest(index)`, which gives
     that sha256 without decoding. `stamp` changes when the files seem to have changed (names, sizes, times),
-    without reading them. `rows`, where the pixels are
-    an array already: uint8 (total, H, W, 3). `part`: see `Store`.
+    without reading them. `rows`, where the pixels are an array already: uint8 (total, H, W, 3). `upright`:
+    whether pictures are turned as their EXIF orientation says. `part`, `left_out`: see `Store`.
     """
 
     source: str
@@ -72,6 +76,8 @@ class Listing:
     rows: Pixels | None = None
     named: bool = True
     part: str = ""
+    upright: bool = False
+    left_out: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,8 +86,9 @@ class Decoding:
 
     With `Geometry()` arrays keep their size, and the images of a folder must all have one size. `limit`
     takes a class-balanced subset drawn with `seed`. Given a folder `cache`, stores of more than `cache_above`
-    bytes lie in a file there, and are found again. Images that cannot be read are an error unless
-    `skip_unreadable`. `on_progress(done, total)` is called as images are decoded.
+    bytes lie in a file there, and are found again. `upright` turns pictures as their EXIF orientation says;
+    torchvision and timm ignore it, and published figures rest on that. Images that cannot be read are an
+    error unless `skip_unreadable`. `on_progress(done, total)` is called as images are decoded.
     """
 
     geometry: Geometry = field(default_factory=Geometry)
@@ -90,7 +97,33 @@ class Decoding:
     cache: Path | None = None
     cache_above: int = 0
     skip_unreadable: bool = False
+    upright: bool = False
     on_progress: Callable[[int, int], None] | None = None
+
+
+class _Rows:
+    """Some images of an array, uint8 (n, 3, H, W), by numbers of their own; read when asked for."""
+
+    def __init__(self, images: Pixels, positions: Indices) -> None:
+        self._images, self._positions = images, positions
+        self._mmap = getattr(images, "_mmap", None)
+        self.shape = (len(positions), *images.shape[1:])
+        self.nbytes = 0
+
+    def __getitem__(self, index: Any) -> Pixels:
+        found: Pixels = self._images[self._positions[index]]
+        return found
+
+
+def part_of(store: Store, positions: Indices) -> Store:
+    """The images at `positions`, int64 (n,), as a store of their own; ids stay, nothing is copied."""
+    return replace(
+        store,
+        images=cast(Pixels, _Rows(store.images, positions)),
+        labels=store.labels[positions],
+        ids=store.ids[positions],
+        names=tuple(store.names[position] for position in positions.tolist()),
+    )
 
 
 @dataclass
@@ -100,6 +133,7 @@ class Tally:
     ids: list[int] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    turned: int = 0
 
 
 def release(images: Pixels) -> None:
@@ -121,15 +155,25 @@ def file_stamp(paths: Iterable[Path]) -> str:
 
 
 def fingerprint(
-    geometry: Geometry, classes: Sequence[str], labels: Indices, ids: Indices, digests: Sequence[bytes]
+    geometry: Geometry,
+    classes: Sequence[str],
+    labels: Indices,
+    ids: Indices,
+    digests: Sequence[bytes],
+    lying: int = 0,
 ) -> str:
-    """Sha256 (hex) that two machines agree on when they hold the same images and labels."""
+    """Sha256 (hex) that two machines agree on when they hold the same images and labels.
+
+    `lying`: images whose EXIF orientation was ignored: as pixels they are others than upright.
+    """
     head = json.dumps(["lnbench-store-1", asdict(geometry), list(classes)])
     digest = hashlib.sha256(head.encode())
     digest.update(np.ascontiguousarray(labels, "<i8").tobytes())
     digest.update(np.ascontiguousarray(ids, "<i8").tobytes())
     for content in digests:
         digest.update(content)
+    if lying:
+        digest.update(f"{lying} EXIF orientations ignored".encode())
     return digest.hexdigest()
 
 

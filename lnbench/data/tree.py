@@ -6,7 +6,8 @@ files have the same ids.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from lnbench.data.names import is_number
@@ -23,8 +24,8 @@ class Tree:
     """A tree of class folders, in ImageFolder's order.
 
     `folder`: what lies above the class folders, "" or "imagenet-a/val/"; `part`: the split in it that was
-    chosen among several, or "". `names` (with `folder` left out) and `labels`, indices into `classes`: one
-    for each image.
+    chosen among several, or "". `left_out`: files that are no images, by suffix. `names` (with `folder` left
+    out) and `labels`, indices into `classes`: one for each image.
     """
 
     folder: str
@@ -32,6 +33,7 @@ class Tree:
     classes: tuple[str, ...]
     names: tuple[str, ...]
     labels: tuple[int, ...]
+    left_out: Mapping[str, int]
 
 
 def visible(name: str) -> bool:
@@ -41,6 +43,12 @@ def visible(name: str) -> bool:
 
 def is_image(name: str) -> bool:
     return visible(name) and name.lower().endswith(SUFFIXES)
+
+
+def suffix(name: str) -> str:
+    """The suffix of a file that is no image, as it is counted: lower case, "" where there is none."""
+    stem, dot, end = name.rpartition(".")
+    return f".{one_line(end, 12).lower()}" if dot and stem and end else ""
 
 
 def in_order(classes: Iterable[str]) -> list[str]:
@@ -111,7 +119,12 @@ def arrange(names: Iterable[str]) -> Tree:
         classes=tuple(classes),
         names=tuple(f"{above}/{name}" for _, above, name in inside),
         labels=tuple(label for label, _, _ in inside),
+        left_out=Counter(suffix(path[-1]) for path in paths if len(path) > 1 and _is_other(path[-1])),
     )
+
+
+def _is_other(name: str) -> bool:
+    return name != "" and not is_image(name)
 
 
 def _deep(paths: Iterable[tuple[str, ...]]) -> bool:

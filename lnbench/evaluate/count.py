@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TypeVar
@@ -18,6 +18,7 @@ from lnbench.data.store import Store
 from lnbench.dist import Processes
 from lnbench.errors import DataError, UsageError
 from lnbench.evaluate.prepare import Subject
+from lnbench.norm.gradient import Diverged
 from lnbench.norm.modes.registry import DrawnImages, Forward, Mode, Prediction
 from lnbench.norm.state import State
 from lnbench.results.draws import answering
@@ -105,8 +106,10 @@ class Task:
 
     `counts`: float64 (chunks or batches, SIZE), a row for each, so that their sum is taken in the order of
     the grid whoever computed them; `correct`: uint8 (N,); `shares`: which of the mode's draws answers for
-    each image, int64 (N,), None where it has one. `resets`: rows in which the mode
-    counted a reset or a recovery; `noted`: what it had counted when the task was closed.
+    each image, int64 (N,), None where it has one; `columns`: the score of each label, where not its own
+    number. `resets`: rows in which the mode
+    counted a reset or a recovery; `noted`: what it had counted when the task was closed; `stopped`: why there
+    is no result, where the mode learned its way out of the numbers.
     """
 
     subject: Subject
@@ -117,12 +120,21 @@ class Task:
     watch: Stopwatch
     shares: Tensor | None = None
     state: State = field(default_factory=State)
+    columns: Tensor | None = None
     resets: list[int] = field(default_factory=list)
     noted: dict[str, float] = field(default_factory=dict)
+    stopped: str | None = None
 
     @classmethod
     def start(
-        cls, subject: Subject, mode: Mode, pieces: Pieces, rows: int, images: int, state: State | None = None
+        cls,
+        subject: Subject,
+        mode: Mode,
+        pieces: Pieces,
+        rows: int,
+        images: int,
+        state: State | None = None,
+        columns: Tensor | None = None,
     ) -> Task:
         """Begin to count, afresh or going on with a `state` of the condition before."""
         device = subject.classifier.device
@@ -131,13 +143,16 @@ class Task:
         shares = torch.from_numpy(answering(images, mode.draws)).to(device) if mode.draws > 1 else None
         kept = State() if state is None else state
         kept.counts.clear()
-        return cls(subject, mode, pieces, counts, correct, Stopwatch(device), shares, kept)
+        return cls(subject, mode, pieces, counts, correct, Stopwatch(device), shares, kept, columns)
 
     def begin(self, images: DrawnImages) -> None:
         """Let the mode look at some images of the condition before the first is counted."""
         with self.watch:
             try:
                 self.mode.begin(self._forward(self.state), images, self.state)
+                return
+            except Diverged as error:
+                self.stopped = f"--norm {self.mode}: {error}"
                 return
             except torch.OutOfMemoryError:
                 pass
@@ -151,14 +166,22 @@ class Task:
     ) -> None:
         """Count the first `counted` images of chunk or batch `row`; all of them where None."""
         prediction = self.predict(row, pixels, positions)
+        if prediction is None:
+            return
         with self.watch:
             self.tally(row, Prediction(*(part[:counted] for part in prediction)), labels, positions)
 
-    def predict(self, row: int, pixels: Tensor, positions: Tensor) -> Prediction:
-        """The answer for chunk or batch `row`, of the images at these positions."""
+    def predict(self, row: int, pixels: Tensor, positions: Tensor) -> Prediction | None:
+        """The answer for chunk or batch `row`, of the images at these positions; None once it stopped."""
+        if self.stopped is not None:
+            return None
         before = self._forgotten()
         with self.watch:
-            prediction = self._predict(pixels, positions)
+            try:
+                prediction = self._predict(pixels, positions)
+            except Diverged as error:
+                self.stopped = f"--norm {self.mode}: {error}"
+                return None
         if self._forgotten() > before:
             self.resets.append(row)
         return prediction
@@ -167,8 +190,7 @@ class Task:
         """Add predictions to a row of the counts; images beyond the predictions' number are left out."""
         log_probs, predicted = prediction
         labels, positions = labels[: len(predicted)], positions[: len(predicted)]
-        columns = self.subject.columns
-        labels = labels if columns is None else columns[labels]
+        labels = labels if self.columns is None else self.columns[labels]
         predicted = metrics.judge(log_probs, predicted)
         self.counts[row] += metrics.count(log_probs, predicted, labels)
         self.correct[positions] = (predicted == labels).to(torch.uint8)
@@ -244,6 +266,14 @@ class Task:
             f"--norm {self.mode}: a batch of {len(pixels)} images does not fit into the memory of "
             f"{self.subject.classifier.device}; {fits}"
         )
+
+
+def standing(tasks: Sequence[Task], processes: Processes) -> list[Task]:
+    """Those tasks that did not stop, in whichever process they were counted; every process learns why."""
+    found = processes.gather([task.stopped for task in tasks])
+    for number, task in enumerate(tasks):
+        task.stopped = next((own[number] for own in found if own[number] is not None), None)
+    return [task for task in tasks if task.stopped is None]
 
 
 def tenths(correct: np.ndarray, order: np.ndarray) -> tuple[float, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -72,7 +73,7 @@ def run(
     settings: Settings,
 ) -> Iterator[tuple[Condition, list[tuple[Subject, list[Result]]]]]:
     """Count the unfinished cells of the mixed stream; yields each condition when the whole is counted."""
-    conditions = [condition for condition in images.conditions if not condition.is_clean]
+    conditions = [condition for condition in images.conditions if condition.is_corrupted]
     work = tuple(
         (s, m)
         for s in subjects
@@ -92,17 +93,27 @@ def run(
         mine = whole_streams(len(work), processes.rank, processes.world)
         return mixture, _count(mixture, work, mine, settings, on_progress)
 
+    for one in subjects:
+        one.answer(conditions[0])
     mixture, tasks = processes.barrier(count)
     batches = -(-len(mixture.order) // subject.config.batch_size)
     for number, condition in enumerate(conditions):
         order = mixture.order_of(number)
         results = [
             (task.subject, replace(task.result(condition, processes, order), batches=batches))
-            for task in (own[number] for own in tasks)
+            for task in settings.with_result(condition, [own[number] for own in tasks])
             if not finished(task.subject, task.mode, condition)
         ]
         if results:
             yield condition, by_subject(results)
+
+
+def _drawn(mixture: Mixture, clean: bool, pieces: Pieces, count: int, number: int) -> Tensor:
+    """The images that a mode looks at first."""
+    if not clean:
+        return mixture.pixels(mixture.drawn(count, number), pieces)
+    stream = mixture.streams[0].uncorrupted()
+    return torch.cat(in_pieces(stream.pixels, stream.drawn(count, number), pieces))
 
 
 @torch.no_grad()
@@ -111,10 +122,13 @@ def _count(
 ) -> list[list[Task]]:
     """A task for each mode and condition; those of the modes that are not `mine` stay empty."""
     pieces, streams, size = settings.pieces, mixture.streams, work[0][0].config.batch_size
-    tasks = [[Task.start(s, m, pieces, 1, len(stream.order)) for stream in streams] for s, m in work]
+    tasks = [
+        [Task.start(s, m, pieces, 1, len(stream.order), columns=s.columns) for stream in streams]
+        for s, m in work
+    ]
     leads = {number: Task.start(*work[number], pieces, 0, 0) for number in mine}
     for lead in leads.values():
-        lead.begin(lambda count, number: mixture.pixels(mixture.drawn(count, number), pieces))
+        lead.begin(partial(_drawn, mixture, lead.mode.is_begun_clean, pieces))
     waiting, row, total = Rebatch(size), 0, len(mixture.order)
     for start in range(0, total if leads else 0, streams[0].chunk):
         waiting.add(mixture.pixels(mixture.order[start : start + streams[0].chunk], pieces))
@@ -153,6 +167,10 @@ def _count_batch(
     at = mixture.streams[0].indices(positions)
     for number, lead in leads.items():
         prediction = lead.predict(row, pixels, at)
+        if prediction is None:
+            for task in tasks[number]:
+                task.stopped = lead.stopped
+            continue
         for condition, places, images in mixture.split(positions):
             stream = mixture.streams[condition]
             own = stream.indices(places)

@@ -5,8 +5,8 @@ A subject is one checkpoint: its classifier, its wrapped norm layers and the mod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lnbench.config import RunConfig
 from lnbench.corruptions.registry import MIN_SIDE
 from lnbench.data import class_file, labels, loading, specs
+from lnbench.data.geometry import as_stored, untouched
 from lnbench.data.labels import ClassMap
 from lnbench.data.store import Decoding, Listing, Store
 from lnbench.errors import DataError
@@ -53,7 +54,18 @@ class Subject:
     columns: Tensor | None = (
         None  # the score that each label means, int64 (labels,), where not its own number
     )
+    shifts: Mapping[str, ClassMap] = field(default_factory=dict)  # by the name of a condition of its own
+    own_columns: Mapping[str, Tensor | None] = field(default_factory=dict)  # likewise, as `columns`
     notes: tuple[str, ...] = ()  # what its examination found
+
+    def answer(self, condition: Condition) -> None:
+        """From here on the classifier gives the scores that count under a condition."""
+        found = self.shifts.get(condition.corruption, self.class_map)
+        self.classifier.select = None if found is None else answers.selection(found, self.classifier.device)
+
+    def columns_under(self, condition: Condition) -> Tensor | None:
+        """The score that each label means under a condition, int64 (labels,), None where its own number."""
+        return self.own_columns.get(condition.corruption, self.columns)
 
     @property
     def name(self) -> str:
@@ -68,6 +80,13 @@ class Images:
     conditions: tuple[Condition, ...]
     of: Callable[[Condition], Store]
     precomputed: bool
+    geometry: Geometry  # what was done to each picture
+    notes: tuple[str, ...] = ()  # what was done that a person may not expect
+    shifts: Mapping[str, Store] = field(default_factory=dict)  # by the name of their condition
+
+    def count(self, condition: Condition) -> int:
+        """How many images a condition has; of a stored one, as many as the first."""
+        return len(self.shifts.get(condition.corruption, self.clean).labels)
 
 
 @dataclass(frozen=True)
@@ -113,24 +132,57 @@ def open_images(config: RunConfig, decoding: Decoding, given: Given = Given()) -
 
     What the config says of decoding (limit, seed, unreadable images) is filled in here.
     """
-    decoding = replace(decoding, limit=config.limit, seed=config.seed, skip_unreadable=config.skip_unreadable)
+    geometry = decoding.geometry
+    decoding = replace(
+        decoding,
+        limit=config.limit,
+        seed=config.seed,
+        skip_unreadable=config.skip_unreadable,
+        upright=config.exif == "apply",
+    )
     if given.listing is not None:
         brought = loading.open_listing(given.listing, decoding)
-        return Images(brought, config.conditions, lambda _: brought, precomputed=False)
+        return Images(brought, config.conditions, lambda _: brought, False, geometry, _noted(brought, config))
     spec = specs.parse(config.data, config.root)
     if not spec.precomputed:
         store = loading.open_store(spec, decoding)
-        return Images(store, config.conditions, lambda _: store, precomputed=False)
+        return Images(store, config.conditions, lambda _: store, False, geometry, _noted(store, config))
     held = specs.conditions(spec)
     wanted = [c for c in held if c in config.conditions] if config.corruptions else held
     if not wanted:
         raise DataError(f"{config.data} holds none of the conditions asked for")
-    quiet = replace(decoding, on_progress=None)  # conditions are opened while others are counted
+    size = loading.size(specs.listing(spec, wanted[0]))
+    stored = geometry if size is None else as_stored(size, geometry)
+    # Conditions are opened while others are counted, so quietly.
+    quiet = replace(decoding, on_progress=None, geometry=stored)
 
     def of(condition: Condition) -> Store:
         return loading.open_store(spec, quiet, condition)
 
-    return Images(of(wanted[0]), tuple(wanted), of, precomputed=True)
+    first = of(wanted[0])
+    notes = _noted(first, config)
+    if size is not None and not untouched(size, stored):
+        height, width = first.images.shape[2:]
+        change = f"stored corrupted images of {size[0]}×{size[1]} px brought to {height}×{width} px"
+        notes += (f"{change}: their corruptions are of another scale than the network sees",)
+    return Images(first, tuple(wanted), of, True, stored, notes)
+
+
+def _noted(store: Store, config: RunConfig) -> tuple[str, ...]:
+    """What a person may not expect of how the images were read, one sentence each."""
+    notes = []
+    if store.turned:
+        images = f"{store.turned} image{'s' if store.turned > 1 else ''}"
+        if config.exif == "apply":
+            notes.append(f"EXIF orientation applied to {images}; torchvision and timm ignore it")
+        else:
+            notes.append(f"EXIF orientation of {images} ignored, as torchvision and timm do")
+    if store.left_out:
+        count = sum(number for _, number in store.left_out)
+        kinds = ", ".join(f"{number} {suffix or 'without suffix'}" for suffix, number in store.left_out[:5])
+        more = ", …" if len(store.left_out) > 5 else ""
+        notes.append(f"{count} file{'s' if count > 1 else ''} of other kinds left out ({kinds}{more})")
+    return tuple(notes)
 
 
 def settle(config: RunConfig, store: Store) -> RunConfig:
@@ -148,6 +200,14 @@ def match(subject: Subject, store: Store) -> Subject:
 
     Raises DataError where labels and outputs cannot be matched.
     """
+    found = class_map(subject, store)
+    device = subject.classifier.device
+    subject.classifier.select = answers.selection(found, device)
+    return replace(subject, class_map=found, columns=answers.columns_of(found, device))
+
+
+def class_map(subject: Subject, store: Store) -> ClassMap:
+    """Which outputs answer for which label. Raises DataError where labels and outputs cannot be matched."""
     config = subject.config
     names, certain = subject.names, subject.published
     if config.classes_file is not None:
@@ -158,19 +218,16 @@ def match(subject: Subject, store: Store) -> Subject:
                 "outputs"
             )
     written = None if config.class_map is None else class_file.read_class_map(Path(config.class_map))
-    found = labels.class_map(
+    return labels.class_map(
         labels.Labels(store.classes, store.named, store.occurring, store.source),
         labels.Outputs(subject.classes, names, certain, subject.name),
         kept=config.classes,
         written=written,
     )
-    device = subject.classifier.device
-    subject.classifier.select = answers.selection(found, device)
-    return replace(subject, class_map=found, columns=answers.columns_of(found, device))
 
 
-def check_fit(subject: Subject, store: Store) -> Iterator[str]:
-    """Does the network fit the labels, and its modes the number of images?
+def check_fit(subject: Subject, store: Store, *, clean: bool = True) -> Iterator[str]:
+    """Does the network fit the labels, and its modes the images? `clean`: are there some without corruption?
 
     Yields warnings. Raises DataError, ModelError, UsageError.
     """
@@ -181,7 +238,7 @@ def check_fit(subject: Subject, store: Store) -> Iterator[str]:
             f"{store.source} has labels up to {highest}, {subject.name} has only {outputs} classes: "
             "another dataset's checkpoint?"
         )
-    setting = subject.layers.setting(subject.config.batch_size, len(store.labels))
+    setting = subject.layers.setting(subject.config.batch_size, len(store.labels))._replace(clean=clean)
     for mode in subject.modes:
         mode.refuse(setting)
         if (note := mode.note(setting)) is not None:

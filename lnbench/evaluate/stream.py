@@ -18,7 +18,7 @@ from lnbench.corruptions.rng import Key
 from lnbench.data import order as orders
 from lnbench.data.batches import drawn, shuffled
 from lnbench.data.store import Store, release
-from lnbench.types import Condition
+from lnbench.types import CLEAN, Condition
 
 # Pixels of a chunk: enough to fill a GPU. On a CPU, enough that what a layer costs beside its arithmetic
 # does not show, and no more (docs/speed.md).
@@ -55,7 +55,7 @@ class Stream:
         self.order = orders.arrange(orders.parse(suite.order), store.labels, seed)
         self.shuffled = shuffled(len(store.labels), seed)
         self.chunk = chunk_size(device, *store.images.shape[2:])
-        self._untouched = corrupted or condition.is_clean
+        self._untouched = corrupted or not condition.is_corrupted
         self._parameters = () if self._untouched else suite.parameters_of(condition)
 
     @property
@@ -73,6 +73,10 @@ class Stream:
     def drawn(self, count: int, number: int) -> np.ndarray:
         """Positions of `count` images, none twice: draw `number` of this condition."""
         return drawn(len(self.order), count, self.seed, self.condition, number)
+
+    def uncorrupted(self, store: Store | None = None) -> Stream:
+        """The same images, or those of another store, without corruption; they must not be stored with it."""
+        return Stream(store or self.store, CLEAN, self.suite, self.device, seed=self.seed, corrupted=False)
 
     def pixels(self, positions: np.ndarray) -> Tensor:
         """The images at `positions` under the condition: uint8 (B, 3, H, W) on the device."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import sys
 from collections.abc import Iterator
 
 import torch
@@ -106,7 +105,8 @@ class _Passes:
             return logits[-1]
 
         found = self.mode.predict(forward, x, self.state, self.layers.groups)
-        return logits[0].detach() if len(logits) == 1 else found.log_probs
+        whole = len(logits) == 1 and len(logits[0]) == len(x)  # not with views of the images beside them
+        return logits[0].detach() if whole else found.log_probs
 
     def plain(self, x: Tensor) -> Tensor:
         """One pass of the network's own."""
@@ -127,8 +127,9 @@ def _enter(network: nn.Module, mode: Mode, inputs: Tensor | None) -> None:
         raise UsageError(f"mode '{mode}' looks at {mode.images} images first: give them as inputs=")
     if inputs is not None and len(inputs) < mode.images:
         raise UsageError(f"mode '{mode}' looks at {mode.images} images first, inputs holds {len(inputs)}")
-    layers = attach(network)
-    mode.refuse(layers.setting(batch_size=layers.groups, images=sys.maxsize))
+    layers = attach(network, own=mode.is_learning)
+    batch = 2 * layers.groups  # what the batches will be is not known here
+    mode.refuse(layers.setting(batch_size=batch, images=batch << 40))
     state = State()
     layers.use(mode, state)
     if inputs is not None and mode.images:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from lnbench.config import Selection, Suite
+from lnbench.corruptions.rng import GENERATOR
 from lnbench.data import loading, specs
 from lnbench.data.store import Decoding
 from lnbench.errors import UsageError
@@ -51,6 +52,7 @@ def export(
     identity = {
         "data": store.fingerprint,
         "seed": str(selection.seed),
+        "generator": str(GENERATOR) if suite.backend == "native" else "",
         "table": suite.table,
         "backend": suite.backend,
         "parameters": str(suite.parameters),

@@ -180,6 +180,8 @@ class RecordedSuite(BaseModel):
     for precomputed sets; `overrides` the preset's own numbers
     (empty where the table's are used); `conditions` in running order, `(corruption, severity)` each;
     `baseline`: against whose errors mCE is given once all its conditions are there, null for no mCE.
+    `generator`: what the seed means where lnbench draws the noise (`corruptions.rng.GENERATOR`), 1 in records
+    from before it was kept; null where the corruptions come from elsewhere.
     """
 
     model_config = STRICT
@@ -189,10 +191,18 @@ class RecordedSuite(BaseModel):
     table: str | None = None
     backend: Literal["native", "reference", "precomputed"]
     seed: int
+    generator: int | None = Field(default=None, ge=1)
     modes: tuple[str, ...] = Field(min_length=1)
     conditions: tuple[tuple[str, Severity], ...] = Field(min_length=1)
     overrides: dict[str, JsonValue] = {}
     baseline: Baseline | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _generator_of_old(cls, content: Any) -> Any:
+        if isinstance(content, dict) and "generator" not in content and content.get("backend") == "native":
+            return content | {"generator": 1}
+        return content
 
     @property
     def keys(self) -> tuple[tuple[str, Condition], ...]:
@@ -258,6 +268,38 @@ class Data(BaseModel):
         return {key: value for key, value in content.items() if key != "class_map" or value is not None}
 
 
+class Shift(BaseModel):
+    """A natural shift: another test set of the same classes. Fields as in `Data`.
+
+    `beside`: the condition of the clean images of its classes, with the same outputs left out; `shared`: how
+    many of its `classes` those have.
+    """
+
+    model_config = STRICT
+
+    spec: str
+    source: str
+    fingerprint: str
+    images: int = Field(ge=1)
+    total: int = Field(ge=1)
+    skipped: int = Field(default=0, ge=0)
+    classes: int = Field(ge=1)
+    shared: int = Field(ge=1)
+    beside: str
+    class_map: ClassMap | None = None
+
+
+class Gap(BaseModel):
+    """One mode on a natural shift: top-1 there, on the clean images of its classes, and what is lost."""
+
+    model_config = STRICT
+
+    top1: Rate
+    interval: Interval
+    clean_top1: Rate | None
+    gap: float | None
+
+
 class Environment(BaseModel):
     """Where the run was computed; never part of a run's identity."""
 
@@ -290,6 +332,7 @@ class Run(BaseModel):
     data: Data
     environment: Environment
     deviations: tuple[str, ...] = ()
+    shifts: dict[str, Shift] = {}
 
 
 class Summary(BaseModel):
@@ -314,6 +357,7 @@ class Summary(BaseModel):
     mce_note: str
     corruption_set: str
     complete: bool
+    shifts: dict[str, Gap] = {}
 
 
 class Record(BaseModel):
@@ -330,6 +374,7 @@ class Record(BaseModel):
     data: Data
     environment: Environment
     deviations: tuple[str, ...] = ()
+    shifts: dict[str, Shift] = {}
     cells: tuple[Cell, ...]
     summary: dict[str, Summary]
 

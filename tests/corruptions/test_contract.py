@@ -25,7 +25,7 @@ IRREGULAR = {
     "glass_blur": 1.2,
     "snow": 1.0,
     "frost": 1.2,
-    "fog": 1.2,
+    "fog": 1.1,
     "pixelate": 1.2,
     "elastic_transform": 0.3,
     "spatter": 0.8,

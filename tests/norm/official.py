@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -11,20 +10,28 @@ import pytest
 import torch
 
 
-def load(shared: Path, name: str, monkeypatch: pytest.MonkeyPatch, **stubs: ModuleType) -> ModuleType:
-    """One file of `shared/official`, such as `tent/tent.py`; `stubs` stand for modules that it imports."""
+def load(
+    shared: Path,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    instead: tuple[str, str] = ("", ""),
+    **stubs: ModuleType,
+) -> ModuleType:
+    """One file of `shared/official`, such as `tent/tent.py`.
+
+    `stubs` stand for modules that it imports; `instead`: a piece of its text and what replaces it.
+    """
     path = shared / "official" / name
     if not path.exists():
         pytest.skip(f"the authors' file {name} is not beside this clone")
-    for stub, module in stubs.items():
-        monkeypatch.setitem(sys.modules, stub, module)
-    spec = importlib.util.spec_from_file_location(f"official_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    for module, found in stubs.items():
+        monkeypatch.setitem(sys.modules, module, found)
     monkeypatch.setattr(torch.jit, "script", lambda function: function)  # deprecated, and slow to begin
-    spec.loader.exec_module(module)
-    return module
+    text = path.read_text(encoding="utf-8")
+    assert instead[0] in text
+    made = ModuleType(path.stem)
+    exec(compile(text.replace(*instead) if instead[0] else text, str(path), "exec"), made.__dict__)
+    return made
 
 
 def stub(name: str, **attributes: object) -> ModuleType:

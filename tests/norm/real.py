@@ -14,7 +14,7 @@ from lnbench.corruptions.rng import Key
 from lnbench.models.load import load
 from tests.networks import normalized
 
-BATCH = 16
+BATCH = 10
 
 
 def resnet20(shared: Path, dtype: torch.dtype) -> nn.Module:

@@ -27,9 +27,9 @@ from tests.results.samples import FULL, WNIDS, labels, make_cells, make_run, scr
 FOLDER = Path(__file__).parent / "golden"
 
 
-def sample(loss: float = 0.0) -> tuple[Record, Correct]:
+def sample(loss: float = 0.0, generator: int = 2) -> tuple[Record, Correct]:
     """Three modes, two corruptions at two severities, 40 images."""
-    run = make_run(deviations=("batch statistics over 20 images, seeded shuffle",))
+    run = make_run(generator=generator, deviations=("batch statistics over 20 images, seeded shuffle",))
     cells = make_cells(run, loss=loss)
     return make_record(run, cells), from_cells(cells, labels=labels(run), ids=range(run.data.images))
 

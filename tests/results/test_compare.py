@@ -122,6 +122,7 @@ def test_size_rules_and_significance() -> None:
     [
         ({"fingerprint": "0" * 64}, "different data (ffffffffffff and 000000000000)"),
         ({"seed": 1}, "different seed (0 and 1)"),
+        ({"generator": 1}, "different generator (2 and 1)"),
         ({"table": "imagenet"}, "different table (cifar and imagenet)"),
         ({"modes": ("fixed", "batch")}, "mode local only in the first"),
         ({"modes": ("fixed", "batch", "local", "blend:N=1")}, "mode blend:N=1 only in the second"),

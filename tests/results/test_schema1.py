@@ -33,7 +33,7 @@ def test_old_records_read_with_every_score(file: Path) -> None:
 
 
 def test_an_old_record_is_the_new_one() -> None:
-    old, (new, _) = read(OLD / "results.json"), sample()
+    old, (new, _) = read(OLD / "results.json"), sample(generator=1)
     assert old.cells == read_without_bits(new.cells) and old.suite == new.suite
     assert (old.summary, old.environment) == (new.summary, new.environment)
 
@@ -44,15 +44,15 @@ def read_without_bits(cells: tuple) -> tuple:  # type: ignore[type-arg]
 
 def test_an_old_baseline_gates_a_new_run() -> None:
     old = read(OLD / "baseline.json")
-    new, bits = sample()
+    new, bits = sample(generator=1)
     assert compare(old, new, read_correct(OLD / "baseline.json", old), bits).passed
-    worse, worse_bits = sample(loss=0.3)
+    worse, worse_bits = sample(loss=0.3, generator=1)
     assert not compare(old, worse, read_correct(OLD / "baseline.json", old), worse_bits).passed
 
 
 def test_an_unfinished_run_folder_is_gone_on_with(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(OLD / "unfinished", tmp_path / "run"))
-    run = make_run()
+    run = make_run(generator=1)
     run = run.model_copy(update={"config": {**run.config, "baseline": "alexnet"}})
     cells = make_cells(run)
     with RunFolder.create_or_resume(folder, run) as opened:

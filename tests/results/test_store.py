@@ -89,12 +89,25 @@ def test_a_last_line_of_rubbish_is_dropped(tmp_path: Path, tail: bytes) -> None:
 
 OTHERS: dict[str, tuple[dict[str, object], str]] = {
     "seed": ({"seed": 1}, r"suite.seed is 0 there and 1 now"),
+    "random generator": ({"generator": 3}, r"suite.generator is 2 there and 3 now"),
     "data": ({"fingerprint": "0" * 64}, "data.fingerprint is"),
     "checkpoint": ({"sha256": "b" * 64}, "model.sha256 is"),
     "modes": ({"modes": ("fixed",)}, "suite.modes is"),
     "conditions": ({"conditions": (("fog", 1),)}, "suite.conditions is"),
     "table": ({"table": "imagenet"}, 'suite.table is "cifar" there and "imagenet" now'),
 }
+
+
+def test_a_run_from_before_generators_had_numbers_has_the_first(tmp_path: Path) -> None:
+    RunFolder.create_or_resume(tmp_path, make_run()).close()
+    head = json.loads((tmp_path / "run.json").read_text())
+    del head["suite"]["generator"]
+    (tmp_path / "run.json").write_text(json.dumps(head))
+    with pytest.raises(RecordError, match=r"suite.generator is 1 there and 2 now"):
+        RunFolder.create_or_resume(tmp_path, make_run())
+    RunFolder.create_or_resume(tmp_path, make_run(generator=1)).close()
+    head["suite"]["backend"] = "precomputed"  # nothing was drawn
+    assert Run.model_validate(head).suite.generator is None
 
 
 @pytest.mark.parametrize("change, message", OTHERS.values(), ids=OTHERS)

@@ -30,15 +30,15 @@ def next_batch(state: State, reset: Reset) -> None:
     state.extra[_BATCHES] = seen + 1
 
 
-def next_condition(forward: Forward, images: DrawnImages, state: State, *, reset: Reset = "never") -> None:
+def next_condition(forward: Forward, images: DrawnImages, state: State, *, reset: Reset) -> None:
     """Forget at the beginning of a condition, where asked for: the state may come from another one."""
     if reset == "condition":
         forget(state)
 
 
-def refuse(setting: Setting | None, *, steps: Steps = 1, reset: Reset = "never") -> str | None:
-    """Settings in which a mode that learns is another mode, or cannot be."""
-    if reset == "batch" and steps == 1:
+def refuse(setting: Setting | None, *, reset: Reset) -> str | None:
+    """Settings in which a mode that takes one step is another mode, or cannot be."""
+    if reset == "batch":
         return "its answers are those from before the step: forgotten after every batch, that is mode batch"
     if setting is None or not setting.layers:
         return None

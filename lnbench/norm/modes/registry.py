@@ -38,6 +38,14 @@ class Option(NamedTuple):
     least: float = -math.inf
 
 
+Variance = Annotated[Literal["biased", "unbiased"], Option("variance divided by n values, or by n − 1")]
+"""The option `var` of modes of which a published one is defined with the other variance."""
+
+
+Views = Annotated[int | None, Option("views of an image whose statistics are taken with its own", least=1)]
+"""The option `views` of modes that take single images' statistics."""
+
+
 class Prediction(NamedTuple):
     """Log-probabilities float32 (B, classes), and the predicted classes int64 (B,)."""
 
@@ -49,7 +57,8 @@ class Setting(NamedTuple):
     """What a mode may ask of a run before it starts.
 
     `layers`, `local`: names of the norm layers, and of those that are LocalNorm; `groups`: their K, else 1;
-    `own`: names of the layers without stored statistics (GroupNorm, LayerNorm), whose weights can be learned.
+    `own`: names of the layers without stored statistics (GroupNorm, LayerNorm), whose weights can be learned;
+    `clean`: whether there are images without corruption.
     """
 
     layers: tuple[str, ...]
@@ -58,6 +67,7 @@ class Setting(NamedTuple):
     batch_size: int
     images: int
     own: tuple[str, ...] = ()
+    clean: bool = True
 
 
 def plain(forward: Forward, pixels: Tensor, state: State, groups: int) -> Prediction:
@@ -81,12 +91,14 @@ class Kind:
     unit: Unit | Callable[..., Unit]
     begin: Callable[..., None] | None
     predict: Callable[..., Prediction]
+    predict_when: Callable[..., bool]
     images: Callable[..., int]
     draws: Callable[..., int]
     passes: Callable[..., int]
     refuse: Callable[..., str | None]
     note: Callable[..., str | None]
     learns: Callable[..., bool] | None
+    clean: bool
 
 
 KINDS: dict[str, Kind] = {}
@@ -98,12 +110,14 @@ def mode(
     unit: Unit | Callable[..., Unit] = "image",
     begin: Callable[..., None] | None = None,
     predict: Callable[..., Prediction] = plain,
+    predict_when: Callable[..., bool] = lambda: True,
     images: Callable[..., int] = lambda: 0,
     draws: Callable[..., int] = lambda: 1,
     passes: Callable[..., int] = lambda groups: 1,
     refuse: Callable[..., str | None] = lambda setting: None,
     note: Callable[..., str | None] = lambda setting: None,
     learns: Callable[..., bool] | None = None,
+    clean: bool = False,
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
     """Register the decorated `function(x, layer, state, *, options) -> Tensor`, the output of a norm layer.
 
@@ -117,6 +131,7 @@ def mode(
             one process); or a function of the options.
         begin: `(forward, images, state)`, called once for each condition before anything is counted.
         predict: `(forward, pixels, state, groups) -> Prediction`; one forward pass otherwise.
+        predict_when: `() -> bool`, whether the options need `predict` at all.
         images: `() -> int`, how many images `begin` asks for at once.
         draws: `() -> int`, how many draws of images share the set: each image is answered for by one of them,
             whose number `state.draw` tells the layers.
@@ -125,6 +140,7 @@ def mode(
         note: `(setting) -> str | None`, what a person should know beforehand.
         learns: `(name) -> bool`, whether weight and bias of a layer are in `state.affine` when it is used:
             copies that take a gradient. A mode that learns is also for GroupNorm and LayerNorm.
+        clean: whether the images that `begin` sees are those without corruption.
 
     Raises ValueError when the name is taken.
     """
@@ -138,7 +154,21 @@ def mode(
                 options.setdefault(option, declared)
         about = " ".join((function.__doc__ or "").split("\n\n")[0].split()).removesuffix(".")
         KINDS[name] = Kind(
-            name, about, function, options, unit, begin, predict, images, draws, passes, refuse, note, learns
+            name,
+            about,
+            function,
+            options,
+            unit,
+            begin,
+            predict,
+            predict_when,
+            images,
+            draws,
+            passes,
+            refuse,
+            note,
+            learns,
+            clean,
         )
         return function
 
@@ -187,7 +217,7 @@ class Mode:
     @property
     def is_plain(self) -> bool:
         """Whether a prediction is one forward pass and no more."""
-        return self._kind.predict is plain
+        return self._kind.predict is plain or not self._call(self._kind.predict_when)
 
     @property
     def images(self) -> int:
@@ -198,6 +228,11 @@ class Mode:
     def is_learning(self) -> bool:
         """Whether it takes gradient steps on copies of weights and biases."""
         return self._kind.learns is not None
+
+    @property
+    def is_begun_clean(self) -> bool:
+        """Whether the images that `begin` sees are those without corruption."""
+        return self._kind.clean
 
     def learns(self, layer: str) -> bool:
         """Whether the layer's weight and bias are among those copies."""
@@ -232,6 +267,8 @@ class Mode:
 
     def predict(self, forward: Forward, pixels: Tensor, state: State, groups: int) -> Prediction:
         """Predictions of uint8 pixels (B, 3, H, W); `groups`: K of the network's LocalNorm layers, or 1."""
+        if self.is_plain:
+            return plain(forward, pixels, state, groups)
         return self._call(self._kind.predict, forward, pixels, state, groups)
 
     def _call(self, function: Callable[..., Result], *arguments: Any) -> Result:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lnbench.norm import gradient
 from lnbench.norm.modes import learning
 from lnbench.norm.modes.learning import Optimizer, Rate, Reset, Steps
-from lnbench.norm.modes.registry import Forward, Prediction, answer, mode
+from lnbench.norm.modes.registry import Forward, Prediction, Setting, answer, mode
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,13 +38,18 @@ def _mean_entropy(logits: Tensor, entropies: Tensor) -> Tensor:
     return entropies.mean()
 
 
+def _refuse(setting: Setting | None, *, steps: Steps, reset: Reset) -> str | None:
+    # Of several steps on a batch, the later ones answer with what the earlier ones learned.
+    return learning.refuse(setting, reset="never" if steps > 1 else reset)
+
+
 @mode(
     "tent",
     unit="stream",
     begin=learning.next_condition,
     predict=adapt,
     passes=lambda groups, *, steps: steps,
-    refuse=learning.refuse,
+    refuse=_refuse,
     learns=lambda name: True,
 )
 def tent(x: Tensor, layer: Layer, state: State) -> Tensor:

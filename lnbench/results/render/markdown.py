@@ -110,6 +110,7 @@ def facts(record: Record) -> list[tuple[str, str]]:
         ("parameter table", suite.table or ""),
         ("backend", suite.backend),
         ("seed", str(suite.seed)),
+        ("random generator", str(suite.generator or "")),
         ("stream", describe(record)),
     ]
 

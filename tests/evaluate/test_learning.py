@@ -1,0 +1,89 @@
+"""Modes that learn, through the whole evaluation: what stays as it is, what is said, where it stops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lnbench import config
+from lnbench.errors import UsageError
+from lnbench.evaluate import evaluation
+from lnbench.models.classifier import Classifier
+from tests.networks import write_task
+from tests.norm.networks import fingerprint
+
+LEARNING = ["tent:lr=0.05", "eta:lr=0.05,margin=0.9,d=2", "eata:fisher=30,margin=0.9,d=2", "sar:margin=0.9"]
+CONTINUAL, MIXED = {"sequence": "continual"}, {"mixed": True}
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
+    return write_task(tmp_path_factory.mktemp("task"))
+
+
+def ready(task: tuple[str, str, str], heard: list[str], **options: Any) -> evaluation.Prepared:
+    model, weights, data = task
+    chosen = {"model": model, "weights": weights, "data": data, "corruptions": ["gaussian_noise", "contrast"],
+              "severities": [5], "batch_size": 40, **options}  # fmt: skip
+    resolved = config.resolve(config.load_preset("core"), chosen)
+    return evaluation.prepare_all([resolved], observer=evaluation.Observer(warning=heard.append))
+
+
+@pytest.mark.parametrize("protocol", [{}, CONTINUAL, MIXED])
+def test_weights_stay_and_other_modes_do_not_notice(
+    task: tuple[str, str, str], tmp_path: Path, protocol: dict[str, Any]
+) -> None:
+    alone, whole = (
+        ready(task, [], modes=modes, **protocol)
+        for modes in (["fixed", "batch"], ["tent:lr=0.05", "fixed", *LEARNING[1:], "batch"])
+    )
+    network = whole.subjects[0].classifier.network
+    before = fingerprint(network)
+    (company,) = evaluation.evaluate(whole, [tmp_path / "whole"])
+    assert fingerprint(network) == before
+    (wanted,) = evaluation.evaluate(alone, [tmp_path / "alone"])
+    found = {(cell.mode, cell.condition): cell for cell in company.record.cells}
+    for cell in wanted.record.cells:
+        assert found[cell.mode, cell.condition].scores == cell.scores
+    learned = [cell for cell in company.record.cells if cell.mode not in ("fixed", "batch")]
+    assert len(learned) == 4 * 3
+    assert any(cell.scores["nll"] != found["batch", cell.condition].scores["nll"] for cell in learned)
+
+
+@pytest.mark.parametrize("protocol", [{}, CONTINUAL, MIXED])
+def test_a_mode_that_learns_its_way_out_of_the_numbers_loses_its_cells_alone(
+    task: tuple[str, str, str], tmp_path: Path, protocol: dict[str, Any]
+) -> None:
+    heard: list[str] = []
+    modes = ["fixed", "tent:lr=1e37", "batch"]
+    observer = evaluation.Observer(warning=heard.append)
+    prepared = ready(task, [], modes=modes, **protocol)
+    (outcome,) = evaluation.evaluate(prepared, [tmp_path / "run"], observer=observer)
+    assert {cell.mode for cell in outcome.record.cells} == {"fixed", "batch"}
+    assert len(outcome.record.cells) == 6
+    said = [text for text in heard if "not finite" in text]
+    assert len(said) == 3 and all(text in outcome.record.deviations for text in said)
+    assert said[-1].startswith("contrast/5: --norm tent:lr=1e+37,steps=1: the loss is not finite after ")
+    assert said[-1].endswith("the cell is left out")
+    assert not outcome.record.summary["tent:lr=1e+37,steps=1"].complete
+
+
+@pytest.mark.parametrize("mode", LEARNING)
+def test_a_batch_that_does_not_fit_names_one_that_does(
+    task: tuple[str, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """What is tried is tried on a state of its own."""
+    logits = Classifier.logits
+
+    def limited(self: Classifier, pixels: torch.Tensor) -> torch.Tensor:
+        if len(pixels) > 30:
+            raise torch.OutOfMemoryError("out of memory")
+        return logits(self, pixels)
+
+    prepared = ready(task, [], modes=[mode])
+    monkeypatch.setattr(Classifier, "logits", limited)
+    with pytest.raises(UsageError, match=r"a batch of 40 images does not fit .*; --batch-size 20 fits"):
+        evaluation.evaluate(prepared, [tmp_path / "run"])
