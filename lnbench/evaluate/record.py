@@ -154,7 +154,7 @@ def _deviations(subject: Subject, images: Images) -> Iterator[str]:
     for mode in subject.modes:
         left = [name for name in subject.layers.all_names if mode.is_learning and not mode.learns(name)]
         if left:
-            yield f"mode {mode}: weight and bias of {len(left)} layers do not learn: {', '.join(left)}"
+            yield f"mode {mode}: weight and bias of some layers do not learn: {', '.join(left)}"
     if config.precision != "fp32":
         yield f"computed in {config.precision}"
     if images.precomputed:
