@@ -21,6 +21,7 @@ Cell = dict[str, Any]
 Cells = dict[str, Cell]
 
 # Defined otherwise in imagecorruptions, so that equality is not to be expected.
+MORE = ("gaussian_blur", "elastic_transform", "glass_blur")  # depend on the photograph most
 OTHER = ("zoom_blur", "pixelate")
 
 INTRODUCTION = """\
@@ -117,10 +118,14 @@ Here {apart} of {cells}; the mean difference over all cells is {mean:+.2f} point
 
 def write(results: Path) -> None:
     """Write the document from the files in `results`."""
-    parts = [INTRODUCTION, pixels(results), reference(results), distributions(results), accuracy(results)]
-    text = "\n".join(part.rstrip() + "\n" for part in [parts[0], summary(results), *parts[1:]] if part)
-    DOCUMENT.write_text(text)
+    DOCUMENT.write_text(document(results))
     print(f"{DOCUMENT} written")
+
+
+def document(results: Path) -> str:
+    """The document as the files in `results` have it."""
+    parts = [INTRODUCTION, pixels(results), reference(results), distributions(results), accuracy(results)]
+    return "\n".join(part.rstrip() + "\n" for part in [parts[0], summary(results), *parts[1:]] if part)
 
 
 def read(path: Path) -> Cells:
@@ -150,6 +155,9 @@ def pixels(results: Path) -> str:
     text = PIXELS.format(images=", ".join(counts))
     for table, side in SIDES.items():
         text += f"\n### Table {table}, {side} px\n\n" + pixel_table(cells, table, NAMES)
+        if table == "imagenet" and (found := read(results / "parity_more_pixels.json")):
+            count = max(cell["images"] for cell in found.values())
+            text += f"\nPhotographs differ. {count} of them:\n\n" + pixel_table(found, table, MORE)
     return text
 
 
