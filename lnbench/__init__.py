@@ -11,47 +11,52 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lnbench.api import corruptions, modes, presets
+    from lnbench.api import compare, corruptions, evaluate, modes, presets, read
     from lnbench.corruptions.rng import Key
     from lnbench.norm.convert import convert_localnorm, to_batchnorm
     from lnbench.norm.localnorm import LocalNorm2d
     from lnbench.norm.session import norm_mode, with_mode
-    from lnbench.results.frame import to_pandas
-    from lnbench.results.reading import read
+    from lnbench.record import Comparison, Record
     from lnbench.transform import Corrupt, corrupt
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Comparison",
     "Corrupt",
     "Key",
     "LocalNorm2d",
+    "Record",
     "__version__",
+    "compare",
     "convert_localnorm",
     "corrupt",
     "corruptions",
+    "evaluate",
     "modes",
     "norm_mode",
     "presets",
     "read",
     "to_batchnorm",
-    "to_pandas",
     "with_mode",
 ]
 
 _HOMES = {
+    "Comparison": "lnbench.record",
     "Corrupt": "lnbench.transform",
     "Key": "lnbench.corruptions.rng",
     "LocalNorm2d": "lnbench.norm.localnorm",
+    "Record": "lnbench.record",
+    "compare": "lnbench.api",
     "convert_localnorm": "lnbench.norm.convert",
     "corrupt": "lnbench.transform",
     "corruptions": "lnbench.api",
+    "evaluate": "lnbench.api",
     "modes": "lnbench.api",
     "norm_mode": "lnbench.norm.session",
     "presets": "lnbench.api",
-    "read": "lnbench.results.reading",
+    "read": "lnbench.api",
     "to_batchnorm": "lnbench.norm.convert",
-    "to_pandas": "lnbench.results.frame",
     "with_mode": "lnbench.norm.session",
 }
 

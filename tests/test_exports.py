@@ -13,19 +13,22 @@ import pytest
 import lnbench
 
 PUBLIC = [
+    "Comparison",
     "Corrupt",
     "Key",
     "LocalNorm2d",
+    "Record",
     "__version__",
+    "compare",
     "convert_localnorm",
     "corrupt",
     "corruptions",
+    "evaluate",
     "modes",
     "norm_mode",
     "presets",
     "read",
     "to_batchnorm",
-    "to_pandas",
     "with_mode",
 ]
 
@@ -43,15 +46,17 @@ def test_the_public_names_are_these_and_exist() -> None:
     "imports",
     [
         "import lnbench.corruptions.registry",
+        "import lnbench.evaluate.loop",
+        "from lnbench.evaluate import loop; loop.run",
         "from lnbench.corruptions import registry",
         "import importlib; importlib.import_module('lnbench.corruptions')",
         "import lnbench; lnbench.corruptions(); import lnbench.corruptions.rng",
     ],
 )
 def test_a_folder_of_the_same_name_does_not_hide_a_function(imports: str) -> None:
-    code = f"{imports}; import lnbench; print(len(lnbench.corruptions()) >= 19)"
+    code = f"{imports}; import lnbench; print(len(lnbench.corruptions()) >= 19, lnbench.evaluate.__module__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "True"
+    assert done.stdout.strip() == "True lnbench.api"
 
 
 def test_importing_lnbench_or_its_command_line_loads_no_torch() -> None:

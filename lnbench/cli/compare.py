@@ -16,7 +16,8 @@ def compare(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            help="BASE and NEW: run folders, results.json or baseline files. More than two are ranked.",
+            help="BASE and NEW: run folders, results.json or baseline files, or two folders of "
+            "`evaluate --seeds`. More than two are ranked.",
             metavar="BASE NEW [MORE...]",
         ),
     ],
@@ -78,6 +79,7 @@ def compare(
     from lnbench.results.correct import read_correct
     from lnbench.results.reading import read
     from lnbench.results.rules import parse, parse_loss
+    from lnbench.results.seeds import compare_seeds, find_seeds
 
     if power is not None and (len(runs) != 2 or fail_if or junit or json or markdown or update_baseline):
         raise UsageError("--power takes a BASE and a NEW run; rules, files and baselines do not go with it")
@@ -87,6 +89,14 @@ def compare(
         raise UsageError("compare needs a BASE and a NEW run (or one run and --update-baseline FILE)")
     if len(runs) != 2 and (rules or significance is not None or junit or json):
         raise UsageError("--fail-if, --significance, --junit and --json need exactly a BASE and a NEW run")
+    if len(runs) == 2 and all(several := [find_seeds(path) for path in runs]):
+        if power is not None or update_baseline is not None:
+            raise UsageError("--power and --update-baseline are for single runs, not for folders of seeds")
+        over = compare_seeds(*several, rules=rules, significance=significance, allow_mismatch=allow_mismatch)
+        _publish(over, runs, markdown, junit, json)
+        if not over.passed:
+            raise typer.Exit(1)
+        return
     records = [read(path) for path in runs]
     if len(runs) == 2:
         from lnbench.results.compare import compare as compare_records

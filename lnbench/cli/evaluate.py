@@ -20,6 +20,7 @@ _STRICT = "Stop when one of several checkpoints cannot be used."
 _DATA = f"Images: {usages(corrupted=False)}; corrupted sets: {usages(corrupted=True)}."
 _NORM = f"Normalization mode, repeatable or with commas: {', '.join(modes.usages())}."
 _ORDER = "How a stream's images come: shuffled, sorted (by class) or dirichlet:delta=0.1 (NOTE's sampler)."
+_SEEDS = "Run K times, under seeds from --seed on, into OUT/seed-0, …: `compare` tests over them."
 _SEQUENCE = "What stream modes do between conditions: reset, or continual (go on with what they learned)."
 _MIXED = "Batches of all corrupted conditions together; still one result for each."
 _OUT = "Run folder; runs/PRESET-MODEL-HASH otherwise."
@@ -50,6 +51,7 @@ def evaluate(
     precision: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16.")] = None,
     limit: options.Limit = None,
     seed: options.Seed[int | None] = None,
+    seeds: Annotated[int | None, typer.Option(metavar="K", min=1, max=1000, help=_SEEDS)] = None,
     backend: options.Backend[str | None] = None,
     mean: options.Mean = None,
     std: options.Std = None,
@@ -110,7 +112,12 @@ def evaluate(
         "diagnose": diagnose,
     }
     entries = checkpoints.expand(chosen, model, weights or [], models)
-    runs = [configs.resolve(chosen, {**overrides, **entry}) for entry in entries]
+    if seeds is not None and (out is None or len(entries) > 1):
+        raise UsageError("--seeds needs --out and one checkpoint")
+    planned = [
+        ([configs.resolve(chosen, {**overrides, **own, **entry}) for entry in entries], place)
+        for own, place in _seeds(seed or 0, seeds, out)
+    ]
     bound = values.size("--memory", memory)
 
     from lnbench.dist import joined
@@ -123,23 +130,35 @@ def evaluate(
     with joined() as processes:
         if allow_pickle and processes.first:
             console.warn("--allow-pickle runs whatever code the checkpoint file contains")
-        with folders.scratch(out, processes) as scratch, Watch(shown=processes.first) as watch:
-            prepared = evaluation.prepare_all(
-                runs, cache=cache, scratch=scratch, memory=bound, allow_pickle=allow_pickle, strict=strict,
-                observer=watch.observer(), processes=processes,
-            )  # fmt: skip
-            places = folders.run_folders(prepared.subjects, out)
-            outcomes = None if dry_run else evaluation.evaluate(
-                prepared, places, fresh=not resume, command=values.command(), sheet=for_report,
-                observer=watch.observer(), processes=processes,
-            )  # fmt: skip
-        if processes.first:
-            if outcomes is None:
-                console.show_plan(evaluation.plan(prepared), places)
-            else:
-                _show(outcomes)
-            if failed := len(prepared.failed):
-                raise LnbenchError(f"{failed} of {len(runs)} checkpoints could not be used and were left out")
+        for runs, place in planned:
+            with folders.scratch(place, processes) as scratch, Watch(shown=processes.first) as watch:
+                prepared = evaluation.prepare_all(
+                    runs, cache=cache, scratch=scratch, memory=bound, allow_pickle=allow_pickle,
+                    strict=strict, observer=watch.observer(), processes=processes,
+                )  # fmt: skip
+                places = folders.run_folders(prepared.subjects, place)
+                outcomes = None if dry_run else evaluation.evaluate(
+                    prepared, places, fresh=not resume, command=values.command(), sheet=for_report,
+                    observer=watch.observer(), processes=processes,
+                )  # fmt: skip
+            if processes.first:
+                if outcomes is None:
+                    console.show_plan(evaluation.plan(prepared), places)
+                else:
+                    _show(outcomes)
+                if failed := len(prepared.failed):
+                    raise LnbenchError(
+                        f"{failed} of {len(runs)} checkpoints could not be used and were left out"
+                    )
+
+
+def _seeds(first: int, seeds: int | None, out: Path | None) -> list[tuple[dict[str, int], Path | None]]:
+    """What is particular to the run of each seed, and its place; one run where no number was asked for."""
+    from lnbench.results.seeds import folder_name
+
+    if seeds is None or out is None:
+        return [({}, out)]
+    return [({"seed": seed}, out / folder_name(seed)) for seed in range(first, first + seeds)]
 
 
 def _show(outcomes: list[Outcome]) -> None:

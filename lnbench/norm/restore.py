@@ -75,10 +75,11 @@ def _give_back(tensor: Tensor, data: Tensor) -> None:
 
 @contextlib.contextmanager
 def settings() -> Iterator[None]:
-    """Torch's own switches that computing sets, put back behind the block; autocast is off in it."""
+    """Torch's own switches and the CPU's random state, put back behind the block; autocast is off in it."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = cudnn.allow_tf32, matmul.allow_tf32
-    with contextlib.ExitStack() as stack:
+    # Fresh weights and a loader's workers draw from the global generator.
+    with torch.random.fork_rng(devices=[]), contextlib.ExitStack() as stack:
         for device in ("cuda", "cpu") if torch.cuda.is_available() else ("cpu",):
             stack.enter_context(torch.autocast(device, enabled=False))
         try:

@@ -33,6 +33,16 @@ def group_view(x: Tensor, groups: int) -> Tensor:
     return x if groups == 1 else x.reshape(x.shape[0] // groups, groups * x.shape[1], *x.shape[2:])
 
 
+def corrected(statistics: Statistics, values: int, var: str) -> Statistics:
+    """The statistics of n values with their variance `biased`, as it is, or `unbiased`, times n/(n − 1).
+
+    The variance of a single value stays 0.
+    """
+    if var == "biased" or values == 1:
+        return statistics
+    return statistics[0], statistics[1] * (values / (values - 1))
+
+
 def blend(stored: Statistics, target: Statistics, N: float, n: int) -> Statistics:
     """Mix statistics: N/(N+n)·stored + n/(N+n)·target, mean and variance each by itself.
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from lnbench.errors import RecordError, UsageError
 from lnbench.metrics import METRICS
@@ -112,6 +112,7 @@ class Comparison:
     rules: tuple[str, ...]  # what was asked for, in words
     significance: float
     tested: bool  # whether a paired test was possible
+    seeds: int = 1  # how many pairs of runs the figures are means of
 
     @property
     def passed(self) -> bool:
@@ -138,9 +139,7 @@ def compare(
     without rules, a significant loss of clean or mean corruption top-1 in any mode fails. A missing cell
     fails, and so does comparing nothing. RecordError where the runs cannot be compared.
     """
-    level = ALPHA if significance is None else significance
-    if not 0 < level < 1:
-        raise UsageError(f"--significance {level:g}: give a probability between 0 and 1")
+    level = level_of(significance, rules)
     mismatches = find_mismatches(base, new)
     if mismatches and not allow_mismatch:
         raise RecordError(
@@ -152,18 +151,23 @@ def compare(
         other = base.data.fingerprint != new.data.fingerprint
         why = "the runs are on different images" if other else "correct.npz is not beside both records"
         raise RecordError(f"no paired test is possible, {why}; give --fail-if alone to compare sizes")
-    if significance is not None:
-        for rule in rules:
-            if rule.figure not in ("top1", *HEADLINES):
-                raise UsageError(
-                    f"--fail-if '{rule.text}': --significance has a test for accuracy and mCE only"
-                )
     found = _decide(base, new, evidence, rules, level, needs_test, mismatches)
     if needs_test and any(change.p is None for change in found.headlines):
         raise RecordError(
             "no paired test is possible: conditions hold different images; give --fail-if alone"
         )
     return found
+
+
+def level_of(significance: float | None, rules: Sequence[Rule]) -> float:
+    """The level of the tests asked for. UsageError where there is none, or no test of a rule's figure."""
+    level = ALPHA if significance is None else significance
+    if not 0 < level < 1:
+        raise UsageError(f"--significance {level:g}: give a probability between 0 and 1")
+    for rule in rules if significance is not None else ():
+        if rule.figure not in ("top1", *HEADLINES):
+            raise UsageError(f"--fail-if '{rule.text}': --significance has a test for accuracy and mCE only")
+    return level
 
 
 def _decide(
@@ -175,17 +179,45 @@ def _decide(
     needs_test: bool,
     mismatches: list[str],
 ) -> Comparison:
+    changes = changes_of(base, new, evidence)
+    return decide(base, new, changes, rules, level, needs_test, mismatches, find_missing(base, new))
+
+
+class Changes(NamedTuple):
+    """What changed between two runs: top-1 of each cell, headline figures, every other score of a cell."""
+
+    cells: list[Change]
+    headlines: list[Change]
+    scores: list[Change]
+
+
+def changes_of(base: Record, new: Record, evidence: Evidence | None) -> Changes:
+    """Every change, not judged yet; tested where there is evidence."""
     pairs = pair(base, new)
-    cells = _judged(_cell_changes(pairs, evidence), level)
-    headlines = _judged(_headline_changes(base, new, pairs, evidence), level)
-    missing = find_missing(base, new)
+    headlines = _headline_changes(base, new, pairs, evidence)
+    return Changes(_cell_changes(pairs, evidence), headlines, _score_changes(pairs))
+
+
+def decide(
+    base: Record,
+    new: Record,
+    changes: Changes,
+    rules: Sequence[Rule],
+    level: float,
+    needs_test: bool,
+    mismatches: Sequence[str],
+    missing: Sequence[str],
+    seeds: int = 1,
+) -> Comparison:
+    """The verdict on changes: what failed, by rules or, without any, by a significant loss."""
+    cells, headlines = _judged(changes.cells, level), _judged(changes.headlines, level)
+    tested = any(change.p is not None for change in cells)
     failures = [] if mismatches else [Failure("every cell", name, f"{name} is missing") for name in missing]
     if not cells:
         failures.append(Failure("something to compare", "", "nothing was compared: no cell is in both runs"))
     if rules:
-        scores = _score_changes(pairs, {change.name: change for change in cells})
         for rule in rules:
-            failures += _apply(rule, [*scores, *headlines], level if needs_test else None)
+            failures += _apply(rule, [*cells, *changes.scores, *headlines], level if needs_test else None)
         asked = [rule.text for rule in rules]
         if needs_test:
             asked = [f"{text}, where significant at {level:g}" for text in asked]
@@ -198,7 +230,7 @@ def _decide(
         ]
     return Comparison(
         base, new, tuple(cells), tuple(headlines), tuple(missing), tuple(mismatches), tuple(failures),
-        tuple(asked), level, evidence is not None,
+        tuple(asked), level, tested, seeds,
     )  # fmt: skip
 
 
@@ -213,9 +245,9 @@ def _cell_changes(pairs: Pairs, evidence: Evidence | None) -> list[Change]:
     return changes
 
 
-def _score_changes(pairs: Pairs, cells: Mapping[str, Change]) -> list[Change]:
-    """Every score of every paired cell, for the rules; top-1 comes with its test."""
-    changes = list(cells.values())
+def _score_changes(pairs: Pairs) -> list[Change]:
+    """Every score of every paired cell but top-1, for the rules."""
+    changes = []
     for (mode, condition), (old, now) in pairs.items():
         for figure in METRICS:
             before, after = old.scores.get(figure), now.scores.get(figure)

@@ -167,7 +167,13 @@ def outcome(comparison: Comparison) -> str:
 def basis(comparison: Comparison) -> list[str]:
     """What the decision rests on, in sentences."""
     lines = [f"fails on: {rule}" for rule in comparison.rules]
-    if comparison.tested:
+    if comparison.seeds > 1:
+        lines.append(
+            f"means of {comparison.seeds} seeds, each its own noise, order and stream; p and interval: "
+            f"Student's t over the seeds' differences; Holm-adjusted; better and worse at "
+            f"{comparison.significance:g}"
+        )
+    elif comparison.tested:
         lines.append(
             "p: exact McNemar for cells and clean, sign flips over images for means; Holm-adjusted; "
             f"better and worse at {comparison.significance:g}"
@@ -175,7 +181,7 @@ def basis(comparison: Comparison) -> list[str]:
     else:
         lines.append("no paired test was possible: better and worse go by the plain difference")
     lines += find_changes(comparison.base, comparison.new)
-    if comparison.tested:
+    if comparison.tested and comparison.seeds == 1:
         lines += [*_detectable(comparison), *draw_notes(comparison.new, "p and interval")]
         lines += dependence(comparison.new)
     lines += [f"mismatch let through: {text}" for text in comparison.mismatches]

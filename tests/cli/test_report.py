@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lnbench.results.frame import to_pandas
+from lnbench.api import read as read_record
 from lnbench.results.publish import FORMATS
-from lnbench.results.reading import read
 from tests.cli.conftest import Lnbench
 from tests.cli.test_compare import one_line, write
 
@@ -108,7 +107,7 @@ def test_a_sheet_that_is_a_link_is_not_shown(lnbench: Lnbench, run: Path, tmp_pa
 
 def test_pandas_sees_the_same_rows(run: Path) -> None:
     pandas = pytest.importorskip("pandas")
-    frame = to_pandas(read(run))
+    frame = read_record(run).cells
     assert isinstance(frame, pandas.DataFrame) and len(frame) == 15
     assert frame.loc[frame["corruption"] == "clean", "severity"].eq(0).all()
     assert frame["top1"].between(frame["top1_low"], frame["top1_high"]).all()
@@ -118,8 +117,8 @@ def test_without_pandas_the_remedy_is_named(run: Path, monkeypatch: pytest.Monke
     from lnbench.errors import LnbenchError
 
     monkeypatch.setitem(__import__("sys").modules, "pandas", None)
-    with pytest.raises(LnbenchError, match=r"to_pandas needs pandas: pip install 'lnbench\[pandas\]'"):
-        to_pandas(read(run))
+    with pytest.raises(LnbenchError, match=r"need pandas: pip install 'lnbench\[pandas\]'"):
+        print(read_record(run).cells)
 
 
 def test_a_sweep_is_shown_as_a_curve(lnbench: Lnbench, tmp_path: Path) -> None:

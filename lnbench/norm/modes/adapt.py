@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from lnbench.errors import UsageError
 from lnbench.lazy import torch
 from lnbench.norm import stats
-from lnbench.norm.modes.registry import DrawnImages, Forward, Option, Setting, mode
+from lnbench.norm.modes.registry import DrawnImages, Forward, Option, Setting, Variance, mode
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,18 +50,27 @@ def _refuse(setting: Setting | None, *, n: Samples, draws: Draws) -> str | None:
 
 
 @mode("adapt", begin=draw, images=lambda *, n: n, draws=lambda *, draws: draws or 1, refuse=_refuse)
-def adapt(x: Tensor, layer: Layer, state: State, *, n: Samples = 32, draws: Draws = None) -> Tensor:
+def adapt(
+    x: Tensor,
+    layer: Layer,
+    state: State,
+    *,
+    n: Samples = 32,
+    draws: Draws = None,
+    var: Variance = "biased",
+) -> Tensor:
     """Statistics of n images of each condition, then fixed."""
     if _SEEN not in state.extra:
-        mean, var = state.statistics[layer.name]
+        mean, variance = state.statistics[layer.name]
         if state.draw is not None:
             if len(state.draw) != len(x):
                 raise UsageError(
                     f"mode 'adapt': layer '{layer.name}' gets {len(x)} inputs for {len(state.draw)} images,"
                     " so each cannot have its own draw; leave draws=… out"
                 )
-            mean, var = mean[state.draw], var[state.draw]
-        return layer.normalize(x, (mean, var), state)
-    mean, var = stats.batch_statistics(x)
-    state.extra[_SEEN][layer.name].append((mean[0], var[0]))
-    return layer.normalize(x, (mean[0], var[0]), state)
+            mean, variance = mean[state.draw], variance[state.draw]
+        return layer.normalize(x, (mean, variance), state)
+    mean, variance = stats.batch_statistics(x)
+    found = stats.corrected((mean[0], variance[0]), x.numel() // x.shape[1], var)
+    state.extra[_SEEN][layer.name].append(found)
+    return layer.normalize(x, found, state)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from lnbench.norm import stats
-from lnbench.norm.modes.registry import Option, mode
+from lnbench.norm.modes.registry import Option, Variance, mode
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +18,15 @@ Scope = Annotated[Literal["image", "batch"], Option("whose statistics are mixed 
 
 
 @mode("blend", unit=lambda *, scope: scope)
-def blend(x: Tensor, layer: Layer, state: State, *, N: Prior = 16.0, scope: Scope = "image") -> Tensor:
+def blend(
+    x: Tensor,
+    layer: Layer,
+    state: State,
+    *,
+    N: Prior = 16.0,
+    scope: Scope = "image",
+    var: Variance = "biased",
+) -> Tensor:
     """Stored statistics, weight N, mixed with the image's (or scope=batch the batch's).
 
     N = 16 for single images is the choice of Schneider et al. and of MEMO.
@@ -25,6 +34,7 @@ def blend(x: Tensor, layer: Layer, state: State, *, N: Prior = 16.0, scope: Scop
     if scope == "image":
         target, images = stats.image_statistics(x), 1
     else:
-        mean, var = stats.batch_statistics(x)
-        target, images = (mean[0], var[0]), x.shape[0]
+        mean, variance = stats.batch_statistics(x)
+        target, images = (mean[0], variance[0]), x.shape[0]
+    target = stats.corrected(target, images * math.prod(x.shape[2:]), var)
     return layer.normalize(x, stats.blend(layer.statistics, target, N, images), state)

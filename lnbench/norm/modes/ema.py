@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from lnbench.norm import stats
-from lnbench.norm.modes.registry import Option, Setting, mode
+from lnbench.norm.modes.registry import Option, Setting, Variance, mode
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,14 +43,15 @@ def ema(
     start: Start = "stored",
     use: Use = "after",
     decay: Decay = None,
+    var: Variance = "biased",
 ) -> Tensor:
     """A running average of the batches' statistics, from the stored ones on.
 
     m = 0.05 is the choice of RoTTA (Yuan et al., arXiv 2303.13899) and DELTA (Zhao et al., arXiv 2301.13018);
     decay = 0.94 with m = 0.1 is the schedule of DUA (Mirza et al., arXiv 2112.00463).
     """
-    mean, var = stats.batch_statistics(x)
-    new = mean[0], var[0]
+    mean, variance = stats.batch_statistics(x)
+    new = stats.corrected((mean[0], variance[0]), x.numel() // x.shape[1], var)
     passes = state.extra.setdefault(_PASSES, {})
     passes[layer.name] = number = passes.get(layer.name, 0) + 1
     # A first batch with nothing before it is its own average.

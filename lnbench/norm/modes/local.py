@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from lnbench.lazy import F, torch
-from lnbench.norm.modes.registry import Forward, Option, Prediction, Setting, answer, mode
+from lnbench.norm import stats
+from lnbench.norm.modes.registry import Forward, Option, Prediction, Setting, Variance, answer, mode
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,6 +81,10 @@ def _note(setting: Setting) -> str | None:
     refuse=_refuse,
     note=_note,
 )
-def local(x: Tensor, layer: Layer, state: State) -> Tensor:
+def local(x: Tensor, layer: Layer, state: State, *, var: Variance = "biased") -> Tensor:
     """Statistics of each single image; LocalNorm networks make a pass for each group."""
+    pixels = math.prod(x.shape[2:])
+    if var == "unbiased" and pixels > 1:
+        found = stats.corrected(stats.image_statistics(x), pixels, var)
+        return layer.normalize(x, found, state)
     return layer.normalize_images(x, state)

@@ -38,6 +38,10 @@ class Option(NamedTuple):
     least: float = -math.inf
 
 
+Variance = Annotated[Literal["biased", "unbiased"], Option("variance divided by n values, or by n − 1")]
+"""The option `var` of modes of which a published one is defined with the other variance."""
+
+
 class Prediction(NamedTuple):
     """Log-probabilities float32 (B, classes), and the predicted classes int64 (B,)."""
 

@@ -222,3 +222,10 @@ def to_text(records: Sequence[Record], labels: Sequence[str] = (), *, width: int
     show(records, console, labels)
     show_sweeps(records, console, labels)
     return buffer.getvalue()
+
+
+def comparison_to_text(comparison: Comparison, *, width: int = 100) -> str:
+    """The comparison as plain text without colour codes."""
+    buffer = io.StringIO()
+    show_comparison(comparison, Console(file=buffer, width=width, color_system=None, legacy_windows=False))
+    return buffer.getvalue()

@@ -1,0 +1,94 @@
+"""What each mode costs, relative to `fixed`.
+
+    python -m benchmarks.mode_cost --weights RESNET20.th --data cifar10_test.npz
+
+CPU time on one thread of a stream of batches of 200 CIFAR-10 images under gaussian noise, severity 5, through
+ResNet-20 as `lnbench evaluate` runs it; modes take turns, the least of several rounds counts. What one does
+before the first batch (`adapt`, the Fisher information of `eata`) is left out. The weights are those of
+akamaster/pytorch_resnet_cifar10; the npz holds `images`, uint8 (N, 32, 32, 3), N of at least 800. Writes
+results/mode_cost.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lnbench.corruptions.native import corrupt
+from lnbench.corruptions.registry import parameters
+from lnbench.corruptions.rng import Key
+from lnbench.memory import keep_freed
+from lnbench.models.classifier import Classifier
+from lnbench.models.load import load
+from lnbench.norm.modes.registry import Mode, parse
+from lnbench.norm.state import State
+from lnbench.norm.wrap import NormLayers, attach
+
+RESULTS = Path(__file__).parent / "results" / "mode_cost.json"
+MODES = (
+    "fixed", "batch", "local", "blend", "blend:scope=batch", "iabn", "adapt", "ema", "tent",
+    "tent:optimizer=adam", "eta:d=0.4", "eata:fisher=200,alpha=1,d=0.4", "sar",
+)  # fmt: skip
+BATCH, BATCHES, ROUNDS = 200, 4, 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    keep_freed()
+    loaded = load("cifar:resnet20", given.weights)
+    classifier = Classifier(loaded.network, loaded.normalization)
+    layers = attach(classifier.network, own=True)
+    stream = noisy(given.data)
+    least = dict.fromkeys(MODES, float("inf"))
+    for _ in range(ROUNDS):
+        for text in MODES:
+            least[text] = min(least[text], seconds(parse(text), classifier, layers, stream))
+    found = {
+        str(parse(text)): {
+            "milliseconds an image": round(1000 * spent / (BATCH * BATCHES), 3),
+            "relative to fixed": round(spent / least["fixed"], 2),
+        }
+        for text, spent in least.items()
+    }
+    for text, row in found.items():
+        print(f"{row['relative to fixed']:6.2f}  {text}")
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def noisy(data: Path) -> list[Tensor]:
+    """The batches: uint8 (200, 3, 32, 32) each."""
+    with np.load(data) as stored:
+        pixels = torch.from_numpy(stored["images"][: BATCH * BATCHES].transpose(0, 3, 1, 2).copy())
+    key = Key(0, torch.arange(len(pixels)))
+    noise = corrupt(pixels, "gaussian_noise", 5, key, parameters("cifar", "gaussian_noise", 5))
+    return list(torch.split(noise, BATCH))
+
+
+@torch.no_grad()
+def seconds(mode: Mode, classifier: Classifier, layers: NormLayers, stream: list[Tensor]) -> float:
+    """CPU time of the stream in a mode, from a fresh state."""
+    state = State()
+
+    def forward(pixels: Tensor) -> Tensor:
+        layers.use(mode, state)
+        return classifier.logits(pixels)
+
+    mode.begin(forward, lambda count, number: stream[0][:count], state)
+    start = time.process_time()
+    for pixels in stream:
+        mode.predict(forward, pixels, state, layers.groups)
+    return time.process_time() - start
+
+
+if __name__ == "__main__":
+    main()
