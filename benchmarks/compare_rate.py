@@ -147,7 +147,8 @@ def main() -> None:
     print("| networks | images | 0.5 points | 1 point | 2 points |")
     print("|:--|--:|--:|--:|--:|")
     for name, spread in ALIKE.items():
-        for images in (300, 846, 5000):
+        # Sign flips take time in proportion to the images that differ.
+        for images in (300, 846, 5000) if spread < 1 else (300, 846):
             caught = [failures(images, spread, points / 100, few) / few for points in (0.5, 1, 2)]
             print(
                 f"| {name} | {images} | " + " | ".join(f"{share:.0%}" for share in caught) + " |", flush=True
@@ -157,7 +158,7 @@ def main() -> None:
     print("| networks | images | smallest loss, points | found |")
     print("|:--|--:|--:|--:|")
     for name, spread in ALIKE.items():
-        for images in (300, 846, 5000):
+        for images in (300, 846):
             smallest, share = told(images, spread, few)
             print(f"| {name} | {images} | {100 * smallest:.2f} | {share:.0%} |", flush=True)
 

@@ -71,7 +71,7 @@ def write(results: dict[str, Any]) -> None:
         fine_tuned(study),
         from_scratch(study),
         small_and_large(study),
-        costs(results),
+        COSTS,
         LIMITS,
     ]
     (DOCS / "localnorm.md").write_text("\n\n".join(part.strip() for part in parts) + "\n", encoding="utf-8")
@@ -250,15 +250,6 @@ def claim_three(study: Study, data: str, network: str, mode: str, base: str) -> 
     return [clean] + [compared(c, at(network, mode, c), above, at(base, "fixed", c), 0.1) for c in HEAVY]
 
 
-def costs(results: dict[str, Any]) -> str:
-    seconds = results.get("cost")
-    if seconds is None:
-        return COSTS
-    base = seconds["batchnorm/fixed"]
-    rows = [(*key.split("/", 1), f"{value / base:.2f}") for key, value in seconds.items()]
-    return f"{COSTS}\n\n" + table([(n, f"`{m}`", r) for n, m, r in rows], ("network", "mode", "cost"))
-
-
 def plot(study: Study, path: Path) -> None:
     """Accuracy against severity; lines differ by colour, dash and marker."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), sharey=True, layout="constrained")
@@ -366,7 +357,8 @@ The demo's network and data: 64 px crops of 12 photographs and textures, 30 epoc
 first weights, order and budget. `scratch-localnorm-k4` has K = 4 groups of 4 images, as the authors have
 for large images; `scratch-single-k4` (an extension) groups of one image; `scratch-mixed-k4` (an
 extension) groups of one and of four images in turn, with seed 0 the checkpoint that ships as
-`demo:localnorm`. `tiny-imagenet` parameters; 480 test crops; mode `batch` has batches of 64.
+`demo:localnorm`. `tiny-imagenet` parameters; 480 test crops; mode `batch` has batches of 64. These rows of
+`adapt` are from the time when one draw of 32 images served all conditions of a seed.
 """
 
 SMALL_AND_LARGE = """
@@ -394,9 +386,8 @@ part only: the crops of most contrast stay far below stored statistics too.
 COSTS = """
 ## 4. What a mode costs
 
-CPU time of one pass over 200 images by ResNet-20, relative to `fixed` of the BatchNorm network: one
-thread, least of five. `adapt` leaves out the pass over its n images, once per condition. `local` on K
-groups is K passes.
+K passes for `local` on K groups, and otherwise a little more than `fixed`: measured in
+[modes.md](modes.md#what-it-costs).
 """
 
 LIMITS = """

@@ -31,11 +31,7 @@ from lnbench.data.store import Decoding
 from lnbench.evaluate import evaluation
 from lnbench.memory import keep_freed
 from lnbench.models import checkpoint, registry
-from lnbench.models.classifier import Classifier
-from lnbench.norm import wrap
 from lnbench.norm.convert import convert_localnorm
-from lnbench.norm.modes.registry import parse
-from lnbench.norm.state import State
 from lnbench.results.correct import read_correct
 from lnbench.results.reading import read
 from lnbench.training.finetune import Standing, train
@@ -52,7 +48,6 @@ BATCH = 128  # of training, and of mode `batch`
 RECIPE = Recipe(epochs=3, lr=0.03, batch_size=BATCH, amp=True)
 CORRUPTIONS = ("gaussian_noise", "contrast")
 SEVERITIES = (1.0, 3.0, 5.0)
-MODES = ("fixed", "batch", "local", "blend:N=16", "adapt:n=32")  # whose cost is measured
 
 
 @dataclass(frozen=True)
@@ -106,7 +101,7 @@ def main() -> None:
     parser.add_argument("--train", type=Path, help="zip of training images in class folders")
     parser.add_argument("--test", type=Path, help="zip of test images in class folders")
     parser.add_argument("--lossless", type=Path, help="npz of lossless test images")
-    names = [*(network.name for network in NETWORKS), "scratch", "cost"]
+    names = [*(network.name for network in NETWORKS), "scratch"]
     parser.add_argument("--only", action="append", choices=names)
     parser.add_argument("--seed", type=int, action="append", help="repeatable; 0 otherwise")
     parser.add_argument("--threads", type=int, default=1)
@@ -127,8 +122,6 @@ def main() -> None:
     if "scratch" in (options.only or names):
         for seed in options.seed or [0]:
             scratch(seed)
-    if "cost" in (options.only or names):
-        keep("cost", cost())
 
 
 def study(network: Network, seed: int, options: argparse.Namespace) -> None:
@@ -281,30 +274,6 @@ def by_contrast(run: Path) -> dict[str, list[float]]:
         for (mode, condition), flags in correct.flags.items()
         if mode in ("fixed", "local")
     }
-
-
-def cost() -> dict[str, object]:
-    """CPU seconds of one pass over 200 images of 32 px by ResNet-20 in each mode, the least of five."""
-    images = torch.randint(0, 256, (200, 3, 32, 32), dtype=torch.uint8)
-    seconds: dict[str, object] = {}
-    for groups in (None, 8):
-        network = registry.build(registry.parse("cifar:resnet20"), classes=10, pretrained=False).network
-        if groups is not None:
-            convert_localnorm(network, groups=groups)
-        classifier = Classifier(network, InputNormalization())
-        layers = wrap.attach(classifier.network)
-        for text in MODES:
-            mode, state = parse(text), State()
-            taken = []
-            layers.use(mode, state)
-            with torch.inference_mode():
-                mode.begin(classifier.logits, lambda n: images[:n], state)
-                for _ in range(6):
-                    started = time.process_time()
-                    mode.predict(classifier.logits, images, state, layers.groups)
-                    taken.append(time.process_time() - started)
-            seconds[f"{'batchnorm' if groups is None else f'localnorm-k{groups}'}/{text}"] = min(taken[1:])
-    return seconds
 
 
 def unpacked(archive: Path) -> Path:

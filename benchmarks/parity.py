@@ -1,6 +1,7 @@
 """How near are the native corruptions to the definitions? Computes the evidence, writes docs/parity.md.
 
     python benchmarks/parity.py pixels --photos PHOTOS.zip
+    python benchmarks/parity.py more --photos PHOTOS.zip --count 30
     python benchmarks/parity.py reference --photos PHOTOS.zip
     python benchmarks/parity.py distributions --data npz:LOSSLESS.npz --photos PHOTOS.zip
     python benchmarks/parity.py accuracy --name lossless --data npz:LOSSLESS.npz \\
@@ -80,6 +81,8 @@ def arguments() -> argparse.Namespace:
         return command
 
     add("pixels", pixels, "native against the definitions, pixel by pixel", shared, photos)
+    more_ = add("more", more, "pixels of the kernels that round most, at 224 px", shared, photos)
+    more_.add_argument("--count", type=int, default=30, help="photographs")
     add("reference", against_reference, "native against imagecorruptions at 224 px", shared, photos)
     add("distributions", distributions, "random ones with each its own randomness", shared, photos, data)
     accuracy_ = add("accuracy", accuracy, "top-1 on native images and on the definitions'", shared, data)
@@ -109,13 +112,28 @@ def pixels(options: argparse.Namespace) -> None:
 
     def compute(table: str, name: str, severity: int) -> Cell:
         images = pictures(SIDES[table], COUNTS[table], options.photos)
-        parameters = registry.parameters(table, name, severity)
-        ids = np.arange(len(images))
-        fields = parity_fields.shared_fields(name, severity, parameters, 0, ids, images)
-        wanted = parity_fields.define(name, images, parameters, fields)
-        return agreement(corrupt(images, name, severity, parameters, ids), wanted)
+        return same_field(images, table, name, severity)
 
     fill("pixels", options.part, grid(registry.TABLES), compute)
+
+
+def more(options: argparse.Namespace) -> None:
+    """The same on more photographs, for the kernels that depend on the photograph most."""
+
+    def compute(table: str, name: str, severity: int) -> Cell:
+        images = pictures(SIDES[table], options.count, options.photos)
+        return same_field(images, table, name, severity)
+
+    fill("more_pixels", options.part, grid(["imagenet"], parity_report.MORE), compute)
+
+
+def same_field(images: np.ndarray, table: str, name: str, severity: int) -> Cell:
+    """Equal pixels of native and definition on images uint8 (B, H, W, 3)."""
+    parameters = registry.parameters(table, name, severity)
+    ids = np.arange(len(images))
+    fields = parity_fields.shared_fields(name, severity, parameters, 0, ids, images)
+    wanted = parity_fields.define(name, images, parameters, fields)
+    return agreement(corrupt(images, name, severity, parameters, ids), wanted)
 
 
 def against_reference(options: argparse.Namespace) -> None:

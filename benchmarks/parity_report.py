@@ -21,6 +21,7 @@ Cell = dict[str, Any]
 Cells = dict[str, Cell]
 
 # Defined otherwise in imagecorruptions, so that equality is not to be expected.
+MORE = ("gaussian_blur", "elastic_transform", "glass_blur")  # depend on the photograph most
 OTHER = ("zoom_blur", "pixelate")
 
 INTRODUCTION = """\
@@ -38,9 +39,9 @@ Three things are held against each other:
 Written by `python benchmarks/parity.py report` from `benchmarks/results/parity_*.json`; the other commands of
 that script compute those (`--help`). A cell that misses its target is set in **bold with ✗**.
 
-Sections 1 and 3 and the comparison with independent randomness at the end of section 4 are of the random
-generator 2 ([corruptions.md](corruptions.md)). The random corruptions of section 2 and the paired accuracies of
-section 4 were computed with the fields of generator 1.
+Sections 1 (but for its 30 photographs) and 3 and the comparison with independent randomness at the end of
+section 4 are of the random generator 2 ([corruptions.md](corruptions.md)). The random corruptions of section 2,
+the 30 photographs and the paired accuracies of section 4 were computed with the fields of generator 1.
 """
 
 PIXELS = """\
@@ -121,10 +122,14 @@ Here {apart} of {cells}; the mean difference over all cells is {mean:+.2f} point
 
 def write(results: Path) -> None:
     """Write the document from the files in `results`."""
-    parts = [INTRODUCTION, pixels(results), reference(results), distributions(results), accuracy(results)]
-    text = "\n".join(part.rstrip() + "\n" for part in [parts[0], summary(results), *parts[1:]] if part)
-    DOCUMENT.write_text(text)
+    DOCUMENT.write_text(document(results))
     print(f"{DOCUMENT} written")
+
+
+def document(results: Path) -> str:
+    """The document as the files in `results` have it."""
+    parts = [INTRODUCTION, pixels(results), reference(results), distributions(results), accuracy(results)]
+    return "\n".join(part.rstrip() + "\n" for part in [parts[0], summary(results), *parts[1:]] if part)
 
 
 def read(path: Path) -> Cells:
@@ -154,6 +159,9 @@ def pixels(results: Path) -> str:
     text = PIXELS.format(images=", ".join(counts))
     for table, side in SIDES.items():
         text += f"\n### Table {table}, {side} px\n\n" + pixel_table(cells, table, NAMES)
+        if table == "imagenet" and (found := read(results / "parity_more_pixels.json")):
+            count = max(cell["images"] for cell in found.values())
+            text += f"\nPhotographs differ. {count} of them:\n\n" + pixel_table(found, table, MORE)
     return text
 
 

@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lnbench.api import compare, corruptions, evaluate, modes, presets, read
+    from lnbench.corruptions.registry import corruption
     from lnbench.corruptions.rng import Key
+    from lnbench.data.registry import source
+    from lnbench.metrics import metric
     from lnbench.norm.convert import convert_localnorm, to_batchnorm
     from lnbench.norm.localnorm import LocalNorm2d
+    from lnbench.norm.modes.registry import mode
     from lnbench.norm.session import norm_mode, with_mode
     from lnbench.record import Comparison, Record
     from lnbench.transform import Corrupt, corrupt
@@ -31,12 +35,16 @@ __all__ = [
     "compare",
     "convert_localnorm",
     "corrupt",
+    "corruption",
     "corruptions",
     "evaluate",
+    "metric",
+    "mode",
     "modes",
     "norm_mode",
     "presets",
     "read",
+    "source",
     "to_batchnorm",
     "with_mode",
 ]
@@ -50,12 +58,16 @@ _HOMES = {
     "compare": "lnbench.api",
     "convert_localnorm": "lnbench.norm.convert",
     "corrupt": "lnbench.transform",
+    "corruption": "lnbench.corruptions.registry",
     "corruptions": "lnbench.api",
     "evaluate": "lnbench.api",
+    "metric": "lnbench.metrics",
+    "mode": "lnbench.norm.modes.registry",
     "modes": "lnbench.api",
     "norm_mode": "lnbench.norm.session",
     "presets": "lnbench.api",
     "read": "lnbench.api",
+    "source": "lnbench.data.registry",
     "to_batchnorm": "lnbench.norm.convert",
     "with_mode": "lnbench.norm.session",
 }

@@ -64,7 +64,7 @@ class _Frozen(BaseModel):
 
 # How images come, with what is usual. Written down only where it is not: a config of before there was a
 # choice is still the same config, and its run folder is gone on with.
-PROTOCOL = {"order": orders.SHUFFLED, "sequence": "reset", "mixed": False, "error": False}
+PROTOCOL = {"order": orders.SHUFFLED, "sequence": "reset", "mixed": False, "error": False, "shifts": {}}
 
 
 class Suite(_Frozen):
@@ -72,7 +72,8 @@ class Suite(_Frozen):
 
     `order`: of the images of a stream; `sequence`: whether what a stream mode learned is kept from one
     corrupted condition to the next; `mixed`: whether the corrupted conditions are one stream; `error`:
-    whether tables show the mean error too, as papers on adaptation do.
+    whether tables show the mean error too, as papers on adaptation do; `shifts`: other test sets of the same
+    classes, name → data spec.
     """
 
     table: str = BY_SIZE
@@ -88,6 +89,17 @@ class Suite(_Frozen):
     sequence: Literal["reset", "continual"] = "reset"
     mixed: bool = False
     error: bool = False
+    shifts: dict[str, str] = {}
+
+    @field_validator("shifts")
+    @classmethod
+    def _shifts_have_names(cls, shifts: dict[str, str]) -> dict[str, str]:
+        for name in shifts:
+            if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,60}", name, re.ASCII):
+                raise UsageError(f"a shift's name has letters, digits, '.', '_' and '-', not '{name[:80]}'")
+            if name == CLEAN_NAME or name in registry.CORRUPTIONS:
+                raise UsageError(f"--shift {name}: that is a condition already; give the set another name")
+        return shifts
 
     @field_validator("table")
     @classmethod

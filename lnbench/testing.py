@@ -5,6 +5,8 @@
     def test_robustness():
         assert_no_regression("baseline.json", "net.py:build", "npz:test.npz", weights="best.pt")
 
+A module and arrays do as well: `assert_no_regression("baseline.json", model, (images, labels), mean=…)`.
+
 The baseline file is made, and made anew when a change is wanted, by running the test once with
 LNBENCH_UPDATE_BASELINE=1; commit it.
 """
@@ -12,12 +14,10 @@ LNBENCH_UPDATE_BASELINE=1; commit it.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lnbench import config
 from lnbench.results.baseline import write_baseline
 from lnbench.results.compare import Comparison, compare
 from lnbench.results.correct import read_correct
@@ -25,13 +25,18 @@ from lnbench.results.reading import read
 from lnbench.results.rules import parse
 from lnbench.results.tables import outcome
 
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lnbench.api import Data
+
 UPDATE = "LNBENCH_UPDATE_BASELINE"
 
 
 def assert_no_regression(
     baseline: str | Path,
-    model: str,
-    data: str,
+    model: nn.Module | str,
+    data: Data,
     preset: str = "ci",
     *,
     weights: str | None = None,
@@ -41,20 +46,17 @@ def assert_no_regression(
 ) -> Comparison | None:
     """Evaluate `model` on `data` and compare it with `baseline`: AssertionError says what got worse.
 
+    `model` and `data` are whatever `lnbench.evaluate` takes: a module and arrays, or specifications.
     `baseline` is a baseline file, run folder or results.json; `fail_if` and `significance` are those of
     `lnbench compare`; `options` are further keys of a run: `limit=500`, `modes=["fixed"]`, `seed=1`,
     `mean=(0.5, 0.5, 0.5)`. Returns the comparison, or None where the baseline was written instead.
     LnbenchError where model, data or baseline cannot be used.
     """
-    from lnbench.evaluate import evaluation
+    from lnbench.api import evaluate
 
     rules = [parse(text) for text in fail_if]
-    overrides = {"model": model, "weights": weights, "data": data, **options}
-    run = config.resolve(config.load_preset(preset), overrides)
-    with tempfile.TemporaryDirectory() as folder:
-        evaluation.evaluate(evaluation.prepare_all([run]), [Path(folder)])
-        record = read(folder)
-        correct = read_correct(folder, record)
+    made = evaluate(model, data, preset=preset, weights=weights, progress=False, **options)
+    record, correct = made.content, made.correct
     if os.environ.get(UPDATE) == "1":
         write_baseline(Path(baseline), record, correct)
         return None

@@ -15,6 +15,7 @@ CLEAN_NAME = "clean"
 class Condition:
     """One corruption at one severity; `clean` is the condition with severity 0.
 
+    A natural shift, another test set of the same classes, has severity 0 too and a name of its own.
     Severities 1–5 are those of the tables; a preset may define others in between (2.5).
     """
 
@@ -25,11 +26,26 @@ class Condition:
     def is_clean(self) -> bool:
         return self.corruption == CLEAN_NAME
 
+    @property
+    def is_corrupted(self) -> bool:
+        """Whether images are corrupted: not the clean ones, nor those of a natural shift."""
+        return self.severity > 0 and not self.is_clean
+
     def __str__(self) -> str:
-        return CLEAN_NAME if self.is_clean else f"{self.corruption}/{self.severity:g}"
+        return f"{self.corruption}/{self.severity:g}" if self.is_corrupted else self.corruption
 
 
 CLEAN = Condition(CLEAN_NAME, 0)
+
+
+def shift(name: str) -> Condition:
+    """The condition of a natural shift."""
+    return Condition(name, 0)
+
+
+def reference(name: str) -> Condition:
+    """The clean images of a shift's classes, answered by the outputs that answer for the shift."""
+    return Condition(f"{CLEAN_NAME}@{name}", 0)
 
 
 @dataclass(frozen=True)

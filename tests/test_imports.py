@@ -25,13 +25,13 @@ ALLOWED = {
     "evaluate": BELOW_ROOMS,
     "training": BELOW_ROOMS,
     "pictures": BELOW_ROOMS | {"evaluate"},  # a corrupted set is the first half of a batch's trip
-    "testing": BELOW_ROOMS | ROOMS,
+    "testing": BELOW_ROOMS | ROOMS | {"api"},
     "cli": BELOW_ROOMS | ROOMS | {"progress"},
     "transform": {"config", "corruptions"},
     "progress": ROOMS,
     "record": BELOW_ROOMS,
     "api": BELOW_ROOMS | ROOMS | {"transform", "progress", "record"},
-    "__init__": {"api", "record", "transform", "norm", "corruptions"},
+    "__init__": {"api", "record", "transform", "norm", "corruptions", "data", "metrics"},
     "__main__": {"cli", "streams"},
 }
 ONLY_IN = {

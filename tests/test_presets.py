@@ -21,8 +21,8 @@ PUBLISHED: dict[tuple[str, int], str] = {
     ("imagenet-c", 1): "509c5a287d81ddc7",
     ("imagenet-c-extra", 1): "bd7eceb6da59adc8",
     ("tiny-imagenet-c", 1): "61466ef03a54e7ee",
-    ("tta-cifar10-c", 1): "82cec01caab2e8b6",
-    ("tta-imagenet-c", 1): "b0307a63b6067cc0",
+    ("tta-cifar10-c", 1): "a378c1f22a2633d8",
+    ("tta-imagenet-c", 1): "973e9ad78c3cb560",
 }
 
 

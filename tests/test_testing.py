@@ -10,7 +10,7 @@ import torch
 from lnbench.errors import RecordError, UsageError
 from lnbench.models import checkpoint
 from lnbench.testing import assert_no_regression
-from tests.networks import write_task
+from tests.networks import pictures, trained, write_task
 
 OPTIONS = {"corruptions": ["gaussian_noise", "contrast"], "severities": [5]}
 
@@ -84,3 +84,17 @@ def test_another_seed_is_refused(task: tuple[Path, str, str, str], baseline: Pat
 def test_a_wrong_rule_ends_before_the_work(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown figure"):
         assert_no_regression(tmp_path / "none.json", "no:model", "no:data", fail_if=["x:-1pp"])
+
+
+def test_a_module_and_arrays_are_held_to_the_same_baseline(
+    task: tuple[Path, str, str, str], baseline: Path
+) -> None:
+    network, (images, labels) = trained(), pictures(120)
+    found = assert_no_regression(baseline, network, (images, labels), fail_if=["top1:-0pp"], **OPTIONS)
+    assert found is not None and all(change.difference == 0 for change in found.cells)
+    with torch.no_grad():
+        network[8].weight.add_(
+            torch.randn(network[8].weight.shape, generator=torch.Generator().manual_seed(0))
+        )
+    with pytest.raises(AssertionError, match="FAIL"):
+        assert_no_regression(baseline, network, (images, labels), **OPTIONS)

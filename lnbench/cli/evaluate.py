@@ -18,6 +18,7 @@ _WEIGHTS = "Checkpoint file or glob, repeatable; the model's own otherwise."
 _MODELS = "YAML list of networks (model, weights, mean, std, ema), counted in one pass."
 _STRICT = "Stop when one of several checkpoints cannot be used."
 _DATA = f"Images: {usages(corrupted=False)}; corrupted sets: {usages(corrupted=True)}."
+_SHIFT = "Another test set of the same classes, repeatable: a condition, with the clean accuracy beside it."
 _NORM = f"Normalization mode, repeatable or with commas: {', '.join(modes.usages())}."
 _ORDER = "How a stream's images come: shuffled, sorted (by class) or dirichlet:delta=0.1 (NOTE's sampler)."
 _SEEDS = "Run K times, under seeds from --seed on, into OUT/seed-0, …: `compare` tests over them."
@@ -40,6 +41,7 @@ def evaluate(
     strict: Annotated[bool, typer.Option("--strict", help=_STRICT)] = False,
     data: Annotated[str | None, typer.Option(help=_DATA)] = None,
     root: options.Root = None,
+    shift: Annotated[list[str] | None, typer.Option(metavar="NAME=DATA", help=_SHIFT)] = None,
     norm: Annotated[list[str] | None, typer.Option(help=_NORM)] = None,
     corruption: options.Corruption = None,
     severity: options.Severity = None,
@@ -72,19 +74,22 @@ def evaluate(
     ema: options.Ema = False,
     allow_pickle: options.AllowPickle = False,
     skip_unreadable: options.SkipUnreadable = False,
+    plugin: options.Plugin = None,
 ) -> None:
     """Measure accuracy under corruptions × severities × normalization modes; print and save the tables."""
     from lnbench import config as configs
-    from lnbench.cli import console, values
+    from lnbench.cli import console, plugins, values
     from lnbench.errors import LnbenchError, UsageError
     from lnbench.evaluate import checkpoints
 
     if context.args:
         raise UsageError(f"unexpected '{context.args[0]}'; repeat an option: --norm fixed --norm batch")
+    plugins.run(plugin)
     chosen = configs.load_preset(preset)
     overrides = {
         "data": data or chosen.data,
         "root": root,
+        "shifts": values.named("--shift", shift or []) or None,
         "modes": values.modes(norm or [], modes.names()) or None,
         "corruptions": corruption or None,
         "severities": severity or None,

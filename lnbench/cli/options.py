@@ -20,6 +20,7 @@ _CORRUPTION = (
 )
 _BATCH = "Images of a batch: what batch modes take together, or one training step over all processes."
 _PICKLE = "Run code in the checkpoint file. Only for files you trust."
+_PLUGIN = "Python file to run first: corruptions, modes, metrics, data of yours. Only files you trust."
 _SKIP = "Leave out images that cannot be read, and count them."
 
 Preset = Annotated[str, typer.Option(help="Corruption suite: a name or a YAML file.")]
@@ -50,6 +51,8 @@ ClassesFile = Annotated[Path | None, typer.Option(help=_CLASSES_FILE)]
 Root = Annotated[
     str | None, typer.Option(help="Folder of the files that list:FILE names; its own otherwise.")
 ]
+Plugin = Annotated[list[Path] | None, typer.Option(help=_PLUGIN)]
+
 Limit = Annotated[int | None, typer.Option(help="Use a class-balanced subset of N images.")]
 SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help=_SKIP)]
 BatchSize = Annotated[T, typer.Option(help=_BATCH)]

@@ -78,3 +78,16 @@ def modes(texts: Iterable[str], known: Collection[str]) -> list[str]:
 def command() -> str:
     """The command line as typed, ready to be pasted."""
     return shlex.join(["lnbench", *sys.argv[1:]])
+
+
+def named(option: str, texts: Iterable[str]) -> dict[str, str]:
+    """`NAME=DATA` texts by name. Raises UsageError."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name or not value:
+            raise UsageError(f"{option} takes NAME=DATA, got '{text}'")
+        if name in found:
+            raise UsageError(f"{option} {name} is given twice")
+        found[name] = value
+    return found

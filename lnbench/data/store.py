@@ -6,8 +6,9 @@ import hashlib
 import json
 import mmap
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -98,6 +99,31 @@ class Decoding:
     skip_unreadable: bool = False
     upright: bool = False
     on_progress: Callable[[int, int], None] | None = None
+
+
+class _Rows:
+    """Some images of an array, uint8 (n, 3, H, W), by numbers of their own; read when asked for."""
+
+    def __init__(self, images: Pixels, positions: Indices) -> None:
+        self._images, self._positions = images, positions
+        self._mmap = getattr(images, "_mmap", None)
+        self.shape = (len(positions), *images.shape[1:])
+        self.nbytes = 0
+
+    def __getitem__(self, index: Any) -> Pixels:
+        found: Pixels = self._images[self._positions[index]]
+        return found
+
+
+def part_of(store: Store, positions: Indices) -> Store:
+    """The images at `positions`, int64 (n,), as a store of their own; ids stay, nothing is copied."""
+    return replace(
+        store,
+        images=cast(Pixels, _Rows(store.images, positions)),
+        labels=store.labels[positions],
+        ids=store.ids[positions],
+        names=tuple(store.names[position] for position in positions.tolist()),
+    )
 
 
 @dataclass

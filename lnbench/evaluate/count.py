@@ -106,7 +106,8 @@ class Task:
 
     `counts`: float64 (chunks or batches, SIZE), a row for each, so that their sum is taken in the order of
     the grid whoever computed them; `correct`: uint8 (N,); `shares`: which of the mode's draws answers for
-    each image, int64 (N,), None where it has one. `resets`: rows in which the mode
+    each image, int64 (N,), None where it has one; `columns`: the score of each label, where not its own
+    number. `resets`: rows in which the mode
     counted a reset or a recovery; `noted`: what it had counted when the task was closed; `stopped`: why there
     is no result, where the mode learned its way out of the numbers.
     """
@@ -119,13 +120,21 @@ class Task:
     watch: Stopwatch
     shares: Tensor | None = None
     state: State = field(default_factory=State)
+    columns: Tensor | None = None
     resets: list[int] = field(default_factory=list)
     noted: dict[str, float] = field(default_factory=dict)
     stopped: str | None = None
 
     @classmethod
     def start(
-        cls, subject: Subject, mode: Mode, pieces: Pieces, rows: int, images: int, state: State | None = None
+        cls,
+        subject: Subject,
+        mode: Mode,
+        pieces: Pieces,
+        rows: int,
+        images: int,
+        state: State | None = None,
+        columns: Tensor | None = None,
     ) -> Task:
         """Begin to count, afresh or going on with a `state` of the condition before."""
         device = subject.classifier.device
@@ -134,7 +143,7 @@ class Task:
         shares = torch.from_numpy(answering(images, mode.draws)).to(device) if mode.draws > 1 else None
         kept = State() if state is None else state
         kept.counts.clear()
-        return cls(subject, mode, pieces, counts, correct, Stopwatch(device), shares, kept)
+        return cls(subject, mode, pieces, counts, correct, Stopwatch(device), shares, kept, columns)
 
     def begin(self, images: DrawnImages) -> None:
         """Let the mode look at some images of the condition before the first is counted."""
@@ -181,8 +190,7 @@ class Task:
         """Add predictions to a row of the counts; images beyond the predictions' number are left out."""
         log_probs, predicted = prediction
         labels, positions = labels[: len(predicted)], positions[: len(predicted)]
-        columns = self.subject.columns
-        labels = labels if columns is None else columns[labels]
+        labels = labels if self.columns is None else self.columns[labels]
         predicted = metrics.judge(log_probs, predicted)
         self.counts[row] += metrics.count(log_probs, predicted, labels)
         self.correct[positions] = (predicted == labels).to(torch.uint8)

@@ -12,7 +12,7 @@ from lnbench.config import RunConfig, parse_shard
 from lnbench.data.store import Decoding
 from lnbench.dist import ALONE, Processes
 from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, RecordError
-from lnbench.evaluate import count, diagnose, examine, loop, mixed, prepare, record, shard
+from lnbench.evaluate import count, diagnose, examine, loop, mixed, prepare, record, shard, shifts
 from lnbench.evaluate.prepare import Given, Images, Subject
 from lnbench.hashing import Indices
 from lnbench.memory import room_for_images
@@ -102,21 +102,32 @@ def prepare_all(
         place, above = cache, 0
         if cache is None and scratch is not None:
             place, above = scratch, room_for_images(memory, processes.local_world)
-        images = prepare.open_images(
-            configs[0],
-            Decoding(subjects[0].geometry, cache=place, cache_above=above, on_progress=observer.decoding),
-            given,
+        decoding = Decoding(
+            subjects[0].geometry, cache=place, cache_above=above, on_progress=observer.decoding
         )
+        images = prepare.open_images(configs[0], decoding, given)
+        if configs[0].shifts:
+            images = shifts.open_shifts(configs[0], decoding, images)
+        ready, warnings = _check(subjects, failed, strict, images)
+        if configs[0].shifts:
+            images = shifts.with_references(ready, images)
+            for subject in ready:
+                shifts.check_sizes(subject, images)
         if configs[0].shard is not None:
             kept = shard.conditions_of(len(images.conditions), *parse_shard(configs[0].shard))
             images = replace(images, conditions=tuple(images.conditions[k] for k in kept))
-        ready, warnings = _check(subjects, failed, strict, images)
         for text in (*(f"left out: {error}" for error in failed), *images.notes, *warnings):
             observer.warning(text)
         return Prepared(ready, images, tuple(failed), memory is not None)
 
     found = processes.barrier(work)
-    heads = [(found.images.clean.fingerprint, [(one.sha256, one.code, one.state) for one in found.subjects])]
+    stores = (found.images.clean, *found.images.shifts.values())
+    heads = [
+        (
+            [store.fingerprint for store in stores],
+            [(one.sha256, one.code, one.state) for one in found.subjects],
+        )
+    ]
     for rank, other in enumerate(processes.gather(heads)):
         if other != heads:
             raise RecordError(
@@ -159,7 +170,7 @@ def _check(
                 config=prepare.settle(subject.config, images.clean),
                 classes=subject.classifier.classes(*images.clean.images.shape[2:]),
             )
-            settled = prepare.match(settled, images.clean)
+            settled = shifts.match(prepare.match(settled, images.clean), images)
             misfits = list(prepare.check_fit(settled, images.clean, clean=not images.precomputed))
             settled = replace(settled, notes=examine.examine(settled, images.clean))
             warnings += [
@@ -195,7 +206,10 @@ def plan(prepared: Prepared, finished: Sequence[Collection[tuple[str, Condition]
         for mode in subject.modes
         if (str(mode), condition) not in done
     ]
-    passes = sum(images * mode.passes(subject.layers.groups) + mode.images for _, subject, mode in left)
+    passes = sum(
+        prepared.images.count(condition) * mode.passes(subject.layers.groups) + mode.images
+        for condition, subject, mode in left
+    )
     return Plan(
         subjects=tuple(subject.name for subject in prepared.subjects),
         conditions=len(conditions),
@@ -267,12 +281,12 @@ def evaluate(
                     folder = opened[place[id(subject)]]
                     if pieces.count > 1:
                         add_note(folder, f"device memory ran short: chunks computed in {pieces.count} parts")
-                    shifts = None
+                    moved = None
                     if subject.config.diagnose:
-                        shifts = diagnose.shifts(subject, prepared.images, condition)  # noqa: B023
+                        moved = diagnose.shifts(subject, prepared.images, condition)  # noqa: B023
                     if (note := record.left_out(cells[0], clean)) is not None:
                         add_note(folder, note)
-                    folder.append([record.cell(subject, result, clean, shifts) for result in cells])
+                    folder.append([record.cell(subject, result, clean, moved) for result in cells])
 
             processes.barrier(keep)
             for text in (

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import takewhile
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ from lnbench.evaluate.shard import Load, Part, parts, whole_streams, window
 from lnbench.evaluate.stream import Stream
 from lnbench.norm.modes.registry import Mode
 from lnbench.norm.state import State
-from lnbench.types import Condition
+from lnbench.types import Condition, reference
 
 Work = tuple[tuple[Subject, Mode], ...]
 Finished = Callable[[Subject, Mode, Condition], bool]
@@ -77,6 +78,7 @@ class _Job:
     condition: Condition
     work: Work
     stream: Stream
+    clean: Callable[[], Stream]  # of images of the same classes, without corruption or shift
     part: Part
     carried: Carried | None  # None where every condition starts afresh
 
@@ -117,7 +119,8 @@ def run(
         counted = processes.barrier(lambda: _count_window(jobs, settings, on_progress))  # noqa: B023
         pieces.count = max(processes.gather(pieces.count))
         for job, tasks in zip(jobs, counted, strict=True):
-            store = job.stream.store if images.precomputed else None
+            stored = images.precomputed and job.condition.corruption not in images.shifts
+            store = job.stream.store if stored else None
             results = [
                 (task.subject, replace(task.result(job.condition, processes, job.stream.order), store=store))
                 for task in settings.with_result(job.condition, tasks)
@@ -139,11 +142,11 @@ def _todo(subjects: Sequence[Subject], images: Images, finished: Finished) -> li
     continual = config.sequence == "continual"
 
     def due(subject: Subject, mode: Mode, condition: Condition) -> bool:
-        if config.mixed and mode.unit != "image" and not condition.is_clean:
+        if config.mixed and mode.unit != "image" and condition.is_corrupted:
             return False  # `mixed` counts it
-        if not continual or mode.unit != "stream" or condition.is_clean:
+        if not continual or mode.unit != "stream" or not condition.is_corrupted:
             return not finished(subject, mode, condition)
-        return any(not finished(subject, mode, other) for other in images.conditions if not other.is_clean)
+        return any(not finished(subject, mode, other) for other in images.conditions if other.is_corrupted)
 
     work = {c: tuple((s, m) for s in subjects for m in s.modes if due(s, m, c)) for c in images.conditions}
     return [(condition, own) for condition, own in work.items() if own]
@@ -170,16 +173,33 @@ def _jobs(
         batches=-(-len(first.order) // config.batch_size) if "batch" in units else 0,
         streams=0 if continual else most,
     )
-    # Stores of a precomputed set are opened one by one, and may differ in what could be read.
-    count = 1 if images.precomputed else window(load, processes.world, len(todo))
+    # Stores of a precomputed set are opened one by one, and may differ in what could be read; those of shifts
+    # differ in any case.
+    alike = [] if images.precomputed else list(takewhile(lambda one: images.of(one[0]) is first.store, todo))
+    count = window(load, processes.world, len(alike)) if alike else 1
     streams = [first, *(stream(condition) for condition, _ in todo[1:count])]
     own = parts(load, count, processes.rank, processes.world)
     if continual:
         own = [p._replace(streams=whole_streams(most, processes.rank, processes.world)) for p in own]
     return [
-        _Job(condition, work, stream, part, carried if continual and not condition.is_clean else None)
+        _Job(
+            condition,
+            work,
+            stream,
+            partial(_clean, stream, images),
+            part,
+            carried if continual and condition.is_corrupted else None,
+        )
         for (condition, work), stream, part in zip(todo[:count], streams, own, strict=True)
     ]
+
+
+def _clean(stream: Stream, images: Images) -> Stream:
+    """The images of a stream without corruption; beside a shift, the clean ones of its classes."""
+    name = stream.condition.corruption
+    if name not in stream.suite.shifts:
+        return stream.uncorrupted()
+    return stream.uncorrupted(images.shifts.get(reference(name).corruption, images.clean))
 
 
 def _count_window(
@@ -234,6 +254,8 @@ class _Lane:
 def _count(job: _Job, settings: Settings, report: Callable[[_Job, int], None]) -> list[Task]:
     stream, part, pieces, size = job.stream, job.part, settings.pieces, job.batch_size
     total = len(stream.order)
+    for subject in {id(subject): subject for subject, _ in job.work}.values():
+        subject.answer(job.condition)
     rows = {"image": stream.chunk_count, "batch": -(-total // size), "stream": -(-total // size)}
     tasks = [_start(job, s, mode, pieces, rows[mode.unit], total) for s, mode in job.work]
     by_unit = {unit: [task for task in tasks if task.mode.unit == unit] for unit in rows}
@@ -245,8 +267,7 @@ def _count(job: _Job, settings: Settings, report: Callable[[_Job, int], None]) -
     )
     lanes = [lane for lane in (batches, streams) if lane.tasks]
     for task in (*apart, *(task for lane in lanes for task in lane.tasks)):
-        seen = stream.uncorrupted() if task.mode.is_begun_clean else stream
-        task.begin(partial(_drawn, seen, pieces))
+        task.begin(partial(_drawn, job.clean() if task.mode.is_begun_clean else stream, pieces))
     for number, start in enumerate(range(0, total, stream.chunk)):
         stop = min(start + stream.chunk, total)
         alone = apart and number in part.chunks
@@ -275,9 +296,9 @@ def _count(job: _Job, settings: Settings, report: Callable[[_Job, int], None]) -
 def _start(job: _Job, subject: Subject, mode: Mode, pieces: Pieces, rows: int, images: int) -> Task:
     """A task that goes on where the condition before left its mode, or starts afresh."""
     if job.carried is None or mode.unit != "stream":
-        return Task.start(subject, mode, pieces, rows, images)
+        return Task.start(subject, mode, pieces, rows, images, columns=subject.columns_under(job.condition))
     key = id(subject), str(mode)
-    task = Task.start(subject, mode, pieces, rows, images, job.carried.get(key))
+    task = Task.start(subject, mode, pieces, rows, images, job.carried.get(key), subject.columns)
     job.carried[key] = task.state
     return task
 

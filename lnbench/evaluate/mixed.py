@@ -73,7 +73,7 @@ def run(
     settings: Settings,
 ) -> Iterator[tuple[Condition, list[tuple[Subject, list[Result]]]]]:
     """Count the unfinished cells of the mixed stream; yields each condition when the whole is counted."""
-    conditions = [condition for condition in images.conditions if not condition.is_clean]
+    conditions = [condition for condition in images.conditions if condition.is_corrupted]
     work = tuple(
         (s, m)
         for s in subjects
@@ -93,6 +93,8 @@ def run(
         mine = whole_streams(len(work), processes.rank, processes.world)
         return mixture, _count(mixture, work, mine, settings, on_progress)
 
+    for one in subjects:
+        one.answer(conditions[0])
     mixture, tasks = processes.barrier(count)
     batches = -(-len(mixture.order) // subject.config.batch_size)
     for number, condition in enumerate(conditions):
@@ -120,7 +122,10 @@ def _count(
 ) -> list[list[Task]]:
     """A task for each mode and condition; those of the modes that are not `mine` stay empty."""
     pieces, streams, size = settings.pieces, mixture.streams, work[0][0].config.batch_size
-    tasks = [[Task.start(s, m, pieces, 1, len(stream.order)) for stream in streams] for s, m in work]
+    tasks = [
+        [Task.start(s, m, pieces, 1, len(stream.order), columns=s.columns) for stream in streams]
+        for s, m in work
+    ]
     leads = {number: Task.start(*work[number], pieces, 0, 0) for number in mine}
     for lead in leads.values():
         lead.begin(partial(_drawn, mixture, lead.mode.is_begun_clean, pieces))

@@ -5,8 +5,8 @@ A subject is one checkpoint: its classifier, its wrapped norm layers and the mod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -54,7 +54,18 @@ class Subject:
     columns: Tensor | None = (
         None  # the score that each label means, int64 (labels,), where not its own number
     )
+    shifts: Mapping[str, ClassMap] = field(default_factory=dict)  # by the name of a condition of its own
+    own_columns: Mapping[str, Tensor | None] = field(default_factory=dict)  # likewise, as `columns`
     notes: tuple[str, ...] = ()  # what its examination found
+
+    def answer(self, condition: Condition) -> None:
+        """From here on the classifier gives the scores that count under a condition."""
+        found = self.shifts.get(condition.corruption, self.class_map)
+        self.classifier.select = None if found is None else answers.selection(found, self.classifier.device)
+
+    def columns_under(self, condition: Condition) -> Tensor | None:
+        """The score that each label means under a condition, int64 (labels,), None where its own number."""
+        return self.own_columns.get(condition.corruption, self.columns)
 
     @property
     def name(self) -> str:
@@ -71,6 +82,11 @@ class Images:
     precomputed: bool
     geometry: Geometry  # what was done to each picture
     notes: tuple[str, ...] = ()  # what was done that a person may not expect
+    shifts: Mapping[str, Store] = field(default_factory=dict)  # by the name of their condition
+
+    def count(self, condition: Condition) -> int:
+        """How many images a condition has; of a stored one, as many as the first."""
+        return len(self.shifts.get(condition.corruption, self.clean).labels)
 
 
 @dataclass(frozen=True)
@@ -184,6 +200,14 @@ def match(subject: Subject, store: Store) -> Subject:
 
     Raises DataError where labels and outputs cannot be matched.
     """
+    found = class_map(subject, store)
+    device = subject.classifier.device
+    subject.classifier.select = answers.selection(found, device)
+    return replace(subject, class_map=found, columns=answers.columns_of(found, device))
+
+
+def class_map(subject: Subject, store: Store) -> ClassMap:
+    """Which outputs answer for which label. Raises DataError where labels and outputs cannot be matched."""
     config = subject.config
     names, certain = subject.names, subject.published
     if config.classes_file is not None:
@@ -194,15 +218,12 @@ def match(subject: Subject, store: Store) -> Subject:
                 "outputs"
             )
     written = None if config.class_map is None else class_file.read_class_map(Path(config.class_map))
-    found = labels.class_map(
+    return labels.class_map(
         labels.Labels(store.classes, store.named, store.occurring, store.source),
         labels.Outputs(subject.classes, names, certain, subject.name),
         kept=config.classes,
         written=written,
     )
-    device = subject.classifier.device
-    subject.classifier.select = answers.selection(found, device)
-    return replace(subject, class_map=found, columns=answers.columns_of(found, device))
 
 
 def check_fit(subject: Subject, store: Store, *, clean: bool = True) -> Iterator[str]:

@@ -14,12 +14,13 @@ from lnbench.corruptions.rng import GENERATOR
 from lnbench.data.labels import ClassMap
 from lnbench.data.order import SHUFFLED
 from lnbench.data.store import Store
-from lnbench.evaluate import count
+from lnbench.evaluate import count, shifts
 from lnbench.evaluate.prepare import Images, Subject
 from lnbench.results import schema
 from lnbench.results.bits import pack
 from lnbench.results.draws import shares
 from lnbench.results.merge import shard_note
+from lnbench.types import CLEAN_NAME, reference
 
 
 def run(subject: Subject, images: Images, command: str, processes: int) -> schema.Run:
@@ -71,7 +72,7 @@ def run(subject: Subject, images: Images, command: str, processes: int) -> schem
             total=store.total,
             classes=store.classes,
             skipped=store.skipped,
-            class_map=_class_map(subject),
+            class_map=_class_map(subject.class_map),
         ),
         environment=schema.environment(
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
@@ -79,12 +80,29 @@ def run(subject: Subject, images: Images, command: str, processes: int) -> schem
             processes=processes,
         ),
         deviations=tuple(_deviations(subject, images)),
+        shifts={name: _shift(subject, images, name) for name in config.shifts},
     )
 
 
-def _class_map(subject: Subject) -> schema.ClassMap | None:
+def _shift(subject: Subject, images: Images, name: str) -> schema.Shift:
+    store, beside = images.shifts[name], reference(name).corruption
+    common, classes = shifts.shared(subject, images, name)
+    return schema.Shift(
+        spec=subject.config.shifts[name],
+        source=store.source,
+        fingerprint=store.fingerprint,
+        images=len(store.labels),
+        total=store.total,
+        skipped=len(store.skipped),
+        classes=classes,
+        shared=common,
+        beside=beside if beside in images.shifts else CLEAN_NAME,
+        class_map=_class_map(subject.shifts[name]),
+    )
+
+
+def _class_map(found: ClassMap | None) -> schema.ClassMap | None:
     """What answered for the labels; None where label i is output i and every output may answer."""
-    found = subject.class_map
     if found is None or found.plain:
         return None
     outputs = tuple(found.columns[column] for column in found.column_of)
@@ -128,11 +146,15 @@ def _deviations(subject: Subject, images: Images) -> Iterator[str]:
     if store.skipped:
         yield f"{len(store.skipped)} unreadable images left out"
     yield from _protocol(config, {mode.unit for mode in subject.modes})
+    for name in config.shifts:
+        common, classes = shifts.shared(subject, images, name)
+        if common < classes:
+            yield f"the clean accuracy beside {name} is on {common} of its {classes} classes"
     yield from images.notes
     for mode in subject.modes:
         left = [name for name in subject.layers.all_names if mode.is_learning and not mode.learns(name)]
         if left:
-            yield f"mode {mode}: weight and bias of {len(left)} layers do not learn: {', '.join(left)}"
+            yield f"mode {mode}: weight and bias of some layers do not learn: {', '.join(left)}"
     if config.precision != "fp32":
         yield f"computed in {config.precision}"
     if images.precomputed:
@@ -160,9 +182,9 @@ def _protocol(config: RunConfig, units: set[str]) -> Iterator[str]:
 
 
 def cell(
-    subject: Subject, result: count.Result, clean: Store, shifts: dict[str, float] | None = None
+    subject: Subject, result: count.Result, clean: Store, moved: dict[str, float] | None = None
 ) -> schema.Cell:
-    """One finished cell; `shifts` are the layers' of its condition, from --diagnose.
+    """One finished cell; `moved`: how far each layer's inputs shifted, from --diagnose.
 
     `clean` has the images and labels that the record speaks of.
     """
@@ -178,7 +200,7 @@ def cell(
         draws=shares(result.correct, result.mode.draws) if result.mode.images else None,
         unanswered=scores.unanswered or None,
         bins=scores.bins,
-        shifts=shifts,
+        shifts=moved,
         counts=dict(result.counts) or None,
         course=_course(result),
         correct=pack(result.correct),

@@ -55,7 +55,7 @@ class Stream:
         self.order = orders.arrange(orders.parse(suite.order), store.labels, seed)
         self.shuffled = shuffled(len(store.labels), seed)
         self.chunk = chunk_size(device, *store.images.shape[2:])
-        self._untouched = corrupted or condition.is_clean
+        self._untouched = corrupted or not condition.is_corrupted
         self._parameters = () if self._untouched else suite.parameters_of(condition)
 
     @property
@@ -74,9 +74,9 @@ class Stream:
         """Positions of `count` images, none twice: draw `number` of this condition."""
         return drawn(len(self.order), count, self.seed, self.condition, number)
 
-    def uncorrupted(self) -> Stream:
-        """The same images without corruption; they must not be stored with it."""
-        return Stream(self.store, CLEAN, self.suite, self.device, seed=self.seed, corrupted=False)
+    def uncorrupted(self, store: Store | None = None) -> Stream:
+        """The same images, or those of another store, without corruption; they must not be stored with it."""
+        return Stream(store or self.store, CLEAN, self.suite, self.device, seed=self.seed, corrupted=False)
 
     def pixels(self, positions: np.ndarray) -> Tensor:
         """The images at `positions` under the condition: uint8 (B, 3, H, W) on the device."""

@@ -5,6 +5,7 @@ What they keep in State beside the copies is tensors and numbers alone, by name.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,10 @@ MOMENTUM = 0.9
 BETAS, EPS = (0.9, 0.999), 1e-8  # of Adam
 _LEARNED = "learned"  # in State.extra: all that is forgotten at a reset
 
+Measure = Callable[["Tensor"], "Tensor"]
+"""logits (B, classes) → how unsure each prediction is (B,)."""
 Objective = Callable[["Tensor", "Tensor"], "Tensor | None"]
-"""(logits (B, classes), their entropies (B,)) → the loss, or None where there is nothing to learn from."""
+"""(logits (B, classes), how unsure they are (B,)) → the loss, or None where there is none."""
 
 
 class Diverged(LnbenchError):
@@ -32,6 +35,21 @@ class Diverged(LnbenchError):
 def entropy(logits: Tensor) -> Tensor:
     """Entropy (B,) in nats of the softmax of logits (B, classes)."""
     return -(logits.softmax(1) * logits.log_softmax(1)).sum(1)
+
+
+def opinion(logits: Tensor) -> Tensor:
+    """Entropy (B,) in nats where a class more, of logit ln(classes), stands for not knowing.
+
+    COME's (arXiv 2410.10894); the length of an image's logits takes no gradient, so that it cannot grow surer
+    by larger logits alone. Theirs adds 1e-7 to every probability inside the logarithm.
+    """
+    length = logits.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    directed = logits / length * length.detach()
+    unknown = logits.new_full((len(logits), 1), math.log(logits.shape[1]))
+    return entropy(torch.cat([directed, unknown], 1))
+
+
+LOSSES: dict[str, Measure] = {"entropy": entropy, "come": opinion}
 
 
 def learned(state: State) -> dict[str, Any]:
@@ -55,25 +73,31 @@ def forget(state: State) -> None:
 
 
 def step(
-    forward: Forward, pixels: Tensor, state: State, objective: Objective, rate: float, optimizer: str
+    forward: Forward,
+    pixels: Tensor,
+    state: State,
+    objective: Objective,
+    rate: float,
+    optimizer: str,
+    measure: Measure = entropy,
 ) -> Tensor:
     """One step on a batch; its logits (B, classes) are those from before the step.
 
     Raises Diverged where the loss is not finite.
     """
-    logits, found = gradients(forward, pixels, state, objective)
+    logits, found = gradients(forward, pixels, state, objective, measure)
     if found:
         descend(state, found, rate, optimizer)
     return logits
 
 
 def gradients(
-    forward: Forward, pixels: Tensor, state: State, objective: Objective
+    forward: Forward, pixels: Tensor, state: State, objective: Objective, measure: Measure = entropy
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The logits of a batch and the loss's gradient for each weight by name; none where there is no loss."""
     with torch.enable_grad():
         logits = forward(pixels)
-        entropies = entropy(logits)
+        entropies = measure(logits)
         loss = objective(logits, entropies)
         # What is learned from may be a part of the batch: a network that broke answers nowhere with a number.
         if not bool(torch.isfinite(entropies.sum() if loss is None else entropies.sum() + loss)):

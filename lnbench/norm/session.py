@@ -105,7 +105,8 @@ class _Passes:
             return logits[-1]
 
         found = self.mode.predict(forward, x, self.state, self.layers.groups)
-        return logits[0].detach() if len(logits) == 1 else found.log_probs
+        whole = len(logits) == 1 and len(logits[0]) == len(x)  # not with views of the images beside them
+        return logits[0].detach() if whole else found.log_probs
 
     def plain(self, x: Tensor) -> Tensor:
         """One pass of the network's own."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from lnbench.metrics import METRICS
 from lnbench.results.correct import Correct
 from lnbench.results.schema import Cell, Record
-from lnbench.results.scores import benchmark_order
+from lnbench.results.scores import benchmark_order, corrupted_names
 from lnbench.types import CLEAN
 
 
@@ -59,7 +59,7 @@ def series_names(records: Sequence[Record], labels: Sequence[str]) -> list[tuple
 
 def curves(records: Sequence[Record], labels: Sequence[str] = ()) -> dict[str, list[Curve]]:
     """For each corruption one curve for each mode, severities ascending."""
-    names = benchmark_order([name for record in records for name, _ in record.suite.conditions])
+    names = corrupted_names(condition for record in records for condition in record.suite.conditions)
     found: dict[str, list[Curve]] = {}
     for corruption in names:
         found[corruption] = []
@@ -75,7 +75,14 @@ def curves(records: Sequence[Record], labels: Sequence[str] = ()) -> dict[str, l
 def calibration(records: Sequence[Record], labels: Sequence[str] = (), *, clean: bool) -> list[Reliability]:
     """Calibration of each mode, over the clean cell or over all corrupted ones."""
     return [
-        _reliability(name, [c for c in record.cells if c.mode == mode and (c.condition == CLEAN) == clean])
+        _reliability(
+            name,
+            [
+                c
+                for c in record.cells
+                if c.mode == mode and (c.condition == CLEAN if clean else c.condition.is_corrupted)
+            ],
+        )
         for record, mode, name in series_names(records, labels)
     ]
 
@@ -105,7 +112,7 @@ def class_losses(record: Record, correct: Correct, mode: str) -> list[ClassLoss]
 
     labels = correct.labels
     clean = correct.flags.get((mode, CLEAN))
-    corrupted = [flags for (name, c), flags in correct.flags.items() if name == mode and c != CLEAN]
+    corrupted = [flags for (name, c), flags in correct.flags.items() if name == mode and c.is_corrupted]
     if labels is None or clean is None or not corrupted:
         return []
     if any(len(flags) != len(labels) for flags in (clean, *corrupted)) or correct.own:

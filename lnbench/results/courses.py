@@ -41,7 +41,7 @@ def lines(records: Sequence[Record], labels: Sequence[str] = ()) -> dict[str, li
     conditions = dict.fromkeys(c.condition for r in records for c in r.cells if c.course is not None)
     if not conditions:
         return {}
-    groups = {"all corrupted conditions": [c for c in conditions if not c.is_clean]}
+    groups = {"all corrupted conditions": [c for c in conditions if c.is_corrupted]}
     if len(groups["all corrupted conditions"]) < 2:
         groups.clear()
     groups |= {str(condition): [condition] for condition in conditions}
@@ -75,7 +75,7 @@ def costs(records: Sequence[Record], labels: Sequence[str] = ()) -> list[Cost]:
             for what, value in (cell.counts or {}).items():
                 counts[what] = counts.get(what, 0) + value
         if record.config.get("mixed"):  # the whole stream's are on each of its cells
-            counts = next((dict(c.counts) for c in own if c.counts and not c.condition.is_clean), {})
+            counts = next((dict(c.counts) for c in own if c.counts and c.condition.is_corrupted), {})
         found.append(Cost(name, counts, _times(record, own)))
     return found
 

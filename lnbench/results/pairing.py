@@ -26,6 +26,7 @@ def find_mismatches(base: Record, new: Record) -> list[str]:
         found.append(f"different data ({base.data.fingerprint[:12]} and {new.data.fingerprint[:12]})")
     if base.data.class_map != new.data.class_map:
         found.append("different class maps (other outputs answer for the labels)")
+    found += [f"different data of shift {name}" for name in _other_shifts(base, new)]
     old, now = base.suite.version, new.suite.version
     if base.suite.preset == new.suite.preset and None not in (old, now) and old != now:
         found.append(f"different versions of {base.suite.preset} ({old} and {now})")
@@ -102,9 +103,17 @@ class Evidence:
     apart: frozenset[Key] = frozenset()
 
 
+def _other_shifts(base: Record, new: Record) -> list[str]:
+    """Names under which the runs have other sets."""
+    both = sorted(base.shifts.keys() & new.shifts.keys())
+    return [name for name in both if base.shifts[name].fingerprint != new.shifts[name].fingerprint]
+
+
 def find_evidence(base: Record, new: Record, old: Correct | None, now: Correct | None) -> Evidence | None:
     """The paired bits, or None where the images are not the same or bits are not there."""
     if old is None or now is None or base.data.fingerprint != new.data.fingerprint:
+        return None
+    if _other_shifts(base, new):
         return None
     flags = {}
     for key in pair(base, new):

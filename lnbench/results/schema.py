@@ -265,6 +265,38 @@ class Data(BaseModel):
         return {key: value for key, value in content.items() if key != "class_map" or value is not None}
 
 
+class Shift(BaseModel):
+    """A natural shift: another test set of the same classes. Fields as in `Data`.
+
+    `beside`: the condition of the clean images of its classes, with the same outputs left out; `shared`: how
+    many of its `classes` those have.
+    """
+
+    model_config = STRICT
+
+    spec: str
+    source: str
+    fingerprint: str
+    images: int = Field(ge=1)
+    total: int = Field(ge=1)
+    skipped: int = Field(default=0, ge=0)
+    classes: int = Field(ge=1)
+    shared: int = Field(ge=1)
+    beside: str
+    class_map: ClassMap | None = None
+
+
+class Gap(BaseModel):
+    """One mode on a natural shift: top-1 there, on the clean images of its classes, and what is lost."""
+
+    model_config = STRICT
+
+    top1: Rate
+    interval: Interval
+    clean_top1: Rate | None
+    gap: float | None
+
+
 class Environment(BaseModel):
     """Where the run was computed; never part of a run's identity."""
 
@@ -297,6 +329,7 @@ class Run(BaseModel):
     data: Data
     environment: Environment
     deviations: tuple[str, ...] = ()
+    shifts: dict[str, Shift] = {}
 
 
 class Summary(BaseModel):
@@ -321,6 +354,7 @@ class Summary(BaseModel):
     mce_note: str
     corruption_set: str
     complete: bool
+    shifts: dict[str, Gap] = {}
 
 
 class Record(BaseModel):
@@ -337,6 +371,7 @@ class Record(BaseModel):
     data: Data
     environment: Environment
     deviations: tuple[str, ...] = ()
+    shifts: dict[str, Shift] = {}
     cells: tuple[Cell, ...]
     summary: dict[str, Summary]
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import JsonValue
 
 from lnbench.results.bits import unpack
 from lnbench.results.draws import share_sums, standard_error, widened
-from lnbench.results.schema import Cell, Interval, Run, Summary
+from lnbench.results.schema import Cell, Gap, Interval, Run, Summary
 from lnbench.types import CLEAN, CLEAN_NAME
 
 Z95 = 1.959963984540054  # the 97.5 % point of the normal distribution
@@ -49,6 +49,11 @@ ORDER = (*ALEXNET, *EXTRA)
 ROUNDTRIP = "jpeg_roundtrip"  # an override that brings pixels nearer to the published files, not away
 
 
+def corrupted_names(conditions: Iterable[tuple[str, float]]) -> list[str]:
+    """Corruptions among `(name, severity)` of conditions, in the benchmark's order; no natural shifts."""
+    return benchmark_order([name for name, severity in conditions if severity > 0])
+
+
 def benchmark_order(names: Sequence[str]) -> list[str]:
     """Distinct corruption names in the benchmark's order, unknown ones last as they came, no `clean`."""
     seen = [name for name in dict.fromkeys(names) if name != CLEAN_NAME]
@@ -81,14 +86,14 @@ def _rates(interval: Interval) -> Interval:
 def severity_means(cells: Sequence[Cell]) -> dict[str, float]:
     """Top-1 of each corruption, mean over the severities present; cells of one mode, clean left out."""
     by_name: dict[str, list[float]] = {}
-    for cell in cells:
+    for cell in (cell for cell in cells if cell.condition.is_corrupted):
         by_name.setdefault(cell.corruption, []).append(cell.top1)
     return {name: math.fsum(by_name[name]) / len(by_name[name]) for name in benchmark_order(list(by_name))}
 
 
 def mean_weights(cells: Sequence[Cell]) -> list[float]:
     """Weight of each cell in the mean over corruptions of the mean over severities; 0 for clean."""
-    names = [cell.corruption for cell in cells]
+    names = [cell.corruption if cell.condition.is_corrupted else CLEAN_NAME for cell in cells]
     corruptions = len(benchmark_order(names))
     return [0.0 if n == CLEAN_NAME else 1 / (corruptions * names.count(n)) for n in names]
 
@@ -163,8 +168,8 @@ def mce_basis(run: Run) -> str:
 
 def corruption_set(cells: Sequence[Cell]) -> str:
     """Name what a mean over corruptions was taken over."""
-    names = benchmark_order([cell.corruption for cell in cells])
-    severities = sorted({cell.severity for cell in cells if cell.corruption != CLEAN_NAME})
+    names = corrupted_names((cell.corruption, cell.severity) for cell in cells)
+    severities = sorted({cell.severity for cell in cells if cell.condition.is_corrupted})
     count = f"{len(names)} corruption{'s' if len(names) != 1 else ''}"
     if not names:
         return "clean only"
@@ -208,7 +213,7 @@ def summarize(cells: Sequence[Cell], run: Run) -> dict[str, Summary]:
 
 def _summary(cells: list[Cell], run: Run) -> Summary:
     clean = next((cell for cell in cells if cell.condition == CLEAN), None)
-    corrupted = [cell for cell in cells if cell.condition != CLEAN]
+    corrupted = [cell for cell in cells if cell.condition.is_corrupted]
     means = severity_means(corrupted)
     obstacle = mce_obstacle(run, cells)
     mce = relative = None
@@ -226,4 +231,17 @@ def _summary(cells: list[Cell], run: Run) -> Summary:
         mce_note=obstacle or mce_basis(run),
         corruption_set=corruption_set(cells),
         complete=len({cell.key for cell in cells}) == len(set(run.suite.conditions)),
+        shifts=_gaps({cell.corruption: cell for cell in cells}, run),
     )
+
+
+def _gaps(cells: Mapping[str, Cell], run: Run) -> dict[str, Gap]:
+    """What is lost on each natural shift; `cells` of one mode by condition's name."""
+    found = {}
+    for name, shift in run.shifts.items():
+        if name in cells:
+            own, beside = cells[name].top1, cells.get(shift.beside)
+            clean = None if beside is None else beside.top1
+            gap = None if clean is None else clean - own
+            found[name] = Gap(top1=own, interval=rate_interval(cells[name]), clean_top1=clean, gap=gap)
+    return found

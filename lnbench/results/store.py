@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 # Config keys that say where things lie, never what comes out: the checkpoint and the images are identified
 # by their hashes, so a moved file is still the same run.
 # A class map is identified by what came of it, the handling of EXIF by the images' fingerprint.
-INERT = frozenset({"weights", "data", "preset_version", "class_map", "classes_file", "exif"})
+INERT = frozenset({"weights", "data", "preset_version", "shifts", "class_map", "classes_file", "exif"})
 
 # What identifies the network.
 MODEL = ("spec", "sha256", "code", "state", "classes", "groups", "precision")
@@ -198,6 +198,7 @@ def identity(run: Run) -> dict[str, Any]:
             "images": run.data.images,
             "class_map": content["data"].get("class_map"),
         },
+        "shifts": {name: [each.fingerprint, each.beside] for name, each in run.shifts.items()},
         "model": {key: content["model"][key] for key in MODEL},
         # What a preset's version says stands in the suite itself.
         "suite": {key: value for key, value in content["suite"].items() if key != "version"},

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lnbench.results.schema import Record
-from lnbench.results.scores import benchmark_order, severity_means
+from lnbench.results.scores import corrupted_names, severity_means
 
 FEWEST = 3  # modes in a sweep: two points are a comparison, three a curve
 
@@ -44,7 +44,7 @@ def curves(record: Record, sweep: Sweep) -> dict[str, tuple[float | None, ...]]:
     """Top-1 along a sweep: figure (clean, mean, then each corruption) → a fraction for each value."""
     summaries = [record.summary[mode] for mode in sweep.modes]
     means = [severity_means([cell for cell in record.cells if cell.mode == mode]) for mode in sweep.modes]
-    corruptions = benchmark_order([corruption for corruption, _ in record.suite.conditions])
+    corruptions = corrupted_names(record.suite.conditions)
     return {
         "clean": tuple(summary.clean_top1 for summary in summaries),
         "mean": tuple(summary.mean_corruption_top1 for summary in summaries),

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from lnbench.results.compare import DEFAULT_FIGURES, Change, Comparison
 from lnbench.results.pairing import find_changes
 from lnbench.results.protocol import dependence, describe
-from lnbench.results.schema import Interval, Record
-from lnbench.results.scores import benchmark_order, severity_means
+from lnbench.results.schema import Gap, Interval, Record
+from lnbench.results.scores import corrupted_names, severity_means
 
-Kind = Literal["corruption", "clean", "mean", "error", "mce", "relative_mce"]
-LOWER_IS_BETTER = frozenset({"error", "mce", "relative_mce"})
+Kind = Literal["corruption", "clean", "mean", "error", "mce", "relative_mce", "shift", "beside", "gap"]
+LOWER_IS_BETTER = frozenset({"error", "mce", "relative_mce", "gap"})
 MARK = "*"  # beside the best of a row, so that it shows without colour and in plain text
 
 
@@ -56,7 +56,7 @@ def pivot(records: Sequence[Record], labels: Sequence[str] = ()) -> Pivot:
     none: list[Interval | None] = [None] * len(columns)
     rows = [
         _row(name, "corruption", [mean.get(name) for mean in means], none)
-        for name in benchmark_order([c for r in records for c, _ in r.suite.conditions])
+        for name in corrupted_names(c for r in records for c in r.suite.conditions)
     ]
     headline: tuple[tuple[str, Kind, list[float | None], list[Interval | None]], ...] = (
         ("clean", "clean", [s.clean_top1 for s in summaries], [s.clean_interval for s in summaries]),
@@ -71,7 +71,19 @@ def pivot(records: Sequence[Record], labels: Sequence[str] = ()) -> Pivot:
         ("relative mCE", "relative_mce", [s.relative_mce for s in summaries], none),
     )
     rows += [_row(*figures) for figures in headline if any(value is not None for value in figures[2])]
+    for name in dict.fromkeys(name for summary in summaries for name in summary.shifts):
+        rows += _shift_rows(name, [summary.shifts.get(name) for summary in summaries])
     return Pivot(tuple((label, mode) for _, label, mode in columns), tuple(rows), _notes(records, labels))
+
+
+def _shift_rows(name: str, gaps: Sequence[Gap | None]) -> Iterator[PivotRow]:
+    """A natural shift, the clean images of its classes with the same outputs left out, and what is lost."""
+    none: list[Interval | None] = [None] * len(gaps)
+    tops = [None if gap is None else gap.top1 for gap in gaps]
+    yield _row(name, "shift", tops, [None if gap is None else gap.interval for gap in gaps])
+    beside = [None if gap is None else gap.clean_top1 for gap in gaps]
+    yield _row(f"clean, classes of {name}", "beside", beside, none)
+    yield _row(f"{name} gap", "gap", [None if gap is None else gap.gap for gap in gaps], none)
 
 
 def _error(record: Record, mode: str) -> float | None:

@@ -87,3 +87,40 @@ def test_a_batch_that_does_not_fit_names_one_that_does(
     monkeypatch.setattr(Classifier, "logits", limited)
     with pytest.raises(UsageError, match=r"a batch of 40 images does not fit .*; --batch-size 20 fits"):
         evaluation.evaluate(prepared, [tmp_path / "run"])
+
+
+def test_layers_without_stored_statistics_learn_and_the_record_names_those_that_do_not(
+    task: tuple[str, str, str], tmp_path: Path
+) -> None:
+    source = '''
+from torch import nn
+
+
+class Net(nn.Sequential):
+    """Two convolutions with GroupNorm, the second in what SAR takes for the last block."""
+
+    def __init__(self):
+        super().__init__()
+        for name in ("stem", "layer4"):
+            channels = 3 if name == "stem" else 8
+            block = nn.Conv2d(channels, 8, 3, 2, 1), nn.GroupNorm(2, 8), nn.ReLU()
+            self.add_module(name, nn.Sequential(*block))
+        self.add_module("head", nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)))
+'''
+    (tmp_path / "net.py").write_text(source)
+    space: dict[str, Any] = {}
+    exec(source, space)
+    torch.manual_seed(0)
+    torch.save(space["Net"]().state_dict(), tmp_path / "net.pth")
+    heard: list[str] = []
+    given = f"{tmp_path / 'net.py'}:Net", str(tmp_path / "net.pth"), task[2]
+    prepared = ready(given, heard, modes=["fixed", "batch", "sar:margin=2,lr=0.05", "tent:lr=0.05"])
+    assert any(text.endswith("every mode equals fixed, but for sar, tent") for text in heard), heard
+    (outcome,) = evaluation.evaluate(prepared, [tmp_path / "run"])
+    found = {(cell.mode.split(":")[0], str(cell.condition)): cell.scores for cell in outcome.record.cells}
+    for condition in {condition for _, condition in found}:
+        assert found["batch", condition]["top1"] == found["fixed", condition]["top1"]
+        assert found["batch", condition]["nll"] == pytest.approx(found["fixed", condition]["nll"], rel=1e-6)
+        assert found["tent", condition]["nll"] != found["fixed", condition]["nll"]
+    (said,) = [text for text in outcome.record.deviations if "do not learn" in text]
+    assert said == "mode sar:lr=0.05,margin=2,rho=0.05: weight and bias of some layers do not learn: layer4.1"

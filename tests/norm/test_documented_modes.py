@@ -28,7 +28,8 @@ def test_every_mode_has_its_row_its_section_and_its_options(name: str) -> None:
 def test_the_readme_names_every_mode() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for name in registry.names():
-        assert re.search(rf"`{name}[:`]", readme), name
+        # Other tests register modes of their own, under such names.
+        assert name.startswith("test-") or re.search(rf"`{name}[:`]", readme), name
 
 
 def test_the_mode_of_ones_own_works() -> None:

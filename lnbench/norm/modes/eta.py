@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from lnbench.norm import gradient, reliable
 from lnbench.norm.modes import learning
-from lnbench.norm.modes.learning import Optimizer, Rate, Reset
+from lnbench.norm.modes.learning import Loss, Optimizer, Rate, Reset
 from lnbench.norm.modes.registry import Forward, Option, Prediction, answer, mode
 
 if TYPE_CHECKING:
@@ -28,12 +28,13 @@ def adapt(
     optimizer: Optimizer = "sgd",
     margin: Margin = 0.4,
     d: Likeness = 0.05,
+    loss: Loss = "entropy",
     reset: Reset = "never",
 ) -> Prediction:
     """A step on each batch in which there is something to learn from; the answer is that from before it."""
     learning.next_batch(state, reset)
     objective = reliable.weighted_entropy(state, margin, d)
-    return answer(gradient.step(forward, pixels, state, objective, lr, optimizer))
+    return answer(gradient.step(forward, pixels, state, objective, lr, optimizer, gradient.LOSSES[loss]))
 
 
 @mode(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 Rate = Annotated[float, Option("length of a step", least=0)]
 Optimizer = Annotated[Literal["sgd", "adam"], Option("SGD with momentum 0.9, or Adam")]
+Loss = Annotated[Literal["entropy", "come"], Option("how unsure a prediction is: its entropy, or COME's")]
 Steps = Annotated[int, Option("steps on each batch", least=1)]
 Reset = Annotated[
     int | Literal["never", "condition", "batch"],

@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from lnbench.lazy import F, torch
-from lnbench.norm import stats
-from lnbench.norm.modes.registry import Forward, Option, Prediction, Setting, Variance, answer, mode
+from lnbench.norm.modes.registry import Forward, Option, Prediction, Setting, Variance, Views, answer, mode
+from lnbench.norm.views import beside_views, image_statistics
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,8 +26,10 @@ def vote(
     *,
     vote: Vote = "majority",
     group: Group = None,
+    views: Views = None,
 ) -> Prediction:
     """One pass for each group of LocalNorm layers, or for the one that is named."""
+    forward = beside_views(forward, views)
     if groups == 1 and group is None:
         return answer(forward(pixels))
     outputs = []
@@ -77,14 +79,12 @@ def _note(setting: Setting) -> str | None:
 @mode(
     "local",
     predict=vote,
-    passes=lambda groups, *, group: groups if group is None else 1,
+    passes=lambda groups, *, group, views: (groups if group is None else 1) * (1 + (views or 0)),
     refuse=_refuse,
     note=_note,
 )
-def local(x: Tensor, layer: Layer, state: State, *, var: Variance = "biased") -> Tensor:
+def local(x: Tensor, layer: Layer, state: State, *, views: Views = None, var: Variance = "biased") -> Tensor:
     """Statistics of each single image; LocalNorm networks make a pass for each group."""
-    pixels = math.prod(x.shape[2:])
-    if var == "unbiased" and pixels > 1:
-        found = stats.corrected(stats.image_statistics(x), pixels, var)
-        return layer.normalize(x, found, state)
+    if views or (var == "unbiased" and math.prod(x.shape[2:]) > 1):
+        return layer.normalize(x, image_statistics(x, views, var), state)
     return layer.normalize_images(x, state)

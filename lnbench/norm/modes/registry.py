@@ -42,6 +42,10 @@ Variance = Annotated[Literal["biased", "unbiased"], Option("variance divided by 
 """The option `var` of modes of which a published one is defined with the other variance."""
 
 
+Views = Annotated[int | None, Option("views of an image whose statistics are taken with its own", least=1)]
+"""The option `views` of modes that take single images' statistics."""
+
+
 class Prediction(NamedTuple):
     """Log-probabilities float32 (B, classes), and the predicted classes int64 (B,)."""
 
@@ -87,6 +91,7 @@ class Kind:
     unit: Unit | Callable[..., Unit]
     begin: Callable[..., None] | None
     predict: Callable[..., Prediction]
+    predict_when: Callable[..., bool]
     images: Callable[..., int]
     draws: Callable[..., int]
     passes: Callable[..., int]
@@ -105,6 +110,7 @@ def mode(
     unit: Unit | Callable[..., Unit] = "image",
     begin: Callable[..., None] | None = None,
     predict: Callable[..., Prediction] = plain,
+    predict_when: Callable[..., bool] = lambda: True,
     images: Callable[..., int] = lambda: 0,
     draws: Callable[..., int] = lambda: 1,
     passes: Callable[..., int] = lambda groups: 1,
@@ -125,6 +131,7 @@ def mode(
             one process); or a function of the options.
         begin: `(forward, images, state)`, called once for each condition before anything is counted.
         predict: `(forward, pixels, state, groups) -> Prediction`; one forward pass otherwise.
+        predict_when: `() -> bool`, whether the options need `predict` at all.
         images: `() -> int`, how many images `begin` asks for at once.
         draws: `() -> int`, how many draws of images share the set: each image is answered for by one of them,
             whose number `state.draw` tells the layers.
@@ -154,6 +161,7 @@ def mode(
             unit,
             begin,
             predict,
+            predict_when,
             images,
             draws,
             passes,
@@ -209,7 +217,7 @@ class Mode:
     @property
     def is_plain(self) -> bool:
         """Whether a prediction is one forward pass and no more."""
-        return self._kind.predict is plain
+        return self._kind.predict is plain or not self._call(self._kind.predict_when)
 
     @property
     def images(self) -> int:
@@ -259,6 +267,8 @@ class Mode:
 
     def predict(self, forward: Forward, pixels: Tensor, state: State, groups: int) -> Prediction:
         """Predictions of uint8 pixels (B, 3, H, W); `groups`: K of the network's LocalNorm layers, or 1."""
+        if self.is_plain:
+            return plain(forward, pixels, state, groups)
         return self._call(self._kind.predict, forward, pixels, state, groups)
 
     def _call(self, function: Callable[..., Result], *arguments: Any) -> Result:

@@ -8,7 +8,7 @@ from lnbench.lazy import torch
 from lnbench.norm import gradient, reliable
 from lnbench.norm.modes import learning
 from lnbench.norm.modes.eta import Margin
-from lnbench.norm.modes.learning import Rate, Reset
+from lnbench.norm.modes.learning import Loss, Rate, Reset
 from lnbench.norm.modes.registry import Forward, Option, Prediction, answer, mode
 
 if TYPE_CHECKING:
@@ -40,12 +40,13 @@ def adapt(
     margin: Margin = 0.4,
     rho: Radius = 0.05,
     recover: Recover = "fixed",
+    loss: Loss = "entropy",
     reset: Reset = "never",
 ) -> Prediction:
     """Two forward and two backward passes; the answer is that of the first."""
     learning.next_batch(state, reset)
     first = _Reliable(margin)
-    logits, aside = gradient.gradients(forward, pixels, state, first)
+    logits, aside = gradient.gradients(forward, pixels, state, first, gradient.LOSSES[loss])
     state.counts["samples"] += int(first.chosen.sum())
     named = gradient.weights(state)
     before = {name: named[name].detach().clone() for name in aside}
@@ -55,7 +56,7 @@ def adapt(
         for name, direction in aside.items():
             named[name].add_(direction * (rho / (length + 1e-12)))
     second = _Reliable(margin, among=first.chosen)
-    _, found = gradient.gradients(forward, pixels, state, second)
+    _, found = gradient.gradients(forward, pixels, state, second, gradient.LOSSES[loss])
     with torch.no_grad():
         for name, values in before.items():
             named[name].copy_(values)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lnbench.norm import gradient
 from lnbench.norm.modes import learning
-from lnbench.norm.modes.learning import Optimizer, Rate, Reset, Steps
+from lnbench.norm.modes.learning import Loss, Optimizer, Rate, Reset, Steps
 from lnbench.norm.modes.registry import Forward, Prediction, Setting, answer, mode
 
 if TYPE_CHECKING:
@@ -24,12 +24,13 @@ def adapt(
     lr: Rate = 0.00025,
     optimizer: Optimizer = "sgd",
     steps: Steps = 1,
+    loss: Loss = "entropy",
     reset: Reset = "never",
 ) -> Prediction:
     """Steps down the mean entropy of a batch; the answer is that from before the last one."""
     learning.next_batch(state, reset)
     for _ in range(steps):
-        logits = gradient.step(forward, pixels, state, _mean_entropy, lr, optimizer)
+        logits = gradient.step(forward, pixels, state, _mean_entropy, lr, optimizer, gradient.LOSSES[loss])
     state.counts["samples"] += len(pixels)
     return answer(logits)
 
