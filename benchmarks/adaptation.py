@@ -131,6 +131,16 @@ def table(_: argparse.Namespace) -> None:
             if ends[0]:
                 first, last = (f"{statistics.fmean(values):.1f}" for values in ends)
                 print(f"| `{mode}` | {setting} | {first} | {last} |")
+    print("\n| mode | time × `fixed` |\n|:--|--:|")
+    seconds = {(r["mode"], r["seed"]): r["seconds"] for r in rows if r["setting"] == "reset"}
+    for mode in GROUPS["stream"]:
+        ratios = [
+            own / seconds["fixed", seed]
+            for (name, seed), own in seconds.items()
+            if name.startswith(mode.split(":")[0])
+        ]
+        if ratios:
+            print(f"| `{mode}` | {min(ratios):.2f}–{max(ratios):.2f} |")
 
 
 def main() -> None:

@@ -99,8 +99,9 @@ def run(
     batches = -(-len(mixture.order) // subject.config.batch_size)
     for number, condition in enumerate(conditions):
         order = mixture.order_of(number)
+        store = mixture.streams[number].store if images.precomputed else None
         results = [
-            (task.subject, replace(task.result(condition, processes, order), batches=batches))
+            (task.subject, replace(task.result(condition, processes, order), batches=batches, store=store))
             for task in settings.with_result(condition, [own[number] for own in tasks])
             if not finished(task.subject, task.mode, condition)
         ]

@@ -337,7 +337,7 @@ WRONG = {
     "mean": (["--mean", "0.5"], 2, "--mean takes three numbers"),
     "std": (["--std", "0,1,1"], 2, "--std must be positive"),
     "crop": (["--crop", "ten"], 2, "--crop takes pixels"),
-    "small crop": (["--crop", "16"], 2, "32 to 65536 pixels"),
+    "small crop": (["--crop", "16"], 2, "32 to 8192 pixels"),
     "interpolation": (["--interpolation", "cubic"], 2, "interpolation"),
     "precision": (["--precision", "int8"], 2, "precision"),
     "device": (["--device", "tpu"], 2, "--device tpu"),

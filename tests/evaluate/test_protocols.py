@@ -200,9 +200,8 @@ def test_a_short_last_batch_of_a_mixture(task: tuple[str, str, str]) -> None:
 def test_no_weight_and_no_buffer_changes_in_any_mode(
     task: tuple[str, str, str], options: dict[str, object]
 ) -> None:
-    alone = [name for name in KINDS if _needs_nothing(name)]
-    assert {*STREAMS, "tent"} <= {str(parse(name)) for name in alone} | set(alone)
-    ready = evaluation.prepare_all([resolved(task, modes=alone, **options)])
+    few = {"eata": "eata:fisher=40"}  # of the 110 images there are
+    ready = evaluation.prepare_all([resolved(task, modes=[few.get(name, name) for name in KINDS], **options)])
 
     def digest() -> str:
         state = ready.subjects[0].classifier.network.state_dict()
@@ -212,15 +211,6 @@ def test_no_weight_and_no_buffer_changes_in_any_mode(
     before = digest()
     results(ready)
     assert digest() == before
-
-
-def _needs_nothing(name: str) -> bool:
-    """Whether a mode can be had by its name alone; some need an option, such as a data set."""
-    try:
-        parse(name)
-    except UsageError:
-        return False
-    return True
 
 
 def test_a_mode_may_forget_at_each_condition_of_a_sequence(task: tuple[str, str, str]) -> None:
