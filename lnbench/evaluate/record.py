@@ -34,6 +34,8 @@ def run(subject: Subject, images: Images, command: str, processes: int) -> schem
         "crop": _plain(images.geometry.crop),
         "interpolation": subject.geometry.interpolation,
     }
+    if subject.assumed:
+        preprocessing["assumed"] = True
     return schema.Run(
         command=command,
         started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
