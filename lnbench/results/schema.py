@@ -50,6 +50,7 @@ Rate = Annotated[float, Field(ge=0, le=1)]
 Score = Annotated[float | None, BeforeValidator(_finite)]
 Severity = Annotated[float, Field(ge=0, le=1000), PlainSerializer(_plain, return_type=int | float)]
 Interval = tuple[float, float]
+LARGEST = 1e39  # of float32 figures and their means; far from where sums of them overflow
 
 
 class Course(BaseModel):
@@ -96,7 +97,7 @@ class Cell(BaseModel):
     draws: tuple[tuple[int, int], ...] | None = None
     unanswered: int | None = Field(default=None, ge=1)
     bins: tuple[tuple[int, float, float], ...] | None = None
-    shifts: dict[str, float] | None = None
+    shifts: dict[str, Annotated[float, Field(ge=0, le=LARGEST)]] | None = None
     counts: dict[str, float] | None = None
     course: Course | None = None
     correct: str | None = None
@@ -117,6 +118,8 @@ class Cell(BaseModel):
         if scores.get("top1") is None:
             raise ValueError("top1 is missing")
         for name, value in scores.items():
+            if value is not None and abs(value) > LARGEST:
+                raise ValueError(f"{name} {value:g} is beyond what float32 outputs can give")
             rate = name in METRICS and METRICS[name].unit == "%"
             if rate and value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{name} {value:g} is not in 0–1")
