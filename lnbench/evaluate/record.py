@@ -34,6 +34,8 @@ def run(subject: Subject, images: Images, command: str, processes: int) -> schem
         "crop": _plain(images.geometry.crop),
         "interpolation": subject.geometry.interpolation,
     }
+    if subject.assumed:
+        preprocessing["assumed"] = True
     return schema.Run(
         command=command,
         started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -164,6 +166,8 @@ def _deviations(subject: Subject, images: Images) -> Iterator[str]:
     if config.backend == "reference" and not images.precomputed:
         yield "corruptions computed by the imagecorruptions package"
     yield from subject.notes
+    if config.plugins is not None:
+        yield f"with code of one's own: {config.plugins}"
     if config.parameters:
         yield f"own parameters for {', '.join(sorted(config.parameters))}"
 
