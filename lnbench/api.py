@@ -89,9 +89,8 @@ def evaluate(
 
     Example:
         >>> import lnbench
-        >>> record = lnbench.evaluate(
-        ...     "demo", "demo", corruptions=["contrast"], severities=[5], modes=["fixed", "batch"],
-        ...     limit=120, device="cpu", progress=False)
+        >>> options = {"modes": ["fixed", "batch"], "limit": 120, "device": "cpu", "progress": False}
+        >>> record = lnbench.evaluate("demo", "demo", corruptions=["contrast"], severities=[5], **options)
         >>> record.content.suite.modes
         ('fixed', 'batch')
         >>> frame = record.cells

@@ -42,11 +42,14 @@ Parameters = dict[str, dict[float, tuple[float, ...]]]
 Resolved = TypeVar("Resolved", bound="_Frozen")
 
 
+MOST_SIDE = 8192  # a float image of that side takes 800 MB, and every layer of a network as much again
+
+
 def check_sides(sides: int | tuple[int, int]) -> int | tuple[int, int]:
     """Refuse a side or (height, width) that no image can be brought to. Raises UsageError."""
     for value in (sides,) if isinstance(sides, int) else sides:
-        if not registry.MIN_SIDE <= value <= 65_536:
-            raise UsageError(f"--resize and --crop take {registry.MIN_SIDE} to 65536 pixels, got {sides}")
+        if not registry.MIN_SIDE <= value <= MOST_SIDE:
+            raise UsageError(f"--resize and --crop: {registry.MIN_SIDE} to {MOST_SIDE} pixels, got {sides}")
     return sides
 
 
@@ -64,7 +67,14 @@ class _Frozen(BaseModel):
 
 # How images come, with what is usual. Written down only where it is not: a config of before there was a
 # choice is still the same config, and its run folder is gone on with.
-PROTOCOL = {"order": orders.SHUFFLED, "sequence": "reset", "mixed": False, "error": False, "shifts": {}}
+PROTOCOL = {
+    "order": orders.SHUFFLED,
+    "sequence": "reset",
+    "mixed": False,
+    "error": False,
+    "shifts": {},
+    "plugins": None,
+}
 
 
 class Suite(_Frozen):
@@ -226,6 +236,7 @@ class RunConfig(Suite):
     skip_unreadable: bool = False
     diagnose: bool = False
     shard: str | None = None
+    plugins: str | None = None
 
     @field_validator("shard")
     @classmethod
@@ -353,28 +364,31 @@ def _resolved(kind: type[Resolved], values: Mapping[str, Any]) -> Resolved:
         raise _one_line("options", error) from None
 
 
-def _read_included(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
-    """The preset's mapping on top of what it includes, key by key."""
-    if name in seen:
-        raise UsageError(f"preset {name} includes itself: {' → '.join((*seen, name))}")
-    mapping = read_yaml(_preset_path(name, seen), f"preset {name}", dict)
+def _read_included(name: str, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """The preset's mapping on top of what it includes, key by key; `seen`: the files on the way to it."""
+    path = Path(os.path.normpath(_preset_path(name, seen)))
+    if path in seen:
+        raise UsageError(f"preset {name} includes itself: {' → '.join(map(str, (*seen, path)))}")
+    if len(seen) >= _MOST_INCLUDED:
+        raise UsageError(f"preset {name}: more than {_MOST_INCLUDED} presets include each other")
+    mapping = read_yaml(path, f"preset {name}", dict)
     base = mapping.pop("include", None)
     if base is None:
         return mapping
     if not isinstance(base, str):
         raise UsageError(f"preset {name}: 'include' takes the name of one preset")
-    return {**_read_included(base, (*seen, name)), **mapping}
+    return {**_read_included(base, (*seen, path)), **mapping}
 
 
-def _preset_path(name: str, seen: Sequence[str]) -> Path:
+_MOST_INCLUDED = 20
+
+
+def _preset_path(name: str, seen: Sequence[Path]) -> Path:
     if name in preset_names():
         return presets_folder() / f"{name}.yaml"
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or os.sep in name:
-        if seen and not path.is_absolute():
-            parent = Path(seen[-1]).parent
-            path = parent / path
-        return path
+        return seen[-1].parent / path if seen else path
     raise unknown("preset", name, preset_names())
 
 

@@ -30,6 +30,7 @@ T = TypeVar("T")
 # process that dies is noticed at once; this is for one that hangs.
 TIMEOUT_VARIABLE = "LNBENCH_TIMEOUT"
 _TIMEOUT_SECONDS = 1800
+_MOST_SECONDS = 10**8
 _MEETING_SECONDS = 300  # all processes of a run are started at about the same time
 
 
@@ -200,6 +201,8 @@ def _join() -> Processes:
         local_rank = int(os.environ.get("LOCAL_RANK", "0"))
         local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         seconds = float(os.environ.get(TIMEOUT_VARIABLE, _TIMEOUT_SECONDS))
+        if not 0 < seconds <= _MOST_SECONDS:
+            raise ValueError(f"{TIMEOUT_VARIABLE}={seconds:g}")
     except (KeyError, ValueError) as error:
         raise UsageError(
             f"WORLD_SIZE is set, but {error} is not as torchrun sets it: start with torchrun, "

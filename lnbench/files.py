@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -46,6 +47,25 @@ def write_atomic(path: Path, content: bytes) -> None:
     """Replace `path` by `content` in one step. RecordError, and nothing half-written, when it fails."""
     with atomic(path) as file:
         file.write(content)
+
+
+def read_bytes(path: Path, error: type[LnbenchError] = RecordError, *, most: int = 1 << 30) -> bytes:
+    """The content of a regular file of at most `most` bytes.
+
+    Raises `error`, in one line, where the system refuses, and for pipes and devices, which would block or
+    never end.
+    """
+    where = one_line(path)
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | _CLOEXEC | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise error(f"{where} is not a regular file")
+            if status.st_size > most:
+                raise error(f"{where} has {status.st_size / 2**20:,.0f} MiB, which is beyond reason")
+            return file.read(most)
+    except OSError as problem:
+        raise error(f"cannot read {where}: {reason(problem)}") from None
 
 
 def temporary(path: Path) -> Path:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
 from lnbench.errors import UsageError
+from lnbench.files import one_line
 
 _MOST_BYTES = 1 << 20
+_MOST_DIGITS = 40
 
 Kind = TypeVar("Kind", dict[str, Any], list[Any])
 
@@ -23,16 +26,29 @@ class _PlainLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        double = {key for key in map(str, keys) if [str(k) for k in keys].count(key) > 1}
-        if double:
+        times = Counter(str(key.value) for key, _ in node.value)
+        if double := [key for key, count in times.items() if count > 1]:
             raise yaml.YAMLError(f"key given twice: {min(double)}")
         return super().construct_mapping(node, deep)
+
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        """What stands for a number is short: long ones take time that grows with the square."""
+        if len(node.value) > _MOST_DIGITS:
+            raise yaml.YAMLError(f"a number of {len(node.value)} digits")
+        is_whole = node.tag.endswith(":int")
+        number: int | float = self.construct_yaml_int(node) if is_whole else self.construct_yaml_float(node)
+        return number
+
+
+for _kind in ("int", "float"):
+    _PlainLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _PlainLoader.construct_number)
 
 
 def read_yaml(path: Path, where: str, kind: type[Kind]) -> Kind:
     """The mapping or list in a file, `where` naming it in errors. Raises UsageError."""
     try:
+        if path.exists() and not path.is_file():  # a pipe or device would block or never end
+            raise UsageError(f"{where}: {one_line(path)} is not a regular file")
         with path.open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
     except OSError as error:
@@ -44,7 +60,7 @@ def read_yaml(path: Path, where: str, kind: type[Kind]) -> Kind:
     except (yaml.YAMLError, ValueError, RecursionError, UnicodeDecodeError, TypeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        why = getattr(error, "problem", None) or str(error).split("\n")[0]
+        why = one_line(getattr(error, "problem", None) or str(error).split("\n")[0], 200)
         raise UsageError(f"{where}: not valid YAML{line}: {why}") from None
     if not isinstance(data, kind):
         wanted = "a mapping of names to values" if kind is dict else "a list"

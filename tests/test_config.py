@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -73,8 +74,8 @@ def test_a_suite_by_itself_is_the_runs(name: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"crop": 16}, "32 to 65536"),
-        ({"resize": (64, 70_000)}, "32 to 65536"),
+        ({"crop": 16}, "32 to 8192"),
+        ({"resize": (64, 70_000)}, "32 to 8192"),
         ({"limit": 0}, "limit"),
         ({"seed": -1}, "seed"),
         ({"interpolation": "cubic"}, "interpolation"),
@@ -141,6 +142,58 @@ def test_bad_presets_are_refused_in_one_line(tmp_path: Path, text: str, message:
         config.load_preset(write(tmp_path, text))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_include_is_relative_to_the_file_that_says_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "a" / "first.yaml").write_text("name: first\ninclude: b/second.yaml\n")
+    (tmp_path / "a" / "b" / "second.yaml").write_text("name: second\ninclude: ../third.yaml\n")
+    (tmp_path / "a" / "third.yaml").write_text("name: third\nversion: 1\ndescription: found\n")
+    for folder, path in ((tmp_path, "a/first.yaml"), (tmp_path / "elsewhere", "../a/first.yaml")):
+        monkeypatch.chdir(folder)
+        assert config.load_preset(path).description == "found"
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert config.load_preset(str(tmp_path / "a" / "first.yaml")).name == "first"
+
+
+HOSTILE = {
+    "many keys": "".join(f"key{number}: 1\n" for number in range(5000)),
+    "many keys within": "parameters: {" + ",".join(f"k{number}: 1" for number in range(5000)) + "}",
+    "a number of 5000 digits": "seed: " + "9" * 5000,
+    "a number of 4000 digits": "limit: " + "9" * 4000,
+    "a float of 5000 digits": "seed: 1." + "9" * 5000,
+    "a number to base 60": "seed: " + "1:" * 50000 + "1",
+    "lists in lists": "[" * 5000,
+    "mappings in mappings": "".join(" " * depth + "a:\n" for depth in range(600)),
+    "a name with an escape code": '"\\e[31mred": 1',
+    "a name with a line feed": '"a\\n::error::b": 1',
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_preset_is_refused_at_once_in_one_line(tmp_path: Path, case: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        config.load_preset(write(tmp_path, HOSTILE[case]))
+    assert str(caught.value).isprintable() or "\x1b" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_chain_of_includes_ends(tmp_path: Path) -> None:
+    for number in range(40):
+        write(tmp_path, f"name: n\ninclude: ./p{number + 1}.yaml\n", f"p{number}.yaml")
+    with pytest.raises(UsageError, match="more than 20 presets include each other"):
+        config.load_preset(str(tmp_path / "p0.yaml"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_no_preset(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for path in (tmp_path / "pipe.yaml", Path("/dev/zero.yaml")):
+        with pytest.raises(UsageError):
+            config.load_preset(str(path))
 
 
 def test_a_preset_that_includes_itself(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ one knows the opcodes of dicts, lists, tuples, strings, numbers and NumPy arrays
 from __future__ import annotations
 
 import pickletools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,8 @@ _PUSH = {
 _CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY: dict[str, type] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
 _MARK = object()
+_MOST_DEPTH = 8
+_MOST_STEPS = 2_000_000  # CIFAR-100's training batch, with its file names, has some 200,000
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,9 @@ def _run(data: bytes) -> Any:
     stack: list[Any] = []
     memo: dict[int, Any] = {}
     argument: Any
-    for opcode, argument, _ in pickletools.genops(data):
+    for step, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+        if step > _MOST_STEPS:
+            raise ValueError("a pickle of more parts than a batch of images has")
         name = opcode.name
         if name in _PUSH:
             stack.append(argument)
@@ -117,20 +122,20 @@ def _operate(name: str, argument: Any, stack: list[Any]) -> None:
         _list(stack).extend(values)
     elif name == "SETITEM":
         value, key = stack.pop(), stack.pop()
-        _dict(stack)[key] = value
+        _dict(stack)[_key(key)] = value
     elif name == "SETITEMS":
         values = _pop_mark(stack)
-        _dict(stack).update(zip(values[::2], values[1::2], strict=True))
+        _dict(stack).update(zip(map(_key, values[::2]), values[1::2], strict=True))
     elif name == "DICT":
         values = _pop_mark(stack)
-        stack.append(dict(zip(values[::2], values[1::2], strict=True)))
+        stack.append(dict(zip(map(_key, values[::2]), values[1::2], strict=True)))
     elif name == "LIST":
         stack.append(_pop_mark(stack))
     elif name == "TUPLE":
-        stack.append(tuple(_pop_mark(stack)))
+        stack.append(_tuple(_pop_mark(stack)))
     elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
         length = int(name[-1])
-        stack[-length:] = [tuple(stack[-length:])]
+        stack[-length:] = [_tuple(stack[-length:])]
     elif name == "REDUCE":
         arguments, function = stack.pop(), stack.pop()
         stack.append(_called(function, arguments))
@@ -152,6 +157,27 @@ def _pop_mark(stack: list[Any]) -> list[Any]:
     while (value := stack.pop()) is not _MARK:
         values.append(value)
     return values[::-1]
+
+
+def _tuple(values: list[Any]) -> tuple[Any, ...]:
+    """Tuples of an array's description; deep ones crash or stall whatever walks through them."""
+    _check_depth(values, _MOST_DEPTH)
+    return tuple(values)
+
+
+def _check_depth(values: Iterable[Any], left: int) -> None:
+    if left == 0:
+        raise ValueError("refused: tuples nested deeper than arrays need")
+    for value in values:
+        if isinstance(value, tuple):
+            _check_depth(value, left - 1)
+
+
+def _key(key: Any) -> Any:
+    """Text, whose hash nobody can choose: numbers can be picked to collide."""
+    if not isinstance(key, (str, bytes)):
+        raise ValueError(f"refused: a {type(key).__name__} as a key")
+    return key
 
 
 def _list(stack: list[Any]) -> list[Any]:

@@ -16,6 +16,8 @@ from typing import NamedTuple, Protocol
 # A real checkpoint's tuples are sizes, strides and short argument lists, or a few thousand class names.
 MAX_DEPTH = 100
 MAX_ITEMS = 100_000
+# Encodings that `_codecs.encode` would run on a text of any length; weights need latin1 alone.
+SLOW = {"punycode", "idna"}
 TUPLES = {"EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"}
 # What files of weights are made of: a part of what torch's restricted unpickler allows.
 PLAIN = re.compile(
@@ -104,6 +106,8 @@ def result(name: str, argument: object, popped: list[Value]) -> Value:
         if depth > MAX_DEPTH or size > MAX_ITEMS:
             raise ValueError("its tuples are nested deeper than weights need")
         return Value(depth, size, "made" if any(item.tag == "made" for item in popped) else "")
+    if isinstance(argument, str) and argument.lower() in SLOW:
+        raise ValueError("it names an encoding whose time grows with the square of the text")
     if name == "GLOBAL":
         return Value(tag="container" if CONTAINER.fullmatch(str(argument)) else "")
     if name in ("REDUCE", "NEWOBJ"):

@@ -18,10 +18,11 @@ from lnbench.corruptions import native, reference, registry
 from lnbench.corruptions.rng import Key
 from lnbench.data import demo
 from lnbench.data.decode import Unreadable, decode
+from lnbench.data.encoded import MAX_BYTES
 from lnbench.data.geometry import fit
 from lnbench.errors import DataError, UsageError
 from lnbench.evaluate.prepare import Images
-from lnbench.files import atomic
+from lnbench.files import atomic, read_bytes
 from lnbench.results.marks import SHEET_MARK
 from lnbench.types import CLEAN, CLEAN_NAME, Condition, Geometry
 
@@ -53,9 +54,7 @@ def load_pictures(
     pictures = []
     for path in paths or [demo.picture_folder() / "chelsea.png"]:
         try:
-            fitted = fit(decode(path.read_bytes()), geometry)
-        except OSError as error:
-            raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+            fitted = fit(decode(read_bytes(path, DataError, most=MAX_BYTES)), geometry)
         except Unreadable as error:
             raise DataError(f"{path} is not a readable image: {error}") from None
         pictures.append(np.asarray(fitted))

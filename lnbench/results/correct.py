@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lnbench.errors import RecordError
-from lnbench.files import reason
+from lnbench.files import read_bytes
 from lnbench.results.bits import places, unpack
 from lnbench.results.reading import CORRECT, locate
 from lnbench.results.schema import Cell, Record
@@ -106,22 +106,45 @@ def read_correct(path: str | Path, record: Record) -> Correct | None:
     return found
 
 
+def _most_bytes(cells: Sequence[Cell]) -> int:
+    """What the arrays of these cells can take: bits, labels, ids and names, with room to spare."""
+    images = max((cell.images for cell in cells), default=0)
+    names = max((len(cell.name) for cell in cells), default=0)
+    return (1 << 20) + 2 * (len(cells) * (images // 8 + 16 + 4 * names) + 16 * images)
+
+
 def _load(file: Path, cells: Sequence[Cell]) -> Correct:
     import numpy as np
 
+    packed = read_bytes(file)
     try:
-        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as content:
+        # An archive says how large it is unpacked, and Python's reader stops there.
+        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+            if sum(member.file_size for member in archive.infolist()) > _most_bytes(cells):
+                raise ValueError("larger than its cells need")
+        with np.load(io.BytesIO(packed), allow_pickle=False) as content:
             names, images, bits = (content[name] for name in ("cells", "images", "bits"))
             labels, ids = (
                 content[name].astype(np.int64) if name in content else None for name in ("labels", "ids")
             )
+        if labels is not None and (ids is None or labels.ndim != 1 or labels.shape != ids.shape):
+            raise ValueError("labels and ids that do not fit each other")
         rows = {
             str(name): np.unpackbits(row, count=int(count)).astype(bool)
             for name, count, row in zip(names, images, bits, strict=True)
         }
-    except OSError as error:
-        raise RecordError(f"cannot read {file}: {reason(error)}") from None
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError):
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+        MemoryError,
+        OSError,
+        NotImplementedError,
+        RuntimeError,
+    ):
         raise RecordError(f"{file} is damaged: remove it to go on without per-image tests") from None
     flags = {cell.key: rows[cell.name] for cell in cells if cell.name in rows}
     for cell in cells:

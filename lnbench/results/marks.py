@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lnbench.errors import RecordError
-from lnbench.files import one_line, reason, write_atomic
+from lnbench.files import one_line, read_bytes, reason, write_atomic
 from lnbench.results.reading import CELLS, CORRECT, RESULTS, RUN, SHEET, locate
 
 CSV, MARKDOWN, HTML = "results.csv", "report.md", "report.html"
@@ -48,7 +48,7 @@ MARKS: dict[str, Callable[[bytes], bool]] = {
 def is_own(file: Path) -> bool:
     """Whether lnbench wrote this file of a run folder. RecordError where it cannot be read."""
     try:
-        return stat.S_ISREG(file.lstat().st_mode) and MARKS[file.name](file.read_bytes())
+        return stat.S_ISREG(file.lstat().st_mode) and MARKS[file.name](read_bytes(file))
     except OSError as error:
         raise RecordError(f"cannot read {one_line(file)}: {reason(error)}") from None
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lnbench.errors import RecordError, UsageError, unknown
-from lnbench.files import reason
+from lnbench.errors import UsageError, unknown
+from lnbench.files import read_bytes
 from lnbench.results.correct import Correct, read_correct
 from lnbench.results.marks import write_output
 from lnbench.results.ranking import distinct
@@ -49,10 +49,7 @@ def _sheet(paths: Sequence[Path]) -> bytes | None:
     for path in paths:
         file = (path if path.is_dir() else path.parent) / SHEET
         if file.is_file() and not file.is_symlink():  # a link would have any file put into the page
-            try:
-                return file.read_bytes()
-            except OSError as error:
-                raise RecordError(f"cannot read {file}: {reason(error)}") from None
+            return read_bytes(file, most=1 << 26)
     return None
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from lnbench.errors import RecordError
-from lnbench.files import one_line, reason
+from lnbench.files import one_line, read_bytes
 from lnbench.results.schema import SCHEMA, Record
 
 RUN, CELLS, RESULTS, CORRECT, SHEET = "run.json", "cells.jsonl", "results.json", "correct.npz", "sheet.png"
@@ -101,9 +101,7 @@ def locate(path: Path) -> Path:
 def load_json(file: Path) -> dict[str, Any]:
     """The JSON object in `file`, its schema number checked."""
     try:
-        content = json.loads(file.read_bytes())
-    except OSError as error:
-        raise RecordError(f"cannot read {file}: {reason(error)}") from None
+        content = json.loads(read_bytes(file))
     except (ValueError, RecursionError):
         raise RecordError(f"{file} is not whole JSON: truncated, damaged or not an lnbench file") from None
     if not isinstance(content, dict) or "schema" not in content:

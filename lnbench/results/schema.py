@@ -50,6 +50,8 @@ Rate = Annotated[float, Field(ge=0, le=1)]
 Score = Annotated[float | None, BeforeValidator(_finite)]
 Severity = Annotated[float, Field(ge=0, le=1000), PlainSerializer(_plain, return_type=int | float)]
 Interval = tuple[float, float]
+Share = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=0)]]  # images, right ones
+LARGEST = 1e39  # of float32 figures and their means; far from where sums of them overflow
 
 
 class Course(BaseModel):
@@ -93,10 +95,10 @@ class Cell(BaseModel):
     scores: dict[str, Score]
     seconds: float | None = Field(default=None, ge=0)
     batch_size: int | None = Field(default=None, ge=1)
-    draws: tuple[tuple[int, int], ...] | None = None
+    draws: tuple[Share, ...] | None = Field(default=None, min_length=1)
     unanswered: int | None = Field(default=None, ge=1)
     bins: tuple[tuple[int, float, float], ...] | None = None
-    shifts: dict[str, float] | None = None
+    shifts: dict[str, Annotated[float, Field(ge=0, le=LARGEST)]] | None = None
     counts: dict[str, float] | None = None
     course: Course | None = None
     correct: str | None = None
@@ -117,6 +119,8 @@ class Cell(BaseModel):
         if scores.get("top1") is None:
             raise ValueError("top1 is missing")
         for name, value in scores.items():
+            if value is not None and abs(value) > LARGEST:
+                raise ValueError(f"{name} {value:g} is beyond what float32 outputs can give")
             rate = name in METRICS and METRICS[name].unit == "%"
             if rate and value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{name} {value:g} is not in 0–1")
@@ -128,13 +132,6 @@ class Cell(BaseModel):
         for key, value in handler(self).items():
             content |= value if key == "scores" else {key: value}
         return {k: v for k, v in content.items() if v is not None or not info.exclude_none}
-
-    @field_validator("draws")
-    @classmethod
-    def _draws_possible(cls, draws: tuple[tuple[int, int], ...] | None) -> tuple[tuple[int, int], ...] | None:
-        if draws is not None and (not draws or any(not 0 <= right <= n or n < 1 for n, right in draws)):
-            raise ValueError("draws are not images and right ones of each share")
-        return draws
 
     @property
     def top1(self) -> float:

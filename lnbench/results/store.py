@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import io
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lnbench.errors import RecordError
-from lnbench.files import append_whole, lock, one_line, reason, temporary, write_atomic
+from lnbench.files import append_whole, lock, one_line, read_bytes, reason, temporary, write_atomic
 from lnbench.results import chain
 from lnbench.results.bits import unpack
 from lnbench.results.correct import check_count, from_cells
@@ -153,6 +154,7 @@ class RunFolder:
         With cells missing (an interrupted run) the record says that it is not complete.
         """
         record = make_record(self.run, self.cells)
+        _have_room(self.path)
         correct = from_cells(self.cells, labels=labels, ids=ids)
         parts: dict[str, Callable[[], bytes]] = {
             CORRECT: correct.to_npz,
@@ -178,6 +180,14 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _have_room(folder: Path) -> None:
+    """Let temporary files go into `folder` where no other place takes them: plots need some."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        tempfile.tempdir = str(folder)
 
 
 def make_record(run: Run, cells: Sequence[Cell]) -> Record:
@@ -265,10 +275,7 @@ def _first_link(run: Run) -> str:
 
 def _read_cells(file: Path, run: Run) -> tuple[dict[Key, Cell], str]:
     """Finished cells, and the hash after the last; a torn last line is cut off the file."""
-    try:
-        content = file.read_bytes() if file.exists() else b""
-    except OSError as error:
-        raise RecordError(f"cannot read {file}: {reason(error)}") from None
+    content = read_bytes(file) if file.exists() else b""
     cells: dict[Key, Cell] = {}
     lines = io.BytesIO(content).readlines()
     expected, offset, last, linked = set(run.suite.keys), 0, _first_link(run), False

@@ -112,6 +112,8 @@ def _check(request: Request) -> None:
     source, output = request.source, request.output
     if request.to not in get_args(Target):
         raise unknown("target of --to", request.to, get_args(Target))
+    if request.seed < 0:
+        raise UsageError(f"--seed {request.seed}: a seed is a whole number from 0 on")
     if output.suffix not in SUFFIXES:
         raise UsageError(f"-o {output}: weights are written as {', '.join(SUFFIXES)}")
     if output.exists() and source.exists() and source.samefile(output):

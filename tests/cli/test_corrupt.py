@@ -73,7 +73,7 @@ WRONG: dict[str, tuple[list[str], int, str]] = {
     "no such picture": (["corrupt-preview", "absent.png"], 3, "cannot read absent.png"),
     "not a picture": (["corrupt-preview", "{text}"], 3, "is not a readable image"),
     "unwritable": (["corrupt-preview", "-o", "absent/sheet.png"], 3, "cannot write absent/sheet.png"),
-    "small": (["corrupt-preview", "--resize", "16"], 2, "32 to 65536"),
+    "small": (["corrupt-preview", "--resize", "16"], 2, "32 to 8192"),
     "backend": (["corrupt-preview", "--backend", "bth"], 2, "did you mean both"),
     "corruption": (["corrupt-preview", "--corruption", "fogg"], 2, "did you mean fog"),
     "severity": (["corrupt-preview", "--severity", "9"], 2, "outside 1–5"),

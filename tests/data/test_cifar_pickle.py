@@ -122,6 +122,10 @@ def test_object_arrays_are_refused() -> None:
         b"\x80\x04\x96" + struct.pack("<Q", 1 << 50) + b"x.",
         b"\x80\x02}](]](e.",
         b"T\xff\xff\xff\x7fabc.",
+        b"\x80\x02})" + b"\x85" * 200_000 + b"K\x01s.",  # a key of nested tuples
+        b"\x80\x02}X\x01\0\0\0a)" + b"\x85" * 200_000 + b"s.",
+        b"\x80\x02})" + b"q\x00h\x00\x86" * 60 + b"K\x01s.",  # of 2^60 items that share memory
+        b"\x80\x02}(" + b"\x8a\x08" + (2**61 - 1).to_bytes(8, "little") + b"Nu.",  # a key of chosen hash
     ],
 )
 def test_damaged_or_greedy_pickles(data: bytes) -> None:
@@ -145,3 +149,9 @@ def test_damaged_batches_give_a_value_error_or_a_dict(data: st.DataObject) -> No
             del whole[place : place + data.draw(st.integers(1, 9))]
     with suppress(ValueError):
         assert isinstance(read_pickle(bytes(whole)), dict)
+
+
+def test_a_pickle_of_many_steps_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lnbench.data.cifar_pickle._MOST_STEPS", 100)
+    with pytest.raises(ValueError, match="more parts than a batch"):
+        read_pickle(b"\x80\x02]" + b"N" * 150 + b".")

@@ -117,10 +117,12 @@ def test_names_that_torch_or_python_might_allow_are_blocked(name: str) -> None:
         ),
         pytest.param(b"ctorch\nSize\n" + b"NQ" + TUPLE1 + b"R", id="size of a storage"),
         pytest.param(b"ctorch\nSize\n" + TENSOR + TUPLE1 + b"\x81", id="size of a tensor by NEWOBJ"),
+        pytest.param(b"c_codecs\nencode\nX\x08\0\0\0punycode", id="a slow encoding"),
+        pytest.param(b"c_codecs\nencode\nX\x04\0\0\0IDNA", id="another slow encoding"),
     ],
 )
 def test_traps_are_refused(content: bytes) -> None:
-    with pytest.raises(ValueError, match=r"nested deeper|single values"):
+    with pytest.raises(ValueError, match=r"nested deeper|single values|encoding whose"):
         walk(content + STOP)
 
 

@@ -335,6 +335,24 @@ def test_a_full_disk_keeps_finished_cells(tmp_path: Path) -> None:
         assert folder.cells == make_cells(make_run())[:2]
 
 
+def test_a_system_on_which_nothing_else_can_be_written(tmp_path: Path) -> None:
+    """No home, no folder for temporary files: the run's own folder serves matplotlib, which needs one."""
+    code = """
+        import os, tempfile
+        os.environ.update(HOME="/proc/none", MPLCONFIGDIR="/proc/none", XDG_CACHE_HOME="/proc/none")
+        def nowhere():
+            raise FileNotFoundError(2, "No usable temporary directory found")
+        tempfile._get_default_tempdir = nowhere
+        with RunFolder.create_or_resume(folder, run) as opened:
+            opened.append(cells)
+            opened.finish(labels=labels(run), ids=np.arange(40))
+    """
+    with child(code, tmp_path / "run") as process:
+        out, err = process.communicate()
+    assert (process.returncode, out, err) == (0, "", "")
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {*MARKS, LOCK} - {"sheet.png"}
+
+
 def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(RecordError, match=r"cannot make the run folder .*out: File exists"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lnbench.data.registry import source
 from lnbench.errors import DataError
-from lnbench.files import one_line, reason
+from lnbench.files import one_line, read_bytes, reason
 from lnbench.lazy import np
 
 if TYPE_CHECKING:
@@ -141,12 +141,10 @@ def _contents(path: Path, layout: _Layout, wanted: tuple[str, ...]) -> tuple[dic
                 )
             if file.stat().st_size > _MAX_BYTES:
                 raise DataError(f"{file}: too large for a batch")
-        return {file.name: file.read_bytes() for file in paths}, paths
+        return {file.name: read_bytes(file, DataError, most=_MAX_BYTES) for file in paths}, paths
     if _is_tar(path):
         return _from_tar(path, wanted), [path]
-    if path.stat().st_size > _MAX_BYTES:
-        raise DataError(f"{path}: too large for a batch")
-    return {path.name: path.read_bytes()}, [path]
+    return {path.name: read_bytes(path, DataError, most=_MAX_BYTES)}, [path]
 
 
 def _is_tar(path: Path) -> bool:

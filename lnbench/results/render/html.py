@@ -139,7 +139,7 @@ def breakable(name: str) -> Markup:
 
 def shade(value: float | None, top: float = 1.0) -> str:
     """How strongly a cell is coloured, 0–100, from a fraction of `top`."""
-    return "0" if value is None else f"{100 * min(1.0, max(0.0, value / top)):.0f}"
+    return "0" if value is None or not top else f"{100 * min(1.0, max(0.0, value / top)):.0f}"
 
 
 def _legend(records: Sequence[Record], labels: Sequence[str], place: str) -> list[tuple[str, Markup]]:

@@ -162,6 +162,10 @@ def _svg(
     draw: Callable[[Axes], None], size: tuple[float, float], prefix: str, margins: Margins = MARGINS
 ) -> str:
     """An `<svg>` element of `size` inches, without XML head, sized by the page."""
+    import logging
+
+    # Where it keeps its list of fonts is no concern of who reads a report.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure

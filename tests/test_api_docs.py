@@ -1,0 +1,75 @@
+"""docs/api.md is current and its tour runs as it stands; so does the notebook, from the checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib
+import pytest
+from matplotlib import pyplot
+
+from docs.make_api import PAGE, TOUR, render
+from lnbench import metrics
+from lnbench.corruptions import registry as corruptions
+from lnbench.data.demo import open_demo
+from lnbench.models.load import load
+from lnbench.norm.modes import registry as modes
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOK = ROOT / "docs" / "examples" / "robustness.ipynb"
+EXECUTE = """
+import sys, nbformat
+from nbclient import NotebookClient
+
+book = nbformat.read(sys.argv[1], as_version=4)
+NotebookClient(book, timeout=100).execute()
+kinds = [kind for cell in book.cells for out in cell.get("outputs", ()) for kind in out.get("data", ())]
+print(len([cell for cell in book.cells if cell.cell_type == "code"]), kinds.count("image/png"),
+      kinds.count("text/html"))
+"""
+
+
+@pytest.fixture
+def _own_registries(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name in ((metrics, "METRICS"), (corruptions, "CORRUPTIONS"), (modes, "KINDS")):
+        monkeypatch.setattr(module, name, dict(getattr(module, name)))
+
+
+def test_the_page_is_current() -> None:
+    assert PAGE.read_text(encoding="utf-8") == render(), "stale: run python docs/make_api.py"
+
+
+@pytest.mark.usefixtures("_own_registries")
+def test_the_tour_runs_as_it_stands() -> None:
+    matplotlib.use("Agg")
+    loaded = load("demo")
+    images, labels, _ = open_demo("test")
+    logged: dict[str, float] = {}
+    space = {
+        "model": loaded.network, "images": images[::10], "labels": labels[::10],
+        "mean": loaded.normalization.mean, "std": loaded.normalization.std,
+    }  # fmt: skip
+    blocks = [part.split("```")[0] for part in TOUR.read_text(encoding="utf-8").split("```python\n")[1:]]
+    assert len(blocks) == 7
+    for number, block in enumerate(blocks):
+        exec(compile(block, f"{TOUR.name}, block {number + 1}", "exec"), space)
+    pyplot.close("all")
+    assert space["found"].passed  # type: ignore[attr-defined]
+    loaded.network.log = logged.__setitem__  # type: ignore[assignment]
+    space["Robustness"]().on_train_epoch_end(None, loaded.network)  # type: ignore[operator]
+    assert 0.3 < logged["robust"] < 1
+
+
+def test_the_notebook_runs_from_a_model_to_a_figure() -> None:
+    pytest.importorskip("nbclient")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    ran = subprocess.run(
+        [sys.executable, "-c", EXECUTE, str(NOTEBOOK)],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    cells, pictures, tables = map(int, ran.stdout.split())
+    assert (cells, pictures) == (9, 2) and tables >= 4
