@@ -1,11 +1,13 @@
 """The same photographs through every form of data: are the counts equal, to the last image?
 
     python -m benchmarks.sources ../shared/data/imagenet_sample_800.zip \
-        ../shared/checkpoints/tf_efficientnet_lite0.safetensors --limit 100 > benchmarks/results/sources.md
+        ../shared/checkpoints/tf_efficientnet_lite0.safetensors --limit 16 --severity 3 \
+        > benchmarks/results/sources.md
 
 Unpacks the archive of wnid folders, writes it as list, .zip, .tar, webdataset shards, parquet and a
-saved set of `datasets`, evaluates each in every cell of `core` with the modes `fixed` and `batch`, and
-compares the per-image correctness bits and the images' fingerprint with the folder's.
+saved set of `datasets`, decodes all images of each and compares pixels, labels, ids and fingerprint with the
+folder's; then evaluates them in cells of `core` with the modes `fixed` and `batch` and compares which image
+is right. `--limit` and `--severity` bound the cells alone.
 """
 
 from __future__ import annotations
@@ -15,10 +17,16 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
+
 from lnbench.config import load_preset, resolve
+from lnbench.data.loading import open_store
+from lnbench.data.specs import parse
+from lnbench.data.store import Decoding
 from lnbench.evaluate import evaluation
 from lnbench.results.correct import read_correct
 from lnbench.results.schema import Record
+from lnbench.types import Geometry
 from tests.data.forms import NAMED
 
 
@@ -28,7 +36,7 @@ def evaluate(data: str, args: argparse.Namespace, out: Path) -> tuple[Record, di
     config = resolve(preset, {
         "model": "timm:tf_efficientnet_lite0", "weights": str(args.weights), "data": data,
         "device": args.device, "modes": ["fixed", "batch"], "limit": args.limit,
-        "severities": args.severity, "batch_size": 50,
+        "severities": args.severity, "batch_size": 8,
     })  # fmt: skip
     prepared = evaluation.prepare_all([config])
     (outcome,) = evaluation.evaluate(prepared, [out])
@@ -49,21 +57,32 @@ def main() -> None:
         root = Path(place) / "folder"
         with zipfile.ZipFile(args.archive) as archive:
             archive.extractall(root)
+        geometry = Decoding(Geometry(256, 224, "bicubic"))
+        whole = open_store(parse(f"folder:{root}"), geometry)
         expected, bits = evaluate(f"folder:{root}", args, Path(place) / "run")
         count, images = len(expected.cells), expected.data.images
-        top1 = {f"{cell.mode}/{cell.condition}": f"{100 * cell.top1:.2f}" for cell in expected.cells}
-        print(f"{images} of {expected.data.total} photographs, {count} cells; top-1 of the folder: "
-              f"fixed/clean {top1['fixed/clean']}, batch/clean {top1['batch/clean']}.\n")  # fmt: skip
-        print("| form | clean top-1 | equal cells, bit for bit | fingerprint |")
-        print("|---|---|---|---|")
+        top1 = {cell.name: f"{100 * cell.top1:.2f}" for cell in expected.cells}
+        print(f"All {whole.total} photographs decoded; {count} cells on {images} of them.\n")
+        print("| form | pixels, labels, ids | fingerprint | fixed/clean | equal cells, bit for bit |")
+        print("|---|---|---|---|---|")
+        print(f"| folder | | | {top1['fixed/clean']} | |", flush=True)
         for number, (name, form) in enumerate(NAMED.items()):
             folder = Path(place) / str(number)
             folder.mkdir()
-            record, own = evaluate(form(root, folder), args, Path(place) / f"run{number}")
+            data = form(root, folder)
+            store = open_store(parse(data), geometry)
+            same = all(
+                np.array_equal(getattr(store, each), getattr(whole, each))
+                for each in ("images", "labels", "ids")
+            )
+            print_equal = store.fingerprint == whole.fingerprint
+            del store
+            record, own = evaluate(data, args, Path(place) / f"run{number}")
             clean = next(cell for cell in record.cells if cell.name == "fixed/clean")
             equal = sum(own[key] == bits[key] for key in bits)
-            same = "equal" if record.data.fingerprint == expected.data.fingerprint else "differs"
-            print(f"| {name} | {100 * clean.top1:.2f} | {equal} of {count} | {same} |", flush=True)
+            words = {True: "equal", False: "differ"}
+            print(f"| {name} | {words[same]} | {words[print_equal]} | {100 * clean.top1:.2f} "
+                  f"| {equal} of {count} |", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -82,6 +82,7 @@ class Watch:
 
         return Observer(
             decoding=self.decoding,
+            header=self._header,
             started=self._planned,
             progress=self.progressed,
             finished=self.finished,
@@ -118,6 +119,10 @@ class Watch:
     def finished(self, condition: Condition) -> None:
         """A condition is complete."""
         self._done += 1
+
+    def _header(self, text: str) -> None:
+        if self._shown:
+            self._bar.console.print(inert(text, 4000), style="dim", markup=False)
 
     def _planned(self, plan: Plan) -> None:
         if plan.cells_left < plan.cells and self._shown:

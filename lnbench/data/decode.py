@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from lnbench.files import reason
 
@@ -47,11 +47,15 @@ def ready() -> Iterator[None]:
         yield
 
 
-def decode(data: bytes, *, upright: bool = True) -> Image.Image:
-    """Decode an image file to a picture of mode RGB; raises `Unreadable`.
+def decode(data: bytes) -> Image.Image:
+    """Decode an image file to an upright picture of mode RGB, as viewers show it; raises `Unreadable`."""
+    return turned_upright(as_it_lies(data))
 
-    `upright` turns it as its EXIF orientation says, as viewers do; otherwise it lies as in the file, as
-    torchvision and timm read it, and `orientation` tells how it would be turned.
+
+def as_it_lies(data: bytes) -> Image.Image:
+    """Decode an image file to a picture of mode RGB as torchvision and timm read it; raises `Unreadable`.
+
+    Its EXIF orientation is left alone; `orientation` tells it.
 
     Transparent pictures are laid on white, as browsers and viewers show them: dropping the alpha
     channel would bring out colours nobody sees. 16-bit grey is scaled to 8 bits. Colour profiles are
@@ -63,8 +67,6 @@ def decode(data: bytes, *, upright: bool = True) -> Image.Image:
         if width * height > MAX_PIXELS:
             raise Unreadable(f"{width}×{height} pixels look like a decompression bomb")
         opened.load()
-        if upright:
-            return _to_rgb(_upright(opened), opened.format or "")
         turned = _orientation(opened)
         picture = _to_rgb(opened, opened.format or "")
         picture.info[_TURNED] = turned
@@ -92,13 +94,6 @@ def _orientation(picture: Image.Image) -> int:
         found = picture.getexif().get(0x0112, 1)
         return found if found in _TURNS else 1
     return 1
-
-
-def _upright(picture: Image.Image) -> Image.Image:
-    # A viewer shows a picture whose orientation tag is damaged as it lies in the file.
-    with suppress(Exception):
-        return ImageOps.exif_transpose(picture)
-    return picture
 
 
 def _to_rgb(picture: Image.Image, file_format: str) -> Image.Image:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from lnbench.data.decode import Unreadable, decode
+from lnbench.data.decode import Unreadable
+from lnbench.data.decode import as_it_lies as decode
 from lnbench.data.store import Listing
 from lnbench.hashing import Indices
 
@@ -44,7 +45,7 @@ def list_encoded(
 
 def picture(data: bytes) -> tuple[Image.Image, bytes]:
     """Decode one file's bytes, the picture as it lies in the file; also their sha256. Raises `Unreadable`."""
-    return decode(data, upright=False), hashlib.sha256(data).digest()
+    return decode(data), hashlib.sha256(data).digest()
 
 
 def check_size(size: int) -> None:

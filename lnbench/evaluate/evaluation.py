@@ -12,12 +12,12 @@ from lnbench.config import RunConfig, parse_shard
 from lnbench.data.store import Decoding
 from lnbench.dist import ALONE, Processes
 from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, RecordError
-from lnbench.evaluate import count, diagnose, examine, loop, mixed, prepare, record, shard, shifts
+from lnbench.evaluate import channels, count, diagnose, examine, loop, mixed, prepare, record, shard, shifts
 from lnbench.evaluate.prepare import Given, Images, Subject
 from lnbench.hashing import Indices
 from lnbench.memory import room_for_images
 from lnbench.norm.modes.registry import Mode
-from lnbench.results import schema
+from lnbench.results import header, schema
 from lnbench.results.notes import add_note
 from lnbench.results.significance import at_least
 from lnbench.results.store import RunFolder
@@ -33,6 +33,7 @@ class Observer:
     """What the caller wants to hear. Every function may do nothing."""
 
     decoding: Callable[[int, int], None] = lambda done, total: None
+    header: Callable[[str], None] = lambda text: None
     started: Callable[[Plan], None] = lambda plan: None
     progress: Callable[[loop.Progress], None] = lambda progress: None
     finished: Callable[[Condition], None] = lambda condition: None
@@ -176,7 +177,11 @@ def _check(
             warnings += [
                 *misfits,
                 *(f"{settled.name}: {note}" for note in settled.notes),
-                *prepare.check_input(settled, images.clean),
+                # With a wrong mean and std either order is as bad: one mistake at a time.
+                *(
+                    list(prepare.check_input(settled, images.clean))
+                    or channels.check_channels(settled, images.clean)
+                ),
             ]
             ready.append(settled)
     if not ready:
@@ -257,6 +262,9 @@ def evaluate(
         def finished(subject: Subject, mode: Mode, condition: Condition) -> bool:
             return (str(mode), condition) in done[place[id(subject)]]
 
+        for subject in subjects:
+            head = record.run(subject, prepared.images, command, processes.world)
+            observer.header(header.line(head))
         observer.started(plan(prepared, done))
         pieces, told = count.Pieces(), set[str]()
 

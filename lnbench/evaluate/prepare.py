@@ -49,6 +49,7 @@ class Subject:
     state: str | None = None
     names: tuple[tuple[str, ...], ...] = ()
     published: bool = False
+    assumed: bool = False  # nobody said which mean and std it takes
     classes: int = 0  # outputs of the network, known once it has seen an image
     class_map: ClassMap | None = None  # known once labels and outputs have been matched
     columns: Tensor | None = (
@@ -123,7 +124,7 @@ def load_subject(
     layers = wrap.attach(classifier.network, own=any(mode.is_learning for mode in modes))
     return Subject(
         config, classifier, layers, modes, loaded.geometry, loaded.normalization, loaded.source,
-        loaded.sha256, loaded.code, loaded.state, loaded.names, loaded.published,
+        loaded.sha256, loaded.code, loaded.state, loaded.names, loaded.published, loaded.assumed,
     )  # fmt: skip
 
 
@@ -259,7 +260,7 @@ def check_fit(subject: Subject, store: Store, *, clean: bool = True) -> Iterator
 def check_input(subject: Subject, store: Store) -> Iterator[str]:
     """Compare what the first norm layer observes on clean images with what it stored.
 
-    Wrong mean/std, channel order or value range runs without complaint and costs points silently. The
+    Wrong mean/std or value range runs without complaint and costs points silently. The
     given preprocessing is compared with the usual other ones; a warning names the figures.
     """
     if not len(subject.layers):
@@ -277,12 +278,11 @@ def check_input(subject: Subject, store: Store) -> Iterator[str]:
         if own < _SUSPICIOUS_SHIFT:
             return
         trials = {name: shift(pixels, other) for name, other in _USUAL.items()}
-        trials["channels in BGR order"] = shift(pixels.flip(1), subject.normalization)
     best, least = min(trials.items(), key=lambda item: item[1])
     if least <= own / 2:
         yield (
             f"{subject.name}: the first norm layer sees inputs {own:.2f} standard deviations from what it "
-            f"was trained on; with {best} it would be {least:.2f}. Check --mean/--std and the channel order."
+            f"was trained on; with {best} it would be {least:.2f}. Check --mean and --std."
         )
 
 

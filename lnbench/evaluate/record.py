@@ -34,6 +34,8 @@ def run(subject: Subject, images: Images, command: str, processes: int) -> schem
         "crop": _plain(images.geometry.crop),
         "interpolation": subject.geometry.interpolation,
     }
+    if subject.assumed:
+        preprocessing["assumed"] = True
     return schema.Run(
         command=command,
         started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -164,6 +166,8 @@ def _deviations(subject: Subject, images: Images) -> Iterator[str]:
     if config.backend == "reference" and not images.precomputed:
         yield "corruptions computed by the imagecorruptions package"
     yield from subject.notes
+    if config.plugins is not None:
+        yield f"with code of one's own: {config.plugins}"
     if config.parameters:
         yield f"own parameters for {', '.join(sorted(config.parameters))}"
 
@@ -197,7 +201,7 @@ def cell(
         scores=scores.values,
         seconds=round(result.seconds, 4),
         batch_size=subject.config.batch_size if result.mode.unit != "image" else None,
-        draws=shares(result.correct, result.mode.draws) if result.mode.images else None,
+        draws=_draws(result),
         unanswered=scores.unanswered or None,
         bins=scores.bins,
         shifts=moved,
@@ -232,3 +236,12 @@ def _course(result: count.Result) -> schema.Course | None:
     if unit == "image":
         return None
     return schema.Course(unit=unit, tenths=result.tenths, batches=result.batches, resets=result.resets)
+
+
+def _draws(result: count.Result) -> tuple[tuple[int, int], ...] | None:
+    """Images and right ones of each draw's share, where what is drawn decides the statistics.
+
+    A mode along a stream may look at images first too (`eata`), but its order weighs more than they do.
+    """
+    mode = result.mode
+    return shares(result.correct, mode.draws) if mode.images and mode.unit == "image" else None

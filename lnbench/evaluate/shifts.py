@@ -137,8 +137,9 @@ def _reference(subject: Subject, own: ClassMap, images: Images, name: str) -> _R
             columns[label] = column
     positions = np.flatnonzero(columns[clean.labels] >= 0).astype(np.int64)
     if not len(positions):
+        taken = " among those that --limit takes" if subject.config.limit else ""
         raise DataError(
-            f"--shift {name}: {clean.source} has none of the classes of {images.shifts[name].source}:"
+            f"--shift {name}: {clean.source} has none of the classes of {images.shifts[name].source}{taken}:"
             " no clean accuracy can stand beside it"
         )
     if len(positions) == len(clean.labels) and own.columns == usual.columns:

@@ -28,6 +28,14 @@ from lnbench.files import one_line, reason, said
 
 def construct(path: Path, function: str, classes: int | None) -> nn.Module:
     """Call `function` of the file, with the number of classes where it takes that. Raises ModelError."""
+    return call(path, function, classes)[0]
+
+
+def call(path: Path, function: str, classes: int | None) -> tuple[nn.Module, object]:
+    """The network that `function` returns, and what it returns beside it: its preprocessing, or None.
+
+    Raises ModelError.
+    """
     factory = getattr(load_module(path), function, None)
     if not callable(factory):
         raise ModelError(f"{one_line(path)} has no function '{function}' that builds a network")
@@ -35,6 +43,9 @@ def construct(path: Path, function: str, classes: int | None) -> nn.Module:
         names = list(inspect.signature(factory).parameters)
         head = next((name for name in ("num_classes", "classes") if name in names), None)
         network = factory(**({head: classes} if head and classes else {}))
+    said = None
+    if isinstance(network, tuple) and len(network) == 2:
+        network, said = network
     if not isinstance(network, nn.Module):
         raise ModelError(
             f"{one_line(path)}:{function} returned a {type(network).__name__}, not a torch.nn.Module"
@@ -43,7 +54,7 @@ def construct(path: Path, function: str, classes: int | None) -> nn.Module:
         raise ModelError(
             f"{one_line(path)}:{function} has lazy layers without a shape: run it once inside {function}()"
         )
-    return network
+    return network, said
 
 
 def load_module(path: Path) -> ModuleType:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lnbench.models import checkpoint as checkpoints
 from lnbench.models import factory, registry
 from lnbench.models.checkpoint import Checkpoint
+from lnbench.models.declared import declared
 from lnbench.types import Geometry, InputNormalization, Interpolation
 
 Channels = tuple[float, float, float]
@@ -48,6 +49,7 @@ class LoadedModel:
     those that the network's makers published; `code` the digest of a factory's code, None for a library's
     network; `state` the digest of the weights where they come from no file. `names`: what each class is
     called, in the order of the outputs, or none; `published`: whether these are the weights they belong to.
+    `assumed`: nobody said which mean and std it takes, and ImageNet's are used.
     """
 
     network: nn.Module
@@ -59,6 +61,7 @@ class LoadedModel:
     state: str | None = None
     names: tuple[tuple[str, ...], ...] = ()
     published: bool = True
+    assumed: bool = False
 
     @property
     def sha256(self) -> str | None:
@@ -68,15 +71,20 @@ class LoadedModel:
 def take(network: nn.Module, preprocessing: Preprocessing = Preprocessing()) -> LoadedModel:
     """A network that somebody built, with its weights in it, known by their digest.
 
-    Fed with ImageNet's mean and std, at the size the images have, unless the preprocessing says other.
+    Fed with ImageNet's mean and std, at the size the images have, unless the preprocessing or the network's
+    own metadata (timm's `pretrained_cfg`) says other.
     """
+    found = declared(network, None, type(network).__qualname__)
+    geometry, normalization = found or (Geometry(), InputNormalization())
     return LoadedModel(
         network,
-        preprocessing.normalization(InputNormalization()),
-        preprocessing.geometry(Geometry()),
+        preprocessing.normalization(normalization),
+        preprocessing.geometry(geometry),
         f"{type(network).__module__}.{type(network).__qualname__} in memory",
         None,
         state=factory.state_digest(network),
+        published=False,
+        assumed=found is None and preprocessing.mean is None and preprocessing.std is None,
     )
 
 
@@ -118,4 +126,5 @@ def load(
         factory.state_digest(built.network) if path is None else None,
         built.names,
         weights is None,
+        built.assumed and preprocessing.mean is None and preprocessing.std is None,
     )

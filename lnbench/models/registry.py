@@ -23,6 +23,7 @@ from lnbench.files import said
 from lnbench.models import checkpoint, factory
 from lnbench.models.catalog import ModelSpec, listing, parse
 from lnbench.models.cifar import cifar_network
+from lnbench.models.declared import declared
 from lnbench.types import Geometry, InputNormalization, Interpolation
 
 __all__ = ["Built", "ModelSpec", "build", "listing", "packaged_weights", "parse"]
@@ -36,7 +37,7 @@ class Built:
 
     `classes` is None where only running it can tell; `source` is one line: where the weights came from;
     `code` the digest of a person's own code, None for a library's; `names`: what each class is called, in the
-    order of the outputs, where the makers of the published weights say.
+    order of the outputs, where the makers of the published weights say; `assumed`: input is a guess.
     """
 
     network: nn.Module
@@ -46,6 +47,7 @@ class Built:
     source: str
     code: str | None = None
     names: tuple[tuple[str, ...], ...] = ()
+    assumed: bool = False
 
 
 def build(spec: ModelSpec, *, classes: int | None, pretrained: bool) -> Built:
@@ -99,9 +101,12 @@ def build_demo(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built:
 
 def build_file(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built:
     path = Path(spec.name)
-    network = factory.construct(path, str(spec.variant), classes)
+    network, said = factory.call(path, str(spec.variant), classes)
     code = factory.code_digest(path)
-    return Built(network, Geometry(), InputNormalization(), None, f"as {spec} built it", code)
+    found = declared(network, said, str(spec))
+    geometry, normalization = found or (Geometry(), InputNormalization())
+    source = f"as {spec} built it"
+    return Built(network, geometry, normalization, None, source, code, assumed=found is None)
 
 
 # -- torchvision --------------------------------------------------------------------------------------------

@@ -278,7 +278,8 @@ def test_the_224_pixel_path_decodes_once_and_starts_from_the_cache(
     torch.save(network.state_dict(), tmp_path / "random.pth")
     decoded = []
     monkeypatch.setattr(
-        "lnbench.data.encoded.decode", lambda data: decoded.append(1) or decode.decode(data), raising=True
+        "lnbench.data.encoded.decode",
+        lambda data, **options: decoded.append(1) or decode.decode(data, **options),
     )
     command = ["evaluate", "--model", "torchvision:resnet18", "--weights", tmp_path / "random.pth",
                "--data", f"folder:{tmp_path / 'images'}", "--cache", tmp_path / "cache",

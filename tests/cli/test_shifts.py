@@ -21,8 +21,10 @@ OPTIONS = ("--corruption", "contrast", "--severity", 3, "--batch-size", 8)
 
 
 def write_set(folder: Path, seed: int, images: int, kept: tuple[str, ...] = NAMES) -> Path:
-    """Class folders of the pictures of `kept` classes."""
-    for index, (picture, label) in enumerate(zip(*pictures(images, seed=seed), strict=True)):
+    """Class folders of the pictures of `kept` classes, so noisy that some are taken for another's."""
+    random = np.random.default_rng(seed)
+    for index, (clean, label) in enumerate(zip(*pictures(images, seed=seed), strict=True)):
+        picture = np.clip(clean + random.normal(0, 110, clean.shape), 0, 255).astype(np.uint8)
         if NAMES[label] in kept:
             (folder / NAMES[label]).mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(folder / NAMES[label] / f"{index:03d}.png")
@@ -78,6 +80,9 @@ def test_figures_are_those_of_a_script(lnbench: Lnbench, task: list[object], tmp
     assert found["fixed", "whole", 0] == pytest.approx(accuracy(whole, NAMES))
     assert found["fixed", "part", 0] == pytest.approx(accuracy(part, some))
     assert found["fixed", "clean@part", 0] == pytest.approx(accuracy(tmp_path / "clean", some))
+    # Neither the mask nor the choice of images could be left out unnoticed.
+    assert accuracy(part, some) != accuracy(part, some, NAMES)
+    assert len({found["fixed", name, 0] for name in ("whole", "part", "clean", "clean@part")}) == 4
     record = record_of(tmp_path / "run")
     summary, usual = record["summary"]["fixed"], record_of(tmp_path / "plain")["summary"]["fixed"]
     for name in ("clean_top1", "mean_corruption_top1", "mean_corruption_interval", "corruption_set"):

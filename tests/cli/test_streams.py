@@ -74,7 +74,7 @@ def test_an_output_that_knows_few_characters(runs: Path, words: str, encoding: s
 ENDING = """
 import os, signal, sys
 number = int(sys.argv.pop(1))
-import lnbench.evaluate.evaluation as evaluation
+from lnbench.evaluate import evaluation
 def prepare_all(*_, scratch, **__):
     (scratch / "a.lnstore").write_text("decoded")
     os.kill(os.getpid(), number)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lnbench.errors import UsageError
+from lnbench.norm.convert import convert_localnorm
 from lnbench.norm.gradient import Diverged
 from lnbench.norm.modes.registry import Setting, parse
 from lnbench.norm.state import State
@@ -99,6 +100,14 @@ def test_groupnorm_layers_learn_too_and_layers_can_be_picked() -> None:
     assert set(along(network, "tent:layers=first1", stream).weights) == {"norm1.weight", "norm1.bias"}
     one = along(network, "batch", stream)
     assert all(torch.equal(*pair) for pair in zip(one.logits, fixed.logits, strict=True))
+
+
+def test_each_group_of_localnorm_layers_learns_by_itself() -> None:
+    network, stream = convert_localnorm(build("plain"), 2), drifting(count=3)
+    tent, batch = (along(network, mode, stream) for mode in ("tent:lr=1", "batch"))
+    assert torch.equal(tent.logits[0], batch.logits[0])
+    weight = tent.state.affine["norm1"][0]
+    assert weight.shape == (2, 6) and not torch.allclose(weight[0], weight[1], atol=1e-6)
 
 
 def test_layers_around_groupnorm_change_nothing_and_go_away() -> None:

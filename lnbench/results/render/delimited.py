@@ -11,6 +11,7 @@ from typing import Any
 
 from lnbench.files import one_line
 from lnbench.metrics import METRICS
+from lnbench.results import header
 from lnbench.results.compare import Change, Comparison
 from lnbench.results.schema import Record
 from lnbench.results.scores import rate_interval
@@ -25,7 +26,17 @@ def columns(records: Sequence[Record]) -> list[str]:
     found = dict.fromkeys([*METRICS, *(name for r in records for cell in r.cells for name in cell.scores)])
     scores = [name for name in found if name != "top1"]
     where = ["run", "model", "data", "mode", "corruption", "severity", "images"]
-    return [*where, "top1", "top1_low", "top1_high", *scores, "batch_size", "seconds"]
+    return [
+        *where,
+        "top1",
+        "top1_low",
+        "top1_high",
+        *scores,
+        "batch_size",
+        "seconds",
+        "outputs",
+        "preprocessing",
+    ]
 
 
 def rows(records: Sequence[Record], labels: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -34,6 +45,7 @@ def rows(records: Sequence[Record], labels: Sequence[str] = ()) -> list[dict[str
     head = columns(records)
     found = []
     for record, name in zip(records, names, strict=True):
+        outputs, prepared = header.outputs(record), header.preprocessing(record)
         for cell in record.cells:
             low, high = rate_interval(cell)
             values = {
@@ -49,6 +61,8 @@ def rows(records: Sequence[Record], labels: Sequence[str] = ()) -> list[dict[str
                 "top1_high": high,
                 "batch_size": cell.batch_size,
                 "seconds": cell.seconds,
+                "outputs": outputs,
+                "preprocessing": prepared,
             }
             found.append({column: values.get(column) for column in head})
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lnbench.files import one_line
+from lnbench.results.header import line
 from lnbench.results.schema import Record
 from lnbench.results.tables import percent, pivot
 
@@ -47,7 +48,7 @@ def to_latex(records: Sequence[Record], labels: Sequence[str] = ()) -> str:
         "% needs \\usepackage{booktabs}",
         "\\begin{table}",
         "  \\centering",
-        f"  \\caption{{{text('; '.join(grid.notes))}}}",
+        f"  \\caption{{{text('; '.join([*grid.notes, *map(line, records)]))}}}",
         f"  \\begin{{tabular}}{{l{'r' * len(grid.columns)}}}",
         "    \\toprule",
         "    " + " & ".join(["", *(text(heading) for heading in grid.headings)]) + r" \\",

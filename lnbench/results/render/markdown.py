@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from lnbench.files import one_line
+from lnbench.results import header
 from lnbench.results.compare import Change, Comparison
 from lnbench.results.courses import cost_table
 from lnbench.results.protocol import describe
@@ -101,10 +102,12 @@ def facts(record: Record) -> list[tuple[str, str]]:
         ("code sha256", model.code or ""),
         ("built weights sha256", model.state or ""),
         ("precision", model.precision),
+        *header.rows(record)[:1],
         ("norm layers", str(model.norm_layers)),
         ("data", data.spec),
         ("images", f"{data.images}{share}"),
         ("unreadable images left out", str(len(data.skipped)) if data.skipped else ""),
+        *header.rows(record)[1:],
         ("data fingerprint", data.fingerprint),
         ("preset", (suite.preset or "") + (f" (version {suite.version})" if suite.version else "")),
         ("parameter table", suite.table or ""),

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lnbench.files import inert
+from lnbench.results import header
 from lnbench.results.compare import DEFAULT_FIGURES, Change, Comparison
 from lnbench.results.ranking import rank
 from lnbench.results.schema import Record
@@ -219,6 +220,8 @@ def to_text(records: Sequence[Record], labels: Sequence[str] = (), *, width: int
     """The table as plain text without colour codes."""
     buffer = io.StringIO()
     console = Console(file=buffer, width=width, color_system=None, legacy_windows=False)
+    for record in records:
+        console.print(Text(encodable(inert(header.line(record), 4000), console)), style="dim")
     show(records, console, labels)
     show_sweeps(records, console, labels)
     return buffer.getvalue()
