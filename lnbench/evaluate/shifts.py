@@ -7,7 +7,7 @@ condition of its own (`clean@NAME`), unless it would be the clean one itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -121,6 +121,14 @@ def shared(subject: Subject, images: Images, name: str) -> tuple[int, int]:
     table = subject.own_columns[reference(name).corruption]
     assert table is not None
     return len(np.unique(table.cpu().numpy()[beside.labels])), len(own)
+
+
+def notes(subject: Subject, images: Images) -> Iterator[str]:
+    """What must be known of the figures beside shifts, one sentence each."""
+    for name in subject.config.shifts:
+        common, classes = shared(subject, images, name)
+        if common < classes:
+            yield f"the clean accuracy beside {name} is on {common} of its {classes} classes"
 
 
 def _reference(subject: Subject, own: ClassMap, images: Images, name: str) -> _Reference | None:
