@@ -67,7 +67,14 @@ class _Frozen(BaseModel):
 
 # How images come, with what is usual. Written down only where it is not: a config of before there was a
 # choice is still the same config, and its run folder is gone on with.
-PROTOCOL = {"order": orders.SHUFFLED, "sequence": "reset", "mixed": False, "error": False, "shifts": {}}
+PROTOCOL = {
+    "order": orders.SHUFFLED,
+    "sequence": "reset",
+    "mixed": False,
+    "error": False,
+    "shifts": {},
+    "plugins": None,
+}
 
 
 class Suite(_Frozen):
@@ -229,6 +236,7 @@ class RunConfig(Suite):
     skip_unreadable: bool = False
     diagnose: bool = False
     shard: str | None = None
+    plugins: str | None = None
 
     @field_validator("shard")
     @classmethod

@@ -254,6 +254,22 @@ def test_wrapped_models_are_evaluated_as_what_is_inside(
     assert wrapped(torch.zeros(1, 3, 64, 64)).shape == (1, 12)
 
 
+def test_a_network_under_distributed_data_parallel_comes_back_and_trains_on(
+    arrays: tuple[np.ndarray, np.ndarray],
+) -> None:
+    group = torch.distributed
+    group.init_process_group("gloo", store=group.HashStore(), rank=0, world_size=1)
+    try:
+        network = demo()
+        wrapped = nn.parallel.DistributedDataParallel(network)
+        before = portrait(network)
+        lnbench.evaluate(wrapped, (arrays[0][::10], arrays[1][::10]), **{**QUICK, "limit": None})
+        assert portrait(network) == before
+        wrapped(torch.zeros(4, 3, 64, 64)).sum().backward()
+    finally:
+        group.destroy_process_group()
+
+
 def test_what_is_asked_wrongly_is_said_in_the_words_of_python(arrays: tuple[np.ndarray, np.ndarray]) -> None:
     network, before = demo(), None
     before = portrait(network)

@@ -84,7 +84,7 @@ def evaluate(
 
     if context.args:
         raise UsageError(f"unexpected '{context.args[0]}'; repeat an option: --norm fixed --norm batch")
-    plugins.run(plugin)
+    own_code = plugins.run(plugin)
     chosen = configs.load_preset(preset)
     overrides = {
         "data": data or chosen.data,
@@ -115,6 +115,7 @@ def evaluate(
         "skip_unreadable": skip_unreadable,
         "shard": shard,
         "diagnose": diagnose,
+        "plugins": own_code,
     }
     entries = checkpoints.expand(chosen, model, weights or [], models)
     if seeds is not None and (out is None or len(entries) > 1):

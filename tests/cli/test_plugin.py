@@ -70,13 +70,45 @@ def test_what_a_plugin_registers_is_evaluated_and_a_suite_may_name_it(
         "--device", "cpu", "--out", tmp_path / "run",
     )  # fmt: skip
     assert ran.code == 0, ran.err
-    cells = json.loads((tmp_path / "run" / "results.json").read_text())["cells"]
+    content = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert any(text.startswith("with code of one's own: mine.py (sha256") for text in content["deviations"])
+    cells = content["cells"]
     assert len(cells) == 4 and {cell["corruption"] for cell in cells} == {"clean", "halve"}
     for cell in cells:
         assert cell["wrong"] == pytest.approx(1 - cell["top1"]) and cell["images"] == 60
     by_mode = [[c["correct" if "correct" in c else "top1"] for c in cells if c["mode"] == m] for m in
                ("batch", "own-batch")]  # fmt: skip
     assert by_mode[0] == by_mode[1] and by_mode[0][1] < by_mode[0][0] + 0.2
+
+
+def test_a_run_is_not_gone_on_with_under_changed_code(
+    lnbench: Lnbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin, before = tmp_path / "mine.py", dict(modes.KINDS)
+    words = [
+        "--model",
+        "demo",
+        "--data",
+        "demo",
+        "--norm",
+        "own",
+        "--corruption",
+        "contrast",
+        "--severity",
+        5,
+    ]
+    outcomes = []
+    for share in ("0.5", "0.25"):
+        monkeypatch.setattr(modes, "KINDS", dict(before))
+        plugin.write_text(
+            "import lnbench\n\n\n@lnbench.mode('own')\ndef own(x, layer, state):\n"
+            f"    return layer.stored(x, state) * {share}\n"
+        )
+        outcomes.append(
+            lnbench("evaluate", "--plugin", plugin, *words, "--limit", 24, "--out", tmp_path / "run")
+        )
+    assert outcomes[0].code == 0, outcomes[0].err
+    assert outcomes[1].code == 3 and "config.plugins is" in outcomes[1].err
 
 
 @pytest.mark.parametrize(
