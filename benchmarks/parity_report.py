@@ -40,8 +40,8 @@ Written by `python benchmarks/parity.py report` from `benchmarks/results/parity_
 that script compute those (`--help`). A cell that misses its target is set in **bold with ✗**.
 
 Sections 1 to 3 and the comparison with independent randomness at the end of section 4 are of the random
-generator 2 ([corruptions.md](corruptions.md)); the paired accuracies of section 4, in which both sides get the
-same fields, were computed with those of generator 1.
+generator 2 ([corruptions.md](corruptions.md)); the paired accuracies of section 4, in which both sides get
+the same fields, were computed with those of generator 1.
 """
 
 PIXELS = """\
