@@ -114,6 +114,7 @@ def prepare_all(
             images = shifts.with_references(ready, images)
             for subject in ready:
                 shifts.check_sizes(subject, images)
+                warnings += [f"{subject.name}: {note}" for note in shifts.notes(subject, images)]
         if configs[0].shard is not None:
             kept = shard.conditions_of(len(images.conditions), *parse_shard(configs[0].shard))
             images = replace(images, conditions=tuple(images.conditions[k] for k in kept))

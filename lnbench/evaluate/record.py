@@ -148,10 +148,7 @@ def _deviations(subject: Subject, images: Images) -> Iterator[str]:
     if store.skipped:
         yield f"{len(store.skipped)} unreadable images left out"
     yield from _protocol(config, {mode.unit for mode in subject.modes})
-    for name in config.shifts:
-        common, classes = shifts.shared(subject, images, name)
-        if common < classes:
-            yield f"the clean accuracy beside {name} is on {common} of its {classes} classes"
+    yield from shifts.notes(subject, images)
     yield from images.notes
     for mode in subject.modes:
         left = [name for name in subject.layers.all_names if mode.is_learning and not mode.learns(name)]

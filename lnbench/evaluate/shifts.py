@@ -7,7 +7,7 @@ condition of its own (`clean@NAME`), unless it would be the clean one itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -123,6 +123,14 @@ def shared(subject: Subject, images: Images, name: str) -> tuple[int, int]:
     return len(np.unique(table.cpu().numpy()[beside.labels])), len(own)
 
 
+def notes(subject: Subject, images: Images) -> Iterator[str]:
+    """What must be known of the figures beside shifts, one sentence each."""
+    for name in subject.config.shifts:
+        common, classes = shared(subject, images, name)
+        if common < classes:
+            yield f"the clean accuracy beside {name} is on {common} of its {classes} classes"
+
+
 def _reference(subject: Subject, own: ClassMap, images: Images, name: str) -> _Reference | None:
     """Which clean images stand beside a shift; None where it is all of them, scored as they are."""
     usual, clean = subject.class_map, images.clean
@@ -137,8 +145,9 @@ def _reference(subject: Subject, own: ClassMap, images: Images, name: str) -> _R
             columns[label] = column
     positions = np.flatnonzero(columns[clean.labels] >= 0).astype(np.int64)
     if not len(positions):
+        taken = " among those that --limit takes" if subject.config.limit else ""
         raise DataError(
-            f"--shift {name}: {clean.source} has none of the classes of {images.shifts[name].source}:"
+            f"--shift {name}: {clean.source} has none of the classes of {images.shifts[name].source}{taken}:"
             " no clean accuracy can stand beside it"
         )
     if len(positions) == len(clean.labels) and own.columns == usual.columns:

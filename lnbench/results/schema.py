@@ -50,6 +50,7 @@ Rate = Annotated[float, Field(ge=0, le=1)]
 Score = Annotated[float | None, BeforeValidator(_finite)]
 Severity = Annotated[float, Field(ge=0, le=1000), PlainSerializer(_plain, return_type=int | float)]
 Interval = tuple[float, float]
+Share = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=0)]]  # images, right ones
 LARGEST = 1e39  # of float32 figures and their means; far from where sums of them overflow
 
 
@@ -94,7 +95,7 @@ class Cell(BaseModel):
     scores: dict[str, Score]
     seconds: float | None = Field(default=None, ge=0)
     batch_size: int | None = Field(default=None, ge=1)
-    draws: tuple[tuple[int, int], ...] | None = None
+    draws: tuple[Share, ...] | None = Field(default=None, min_length=1)
     unanswered: int | None = Field(default=None, ge=1)
     bins: tuple[tuple[int, float, float], ...] | None = None
     shifts: dict[str, Annotated[float, Field(ge=0, le=LARGEST)]] | None = None
@@ -131,13 +132,6 @@ class Cell(BaseModel):
         for key, value in handler(self).items():
             content |= value if key == "scores" else {key: value}
         return {k: v for k, v in content.items() if v is not None or not info.exclude_none}
-
-    @field_validator("draws")
-    @classmethod
-    def _draws_possible(cls, draws: tuple[tuple[int, int], ...] | None) -> tuple[tuple[int, int], ...] | None:
-        if draws is not None and (not draws or any(not 0 <= right <= n or n < 1 for n, right in draws)):
-            raise ValueError("draws are not images and right ones of each share")
-        return draws
 
     @property
     def top1(self) -> float:

@@ -118,6 +118,6 @@ def test_the_mean_is_as_wide_as_its_draws_make_it_and_notes_say_so() -> None:
 
 def test_a_cell_of_impossible_draws_is_refused() -> None:
     cell = make_cells(make_run(modes=(MODE,)))[0].model_dump()
-    for draws in ((), ((0, 0),), ((3, 4),), ((3, -1),)):
-        with pytest.raises(ValueError, match="draws are not"):
+    for draws in ((), ((0, 0),), ((3, -1),), ((3,),), (3, 1)):
+        with pytest.raises(ValueError, match="draws"):
             type(make_cells(make_run())[0]).model_validate(cell | {"draws": draws})
