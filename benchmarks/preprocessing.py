@@ -1,10 +1,10 @@
 """Mistakes of preprocessing on real networks: what they cost, and which statistic notices them how often.
 
-    python -m benchmarks.preprocessing SHARED [--photographs 200] [--draws 500]
+    python -m benchmarks.preprocessing SHARED [--photographs 128] [--draws 500]
 
 SHARED holds the checkpoints and images (`checkpoints/`, `data/`). Every network sees its images under every
 normalization and both channel orders once; false alarms and misses are then counted over many draws of the 64
-images that the check looks at. Writes benchmarks/results/preprocessing.json and .md.
+images that the check looks at. Writes benchmarks/results/preprocessing.json and the table of docs/inputs.md.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +35,8 @@ from lnbench.norm.layer import norm_layers
 from lnbench.types import Geometry, InputNormalization
 
 OUT = Path(__file__).parent / "results"
+PAGE = Path(__file__).parents[1] / "docs" / "inputs.md"
+MARK, END = "<!-- mistakes: python -m benchmarks.preprocessing ../shared -->", "<!-- /mistakes -->"
 IMAGENET = InputNormalization()
 WRONG = {
     "ImageNet mean/std": IMAGENET,
@@ -172,7 +175,7 @@ def judged(given: np.ndarray, flipped: np.ndarray, order: np.ndarray) -> float:
     return 0.0
 
 
-def study(one: Case, crops: dict[str, Store], draws: int) -> dict[str, object]:
+def study(one: Case, crops: dict[str, Store], draws: int) -> dict[str, Any]:
     right = one.right
     norms: dict[str, InputNormalization] = {
         name: wrong or InputNormalization(right.mean, (1.0, 1.0, 1.0)) for name, wrong in WRONG.items()
@@ -196,7 +199,7 @@ def study(one: Case, crops: dict[str, Store], draws: int) -> dict[str, object]:
         noted: dict[str, list[float]] = {"own": [], "first": [], "flip z": [], "entropy z": [], "norm z": []}
         for chosen in samples:
             mine = distance(one, own, chosen)
-            trials = [distance(one, other, chosen) for other in (*others.values(), flipped)]
+            trials = [distance(one, seen[other, bgr], chosen) for other in USUAL]
             noted["own"].append(mine)
             noted["first"].append(float(mine >= 0.25 and min(trials) <= mine / 2))
             noted["flip z"].append(z(own.nll, flipped.nll, chosen))
@@ -240,10 +243,35 @@ def study(one: Case, crops: dict[str, Store], draws: int) -> dict[str, object]:
     return {"network": one.name, "images": len(one.store.labels), "draws": draws, "rows": rows}
 
 
+def table(found: Sequence[dict[str, Any]]) -> str:
+    """The study as a Markdown table."""
+    lines = [
+        "| network | images | mistake | top-1 | lost | first norm layer warns | channels warned of |",
+        "|:--|--:|:--|--:|--:|--:|--:|",
+    ]
+    for one in found:
+        for row in one["rows"]:
+            first = row.get("first layer warns")
+            # The channels are asked for only where the first layer is content.
+            asked = row["channels warned"] * (1 - (first or 0))
+            shown = "–" if first is None else f"{100 * first:.1f} %"
+            figures = f"{100 * row['accuracy']:.1f} | {100 * row['lost']:.1f} | {shown} | {100 * asked:.1f} %"
+            lines.append(f"| {one['network']} | {one['images']} | {row['mistake']} | {figures} |")
+    return "\n".join(lines) + "\n"
+
+
+def write(found: Sequence[dict[str, Any]]) -> None:
+    """Keep the figures, and put the table into docs/inputs.md."""
+    (OUT / "preprocessing.json").write_text(json.dumps(found, indent=1) + "\n")
+    text = PAGE.read_text(encoding="utf-8")
+    head, mark, rest = text.partition(MARK)
+    PAGE.write_text(f"{head}{mark}\n{table(found)}{rest[rest.index(END) :]}", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("shared", type=Path)
-    parser.add_argument("--photographs", type=int, default=200)
+    parser.add_argument("--photographs", type=int, default=128)
     parser.add_argument("--draws", type=int, default=500)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -252,7 +280,7 @@ def main() -> None:
         for one, crops in cases(options.shared, Path(folder), options.photographs):
             found.append(study(one, crops, options.draws))
             print(json.dumps(found[-1], indent=1), flush=True)
-            (OUT / "preprocessing.json").write_text(json.dumps(found, indent=1) + "\n")
+    write(found)
 
 
 if __name__ == "__main__":
