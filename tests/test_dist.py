@@ -161,3 +161,11 @@ def test_without_a_gpu_auto_is_the_cpu_and_the_rest_is_refused(
     for name, words in wrong.items():
         with pytest.raises(UsageError, match=f"--device {name}: {words}"):
             processes.device(name)
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "0", "soon"])
+def test_a_patience_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch, seconds: str) -> None:
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "0"), ("LNBENCH_TIMEOUT", seconds)):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match="is not as torchrun sets it"), dist.joined():
+        pass

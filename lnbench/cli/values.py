@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 
 from lnbench.config import check_sides
 from lnbench.errors import UsageError
+from lnbench.files import one_line
 
 
 def channels(option: str, text: str | None) -> tuple[float, float, float] | None:
@@ -19,10 +20,10 @@ def channels(option: str, text: str | None) -> tuple[float, float, float] | None
         r, g, b = (float(part) for part in text.split(","))
     except ValueError:
         raise UsageError(
-            f"{option} takes three numbers r,g,b such as 0.485,0.456,0.406; got '{text}'"
+            f"{option} takes three numbers r,g,b such as 0.485,0.456,0.406; got '{one_line(text, 80)}'"
         ) from None
     if not all(abs(value) < float("inf") for value in (r, g, b)):
-        raise UsageError(f"{option} takes finite numbers, got '{text}'")
+        raise UsageError(f"{option} takes finite numbers, got '{one_line(text, 80)}'")
     return r, g, b
 
 
@@ -32,7 +33,9 @@ def sides(option: str, text: str | None) -> int | tuple[int, int] | None:
         return None
     match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
     if not match:
-        raise UsageError(f"{option} takes pixels such as 224, or HEIGHTxWIDTH such as 224x320; got '{text}'")
+        raise UsageError(
+            f"{option} takes pixels such as 224, or HEIGHTxWIDTH such as 224x320; got '{one_line(text, 80)}'"
+        )
     height, width = match.groups()
     return check_sides(int(height) if width is None else (int(height), int(width)))
 
@@ -43,7 +46,7 @@ def size(option: str, text: str | None) -> int | None:
         return None
     match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?)\s*([kmgt]?)(i?)b?", text.strip(), re.IGNORECASE)
     if not match:
-        raise UsageError(f"{option} takes a size such as 4GiB or 500MiB; got '{text}'")
+        raise UsageError(f"{option} takes a size such as 4GiB or 500MiB; got '{one_line(text, 80)}'")
     number, unit, binary = match.groups()
     return int(float(number) * (1024 if binary else 1000) ** " kmgt".index(unit.lower() or " "))
 
@@ -53,7 +56,7 @@ def whole_numbers(option: str, text: str | None) -> tuple[int, ...]:
     if text is None:
         return ()
     if not all(part.isdecimal() and int(part) > 0 for part in text.split(",")):
-        raise UsageError(f"{option} takes whole numbers such as 1,16; got '{text}'")
+        raise UsageError(f"{option} takes whole numbers such as 1,16; got '{one_line(text, 80)}'")
     return tuple(int(part) for part in text.split(","))
 
 
@@ -86,7 +89,7 @@ def named(option: str, texts: Iterable[str]) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name or not value:
-            raise UsageError(f"{option} takes NAME=DATA, got '{text}'")
+            raise UsageError(f"{option} takes NAME=DATA, got '{one_line(text, 80)}'")
         if name in found:
             raise UsageError(f"{option} {name} is given twice")
         found[name] = value

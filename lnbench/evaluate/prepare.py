@@ -282,7 +282,7 @@ def check_input(subject: Subject, store: Store) -> Iterator[str]:
     if least <= own / 2:
         yield (
             f"{subject.name}: the first norm layer sees inputs {own:.2f} standard deviations from what it "
-            f"was trained on; with {best} it would be {least:.2f}. Check --mean and --std."
+            f"was trained on; with {best} it would be {least:.2f}. Check --mean/--std and the channel order."
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -259,13 +261,34 @@ def _save_npy(path: Path, array: npt.NDArray[Any]) -> None:
 
 
 def _mapped(path: Path, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """An unfinished array on disk, continued if it has the right shape, else started."""
-    if path.is_file():
+    """An unfinished array on disk, continued if it has the right shape, else started.
+
+    Its place on the disk is taken first: writing to a mapped file on a full disk kills the program.
+    """
+    if path.is_file() and not path.is_symlink():
         with suppress(ValueError):
             rows = np.lib.format.open_memmap(path, mode="r+")
             if rows.shape == shape and rows.dtype == np.uint8:
+                _reserve(path, path.stat().st_size)
                 return rows
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    path.unlink(missing_ok=True)
+    with path.open("xb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        end = file.tell() + math.prod(shape)
+        file.truncate(end)
+    try:
+        _reserve(path, end)
+    except OSError:
+        path.unlink()
+        raise
+    return np.lib.format.open_memmap(path, mode="r+")
+
+
+def _reserve(path: Path, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
 
 
 def _unwritable(path: Path, error: OSError) -> DataError:

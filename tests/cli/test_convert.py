@@ -277,6 +277,7 @@ BAD = {
     "group images": (2, "whole numbers such as 1,16", f"net.pth {LOCAL} --group-images 1,x"),
     "images no divisor": (2, "does not divide", f"net.pth {TRAIN} --group-images 3 --batch-size 32"),
     "device": (2, "not a device", f"net.pth {LOCAL} --device toaster"),
+    "seed": (2, "--seed -1: a seed is a whole number", f"net.pth {LOCAL} --seed -1"),
 }
 
 

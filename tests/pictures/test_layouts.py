@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -265,3 +266,34 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Image.Image, "save", full)
     with pytest.raises(DataError, match="No space left on device"):
         writer.write(PLAN[1], np.arange(5), PLAIN.images)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="needs the system to reserve disk")
+@pytest.mark.parametrize("continued", [False, True])
+def test_the_place_of_an_array_is_taken_before_it_is_mapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, continued: bool
+) -> None:
+    """A write to a mapped file on a full disk is a signal that nobody can catch."""
+    root = tmp_path / "out"
+    if continued:
+        start(root, "cifar-c").write(PLAN[1], np.arange(2), PLAIN.images[:2])
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    writer = start(root, "cifar-c")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(DataError, match="No space left on device"):
+            writer.write(PLAN[1], np.arange(5), PLAIN.images)
+    assert bool([path for path in root.iterdir() if path.name.endswith(".partial")]) == continued
+    write_all(start(root, "cifar-c"), PLAIN, PLAN[1])
+
+
+def test_an_array_is_not_written_through_a_link(tmp_path: Path) -> None:
+    root = tmp_path / "out"
+    start(root, "cifar-c")
+    (tmp_path / "victim").write_bytes(b"mine")
+    (root / f".{PLAN[1].corruption}.npy.partial").symlink_to(tmp_path / "victim")
+    start(root, "cifar-c").write(PLAN[1], np.arange(2), PLAIN.images[:2])
+    assert (tmp_path / "victim").read_bytes() == b"mine"
