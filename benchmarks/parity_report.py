@@ -39,10 +39,9 @@ Three things are held against each other:
 Written by `python benchmarks/parity.py report` from `benchmarks/results/parity_*.json`; the other commands of
 that script compute those (`--help`). A cell that misses its target is set in **bold with ✗**.
 
-Sections 1 (but for its 30 photographs) and 3 and the comparison with independent randomness at the end of
-section 4 are of the random generator 2 ([corruptions.md](corruptions.md)). The random corruptions of
-section 2, the 30 photographs and the paired accuracies of section 4 were computed with the fields of
-generator 1.
+Sections 1 to 3 and the comparison with independent randomness at the end of section 4 are of the random
+generator 2 ([corruptions.md](corruptions.md)); the paired accuracies of section 4, in which both sides get
+the same fields, were computed with those of generator 1.
 """
 
 PIXELS = """\

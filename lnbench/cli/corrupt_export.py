@@ -40,13 +40,15 @@ def corrupt_export(
     limit: options.Limit = None,
     seed: options.Seed[int] = 0,
     skip_unreadable: options.SkipUnreadable = False,
+    plugin: options.Plugin = None,
 ) -> None:
     """Write the corrupted images of a dataset for other tools."""
     from lnbench import config as configs
-    from lnbench.cli import console
+    from lnbench.cli import console, plugins
     from lnbench.cli.values import sides
     from lnbench.progress import Watch
 
+    plugins.run(plugin)
     suite = configs.resolve_suite(
         configs.load_preset(preset),
         {"corruptions": corruption or None, "severities": severity or None, "backend": backend},

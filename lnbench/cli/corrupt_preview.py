@@ -32,9 +32,11 @@ def corrupt_preview(
     ] = False,
     backend: Annotated[str, typer.Option(help=_BACKEND)] = "native",
     seed: options.Seed[int] = 0,
+    plugin: options.Plugin = None,
 ) -> None:
     """Draw a contact sheet, corruptions × severities, of one or more pictures."""
     from lnbench import config as configs
+    from lnbench.cli import plugins
     from lnbench.cli.console import say
     from lnbench.cli.values import sides
     from lnbench.errors import UsageError, unknown
@@ -43,6 +45,7 @@ def corrupt_preview(
         raise UsageError(f"-o {output}: the sheet can be written as {', '.join(_FORMATS)}")
     if backend not in _BACKENDS:
         raise unknown("backend", backend, _BACKENDS)
+    plugins.run(plugin)
     suite = configs.resolve_suite(
         configs.load_preset(preset),
         {

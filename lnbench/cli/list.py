@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from lnbench.cli import options
+
 
 class What(str, Enum):
     """The kinds of thing that have names."""
@@ -20,10 +22,13 @@ class What(str, Enum):
 
 def list_(
     what: Annotated[What, typer.Argument(help="Which kind of thing to list.")],
+    plugin: options.Plugin = None,
 ) -> None:
     """Show what exists: corruptions, modes, presets, models or kinds of data."""
+    from lnbench.cli import plugins
     from lnbench.cli.console import stdout
 
+    plugins.run(plugin)
     rows = {
         What.corruptions: _corruptions,
         What.modes: _modes,

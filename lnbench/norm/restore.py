@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 # What training, casting and wrapping change in a module beside its tensors: dicts of its own.
-_DICTS = ("_modules", "_buffers", "_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
+_DICTS = ("_modules", "_parameters", "_buffers", "_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
 
 
 def bare(model: nn.Module) -> nn.Module:
@@ -70,7 +70,12 @@ def _refill(target: dict[str, Any], content: dict[str, Any]) -> None:
 
 def _give_back(tensor: Tensor, data: Tensor) -> None:
     with torch.no_grad():
-        tensor.data = data
+        if type(tensor.data) is type(data):
+            tensor.data = data
+            return
+        # A tensor of another class was moved by exchanging all that it is.
+        own = nn.Parameter(data, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else data
+        torch.utils.swap_tensors(tensor, own)  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager

@@ -13,6 +13,12 @@ from lnbench.data import registry as sources
 from lnbench.norm.modes import registry as modes
 from tests.cli.conftest import Lnbench
 
+REGISTRIES = (
+    (metrics, "METRICS"),
+    (corruptions, "CORRUPTIONS"),
+    (sources, "SOURCES"),
+    (modes, "KINDS"),
+)
 PLUGIN = '''
 import lnbench
 
@@ -53,9 +59,7 @@ def half_demo():
 @pytest.fixture(autouse=True)
 def _own_registries(monkeypatch: pytest.MonkeyPatch) -> None:
     sources.sources()
-    for module, name in (
-        (metrics, "METRICS"), (corruptions, "CORRUPTIONS"), (sources, "SOURCES"), (modes, "KINDS"),
-    ):  # fmt: skip
+    for module, name in REGISTRIES:
         monkeypatch.setattr(module, name, dict(getattr(module, name)))
 
 
@@ -79,6 +83,26 @@ def test_what_a_plugin_registers_is_evaluated_and_a_suite_may_name_it(
     by_mode = [[c["correct" if "correct" in c else "top1"] for c in cells if c["mode"] == m] for m in
                ("batch", "own-batch")]  # fmt: skip
     assert by_mode[0] == by_mode[1] and by_mode[0][1] < by_mode[0][0] + 0.2
+
+
+def test_other_commands_know_it_too(
+    lnbench: Lnbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(PLUGIN)
+    own = ["--plugin", plugin, "--corruption", "halve", "--severity", 5]
+    before = {module: dict(getattr(module, name)) for module, name in REGISTRIES}
+    for words in (
+        ["list", "corruptions", "--plugin", plugin],
+        ["corrupt-preview", *own, "--resize", 64, "-o", tmp_path / "sheet.png"],
+        ["corrupt-export", "demo", tmp_path / "out", "--layout", "imagenet-c", "--limit", 12, *own],
+    ):
+        for module, name in REGISTRIES:
+            monkeypatch.setattr(module, name, dict(before[module]))
+        ran = lnbench(*words)
+        assert ran.code == 0, ran.err
+        assert words[0] != "list" or "halve" in ran.out
+    assert (tmp_path / "sheet.png").is_file() and (tmp_path / "out" / "halve" / "5").is_dir()
 
 
 def test_a_run_is_not_gone_on_with_under_changed_code(
