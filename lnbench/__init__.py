@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from lnbench.norm.localnorm import LocalNorm2d
     from lnbench.norm.modes.registry import mode
     from lnbench.norm.session import norm_mode, with_mode
-    from lnbench.record import Comparison, Record
+    from lnbench.record import RunComparison, RunRecord
     from lnbench.transform import Corrupt, corrupt
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Comparison",
     "Corrupt",
     "Key",
     "LocalNorm2d",
-    "Record",
+    "RunComparison",
+    "RunRecord",
     "__version__",
     "compare",
     "convert_localnorm",
@@ -50,11 +50,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Comparison": "lnbench.record",
     "Corrupt": "lnbench.transform",
     "Key": "lnbench.corruptions.rng",
     "LocalNorm2d": "lnbench.norm.localnorm",
-    "Record": "lnbench.record",
+    "RunComparison": "lnbench.record",
+    "RunRecord": "lnbench.record",
     "compare": "lnbench.api",
     "convert_localnorm": "lnbench.norm.convert",
     "corrupt": "lnbench.transform",

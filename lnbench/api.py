@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lnbench.config import RunConfig
     from lnbench.evaluate.evaluation import Outcome
     from lnbench.evaluate.prepare import Given
-    from lnbench.record import Comparison, Record
+    from lnbench.record import RunComparison, RunRecord
 
     Pictures = Tensor | np.ndarray[Any, Any] | Sequence[Any]
     Data = tuple[Pictures, Pictures] | Dataset[Any] | DataLoader[Any] | str
@@ -44,7 +44,7 @@ def evaluate(
     resume: bool = True,
     progress: bool = True,
     **options: Any,
-) -> Record:
+) -> RunRecord:
     """Measure a classifier's accuracy under corruptions × severities × normalization modes.
 
     The same configuration gives the same integers as `lnbench evaluate`. A model that is given as a module is
@@ -119,21 +119,21 @@ def evaluate(
         if network is not None:
             stack.enter_context(restored(network))
         outcome = _evaluated(config, given, out, resume, progress)
-    from lnbench.record import Record
+    from lnbench.record import RunRecord
     from lnbench.results.correct import from_cells
 
     correct = from_cells(outcome.record.cells, labels=outcome.labels, ids=outcome.ids)
-    return Record(outcome.record, correct, outcome.folder)
+    return RunRecord(outcome.record, correct, outcome.folder)
 
 
 def compare(
-    base: Record | str | Path,
-    new: Record | str | Path,
+    base: RunRecord | str | Path,
+    new: RunRecord | str | Path,
     *,
     fail_if: Sequence[str] = (),
     significance: float | None = None,
     allow_mismatch: bool = False,
-) -> Comparison:
+) -> RunComparison:
     """Compare two records image by image, as `lnbench compare` does.
 
     Args:
@@ -153,14 +153,14 @@ def compare(
         >>> found.passed, set(found.changes["difference"])
         (True, {0.0})
     """
-    from lnbench.record import Comparison, Record
+    from lnbench.record import RunComparison, RunRecord
     from lnbench.results.compare import compare as compared
     from lnbench.results.rules import parse
 
     with _python_words():
         rules = [parse(text) for text in fail_if]
-        old, now = (one if isinstance(one, Record) else read(one) for one in (base, new))
-        return Comparison(
+        old, now = (one if isinstance(one, RunRecord) else read(one) for one in (base, new))
+        return RunComparison(
             compared(
                 old.content, now.content, old.correct, now.correct,
                 rules=rules, significance=significance, allow_mismatch=allow_mismatch,
@@ -168,7 +168,7 @@ def compare(
         )  # fmt: skip
 
 
-def read(path: str | Path) -> Record:
+def read(path: str | Path) -> RunRecord:
     """A record from a run folder, a `results.json` or a baseline file.
 
     Raises RecordError where it is none of these, unfinished, damaged, or changed since it was written.
@@ -179,13 +179,13 @@ def read(path: str | Path) -> Record:
         Traceback (most recent call last):
         lnbench.errors.RecordError: nowhere does not exist: give a run folder, results.json or a baseline
     """
-    from lnbench.record import Record
+    from lnbench.record import RunRecord
     from lnbench.results import reading
     from lnbench.results.correct import read_correct
 
     content = reading.read(path)
     folder = Path(path) if Path(path).is_dir() else None
-    return Record(content, read_correct(path, content), folder)
+    return RunRecord(content, read_correct(path, content), folder)
 
 
 def _module(model: object) -> nn.Module:

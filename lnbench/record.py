@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class Record:
+class RunRecord:
     """A finished run. Shows as its table: as text in a terminal, as HTML in a notebook.
 
     `content` is the whole record as `results.json` has it (config, model, data, environment, cells, summary);
@@ -92,7 +92,7 @@ class Record:
 
 
 @dataclass(frozen=True, repr=False)
-class Comparison:
+class RunComparison:
     """What changed from one record to another, and whether that is acceptable. Shows as its tables."""
 
     content: comparing.Comparison

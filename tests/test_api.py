@@ -39,7 +39,7 @@ QUICK: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def record() -> lnbench.Record:
+def record() -> lnbench.RunRecord:
     return lnbench.evaluate("demo", "demo", **RUN)
 
 
@@ -49,7 +49,7 @@ def arrays() -> tuple[np.ndarray, np.ndarray]:
     return images, labels
 
 
-def counted(record: lnbench.Record) -> list[object]:
+def counted(record: lnbench.RunRecord) -> list[object]:
     """What every cell counted, the bits of its images among it."""
     return [
         (c.mode, c.condition, c.images, c.scores, c.bins, c.batch_size, c.correct)
@@ -57,7 +57,7 @@ def counted(record: lnbench.Record) -> list[object]:
     ]
 
 
-def test_the_command_writes_the_same_record(record: lnbench.Record, tmp_path: Path) -> None:
+def test_the_command_writes_the_same_record(record: lnbench.RunRecord, tmp_path: Path) -> None:
     words = ["--norm", ",".join(RUN["modes"]), "--batch-size", 40, "--limit", IMAGES, "--device", "cpu"]
     words += [word for name in RUN["corruptions"] for word in ("--corruption", name)]
     words += [word for severity in RUN["severities"] for word in ("--severity", severity)]
@@ -99,7 +99,7 @@ def test_a_finished_cell_is_not_computed_again(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_module_and_arrays_count_what_the_specifications_count(
-    record: lnbench.Record, arrays: tuple[np.ndarray, np.ndarray]
+    record: lnbench.RunRecord, arrays: tuple[np.ndarray, np.ndarray]
 ) -> None:
     network = demo()
     before = portrait(network)
@@ -318,7 +318,7 @@ def test_warnings_are_pythons_and_nothing_else_is_said(
     assert said[0].filename == __file__ and capfd.readouterr() == ("", "")
 
 
-def test_a_record_is_looked_at_as_text_html_frames_and_pictures(record: lnbench.Record) -> None:
+def test_a_record_is_looked_at_as_text_html_frames_and_pictures(record: lnbench.RunRecord) -> None:
     assert "top-1 %" in repr(record) and "contrast" in str(record) and "layers=first1" in repr(record)
     html = record._repr_html_()
     assert html.startswith("<table>") and "contrast" in html and "<b>" in html
@@ -346,7 +346,7 @@ def test_a_record_is_looked_at_as_text_html_frames_and_pictures(record: lnbench.
     pyplot.close("all")
 
 
-def test_a_comparison_says_what_changed(record: lnbench.Record, tmp_path: Path) -> None:
+def test_a_comparison_says_what_changed(record: lnbench.RunRecord, tmp_path: Path) -> None:
     worse = demo()
     with torch.no_grad():
         worse.linear.weight[3] += 0.4
@@ -364,7 +364,7 @@ def test_a_comparison_says_what_changed(record: lnbench.Record, tmp_path: Path) 
     assert lnbench.compare(record, other, fail_if=["top1:-100pp"]).passed
     with pytest.raises(RecordError, match=r"different seed"):
         lnbench.compare(record, lnbench.evaluate("demo", "demo", **{**RUN, "seed": 1}))
-    bare = lnbench.Record(record.content.model_copy(update={"cells": record.content.cells}), None)
+    bare = lnbench.RunRecord(record.content.model_copy(update={"cells": record.content.cells}), None)
     with pytest.raises(RecordError, match="no answers to single images"):
         print(bare.images)
 

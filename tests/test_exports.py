@@ -13,11 +13,11 @@ import pytest
 import lnbench
 
 PUBLIC = [
-    "Comparison",
     "Corrupt",
     "Key",
     "LocalNorm2d",
-    "Record",
+    "RunComparison",
+    "RunRecord",
     "__version__",
     "compare",
     "convert_localnorm",
