@@ -15,7 +15,7 @@ from lnbench.files import one_line
 from lnbench.hashing import Indices
 
 
-class Labels(NamedTuple):
+class LabelColumn(NamedTuple):
     """`labels`: int64 (N,), indices into `classes`; `named`: whether the classes have names of their own."""
 
     labels: Indices
@@ -23,7 +23,7 @@ class Labels(NamedTuple):
     named: bool
 
 
-def labels_of(values: Sequence[int | str], source: str, names: Sequence[str] | None = None) -> Labels:
+def labels_of(values: Sequence[int | str], source: str, names: Sequence[str] | None = None) -> LabelColumn:
     """Read the label of each image; `names`: what the numbers stand for, where the file says so.
 
     Numbers are labels as they are. Names are sorted, and their places are the labels. Raises DataError for
@@ -38,7 +38,7 @@ def labels_of(values: Sequence[int | str], source: str, names: Sequence[str] | N
         if len(classes) > MAX_CLASSES:
             raise DataError(f"{source}: {len(classes)} different labels are no classes")
         place = {name: label for label, name in enumerate(classes)}
-        return Labels(np.array([place[str(value)] for value in values], np.int64), shown(classes), True)
+        return LabelColumn(np.array([place[str(value)] for value in values], np.int64), shown(classes), True)
     if len(known) < len(values):
         odd = one_line(values[numbers.index(None)], 60)
         raise DataError(f"{source}: labels are numbers ({known[0]}) and names ('{odd}'); give one kind")
@@ -47,7 +47,7 @@ def labels_of(values: Sequence[int | str], source: str, names: Sequence[str] | N
     if low < 0 or high >= count:
         raise DataError(f"{source}: label {low if low < 0 else high} lies outside 0…{count - 1}")
     labels = np.array(known, np.int64)
-    return Labels(labels, numerals(labels) if names is None else shown(names), names is not None)
+    return LabelColumn(labels, numerals(labels) if names is None else shown(names), names is not None)
 
 
 def _number(value: int | str) -> int | None:

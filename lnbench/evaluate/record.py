@@ -103,12 +103,12 @@ def _shift(subject: Subject, images: Images, name: str) -> schema.Shift:
     )
 
 
-def _class_map(found: ClassMap | None) -> schema.ClassMap | None:
+def _class_map(found: ClassMap | None) -> schema.RecordedClassMap | None:
     """What answered for the labels; None where label i is output i and every output may answer."""
     if found is None or found.plain:
         return None
     outputs = tuple(found.columns[column] for column in found.column_of)
-    return schema.ClassMap(
+    return schema.RecordedClassMap(
         how=found.how, outputs=outputs, answering=len(found.columns), combine=found.combine
     )
 

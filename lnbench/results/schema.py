@@ -227,7 +227,7 @@ class Model(BaseModel):
     preprocessing: dict[str, JsonValue] = {}
 
 
-class ClassMap(BaseModel):
+class RecordedClassMap(BaseModel):
     """Which outputs of the network answered for which label, where label i was not simply output i.
 
     `how` labels and outputs were matched; `outputs` of each label, more than one being a superclass whose
@@ -254,7 +254,7 @@ class Data(BaseModel):
     total: int = Field(ge=1)
     classes: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
-    class_map: ClassMap | None = None
+    class_map: RecordedClassMap | None = None
 
     @model_serializer(mode="wrap")
     def _plain_map_unsaid(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -280,7 +280,7 @@ class Shift(BaseModel):
     classes: int = Field(ge=1)
     shared: int = Field(ge=1)
     beside: str
-    class_map: ClassMap | None = None
+    class_map: RecordedClassMap | None = None
 
 
 class Gap(BaseModel):

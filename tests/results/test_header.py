@@ -6,7 +6,7 @@ import pytest
 
 from lnbench.results import header
 from lnbench.results.publish import FORMATS, Runs
-from lnbench.results.schema import ClassMap, Record
+from lnbench.results.schema import Record
 from tests.results.golden import sample
 
 
@@ -14,7 +14,7 @@ def record(**preprocessing: object) -> Record:
     found, _ = sample()
     prepared = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "resize": 256, "crop": [224, 192],
                 "interpolation": "bicubic", **preprocessing}  # fmt: skip
-    chosen = ClassMap(how="by wnid", outputs=((3,), (5,)), answering=2)
+    chosen = RecordedClassMap(how="by wnid", outputs=((3,), (5,)), answering=2)
     return found.model_copy(
         update={
             "model": found.model.model_copy(update={"preprocessing": prepared, "classes": 1000}),
