@@ -6,7 +6,7 @@ import pytest
 
 from lnbench.results import header
 from lnbench.results.publish import FORMATS, Runs
-from lnbench.results.schema import Record
+from lnbench.results.schema import Record, RecordedClassMap
 from tests.results.golden import sample
 
 
