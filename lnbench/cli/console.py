@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from lnbench.evaluate.evaluation import Plan
+    from lnbench.evaluate.evaluation import Outcome, Plan
 
 LONGEST = 4000  # characters of a line
 
@@ -47,3 +47,19 @@ def show_plan(plan: Plan, places: Sequence[Path]) -> None:
         f"{plan.conditions} conditions, {plan.cells} cells, {plan.images:,} images, "
         f"{plan.forwards:,} forward passes; images take {plan.store_bytes / 2**20:,.0f} MiB"
     )
+
+
+def show(outcomes: Sequence[Outcome]) -> None:
+    """The tables of finished runs, and where they lie."""
+    from lnbench.results.ranking import label
+    from lnbench.results.render import terminal
+
+    console = stdout()
+    records = [outcome.record for outcome in outcomes]
+    labels = label(records) if len(records) > 1 else ()
+    terminal.show(records, console, labels)
+    terminal.show_sweeps(records, console, labels)
+    if labels:
+        terminal.show_ranking(records, console, labels)
+    for outcome in outcomes:
+        note(f"saved in {outcome.folder}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,25 +11,12 @@ from lnbench.cli import options
 from lnbench.data.registry import usages
 from lnbench.norm.modes import registry as modes
 
-if TYPE_CHECKING:
-    from lnbench.evaluate.evaluation import Outcome
-
 _WEIGHTS = "Checkpoint file or glob, repeatable; the model's own otherwise."
 _MODELS = "YAML list of networks (model, weights, mean, std, ema), counted in one pass."
 _STRICT = "Stop when one of several checkpoints cannot be used."
 _DATA = f"Images: {usages(corrupted=False)}; corrupted sets: {usages(corrupted=True)}."
 _SHIFT = "Another test set of the same classes, repeatable: a condition, with the clean accuracy beside it."
 _NORM = f"Normalization mode, repeatable or with commas: {', '.join(modes.usages())}."
-_ORDER = "How a stream's images come: shuffled, sorted (by class) or dirichlet:delta=0.1 (NOTE's sampler)."
-_SEEDS = "Run K times, under seeds from --seed on, into OUT/seed-0, …: `compare` tests over them."
-_SEQUENCE = "What stream modes do between conditions: reset, or continual (go on with what they learned)."
-_MIXED = "Batches of all corrupted conditions together; still one result for each."
-_OUT = "Run folder; runs/PRESET-MODEL-HASH otherwise."
-_RESUME = "Go on with what the folder holds, or start over."
-_CACHE = "Folder for decoded images, reused by the next run."
-_MEMORY = "Keep resident memory below this, such as 4GiB: more images than fit go to a temporary file."
-_SHARD = "Compute part I of N by itself; `lnbench merge` joins the parts."
-_DIAGNOSE = "Record how far each norm layer's inputs shift."
 
 
 def evaluate(
@@ -46,14 +33,14 @@ def evaluate(
     corruption: options.Corruption = None,
     severity: options.Severity = None,
     batch_size: options.BatchSize[int | None] = None,
-    order: Annotated[str | None, typer.Option(help=_ORDER)] = None,
-    sequence: Annotated[str | None, typer.Option(help=_SEQUENCE)] = None,
-    mixed: Annotated[bool, typer.Option("--mixed", help=_MIXED)] = False,
+    order: options.Order = None,
+    sequence: options.Sequence = None,
+    mixed: options.Mixed = False,
     device: options.Device = "auto",
     precision: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16.")] = None,
     limit: options.Limit = None,
     seed: options.Seed[int | None] = None,
-    seeds: Annotated[int | None, typer.Option(metavar="K", min=1, max=1000, help=_SEEDS)] = None,
+    seeds: options.Seeds = None,
     backend: options.Backend[str | None] = None,
     mean: options.Mean = None,
     std: options.Std = None,
@@ -64,13 +51,13 @@ def evaluate(
     classes: options.Classes = None,
     class_map: options.ClassMap = None,
     classes_file: options.ClassesFile = None,
-    out: Annotated[Path | None, typer.Option(help=_OUT, show_default=False)] = None,
-    resume: Annotated[bool, typer.Option("--resume/--fresh", help=_RESUME)] = True,
+    out: options.Out = None,
+    resume: options.Resume = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and write nothing.")] = False,
-    cache: Annotated[Path | None, typer.Option(help=_CACHE)] = None,
-    memory: Annotated[str | None, typer.Option(help=_MEMORY)] = None,
-    shard: Annotated[str | None, typer.Option(metavar="I/N", help=_SHARD)] = None,
-    diagnose: Annotated[bool, typer.Option("--diagnose", help=_DIAGNOSE)] = False,
+    cache: options.Cache = None,
+    memory: options.Memory = None,
+    shard: options.Shard = None,
+    diagnose: options.Diagnose = False,
     ema: options.Ema = False,
     allow_pickle: options.AllowPickle = False,
     skip_unreadable: options.SkipUnreadable = False,
@@ -122,7 +109,7 @@ def evaluate(
         raise UsageError("--seeds needs --out and one checkpoint")
     planned = [
         ([configs.resolve(chosen, {**overrides, **own, **entry}) for entry in entries], place)
-        for own, place in _seeds(seed or 0, seeds, out)
+        for own, place in checkpoints.of_seeds(seed or 0, seeds, out)
     ]
     bound = values.size("--memory", memory)
 
@@ -151,33 +138,8 @@ def evaluate(
                 if outcomes is None:
                     console.show_plan(evaluation.plan(prepared), places)
                 else:
-                    _show(outcomes)
+                    console.show(outcomes)
                 if failed := len(prepared.failed):
                     raise LnbenchError(
                         f"{failed} of {len(runs)} checkpoints could not be used and were left out"
                     )
-
-
-def _seeds(first: int, seeds: int | None, out: Path | None) -> list[tuple[dict[str, int], Path | None]]:
-    """What is particular to the run of each seed, and its place; one run where no number was asked for."""
-    from lnbench.results.seeds import folder_name
-
-    if seeds is None or out is None:
-        return [({}, out)]
-    return [({"seed": seed}, out / folder_name(seed)) for seed in range(first, first + seeds)]
-
-
-def _show(outcomes: list[Outcome]) -> None:
-    from lnbench.cli.console import note, stdout
-    from lnbench.results.ranking import label
-    from lnbench.results.render import terminal
-
-    console = stdout()
-    records = [outcome.record for outcome in outcomes]
-    labels = label(records) if len(records) > 1 else ()
-    terminal.show(records, console, labels)
-    terminal.show_sweeps(records, console, labels)
-    if labels:
-        terminal.show_ranking(records, console, labels)
-    for outcome in outcomes:
-        note(f"saved in {outcome.folder}")

@@ -58,3 +58,25 @@ SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help=_SKIP)]
 BatchSize = Annotated[T, typer.Option(help=_BATCH)]
 Seed = Annotated[T, typer.Option(help="Seed of all that is drawn: noise, order, subset, crops.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+
+# A run's protocol, place and pace.
+_ORDER = "How a stream's images come: shuffled, sorted (by class) or dirichlet:delta=0.1 (NOTE's sampler)."
+_SEEDS = "Run K times, under seeds from --seed on, into OUT/seed-0, …: `compare` tests over them."
+_SEQUENCE = "What stream modes do between conditions: reset, or continual (go on with what they learned)."
+_MIXED = "Batches of all corrupted conditions together; still one result for each."
+_OUT = "Run folder; runs/PRESET-MODEL-HASH otherwise."
+_RESUME = "Go on with what the folder holds, or start over."
+_CACHE = "Folder for decoded images, reused by the next run."
+_MEMORY = "Keep resident memory below this, such as 4GiB: more images than fit go to a temporary file."
+_SHARD = "Compute part I of N by itself; `lnbench merge` joins the parts."
+_DIAGNOSE = "Record how far each norm layer's inputs shift."
+Out = Annotated[Path | None, typer.Option(help=_OUT, show_default=False)]
+Resume = Annotated[bool, typer.Option("--resume/--fresh", help=_RESUME)]
+Cache = Annotated[Path | None, typer.Option(help=_CACHE)]
+Memory = Annotated[str | None, typer.Option(help=_MEMORY)]
+Shard = Annotated[str | None, typer.Option(metavar="I/N", help=_SHARD)]
+Diagnose = Annotated[bool, typer.Option("--diagnose", help=_DIAGNOSE)]
+Order = Annotated[str | None, typer.Option(help=_ORDER)]
+Seeds = Annotated[int | None, typer.Option(metavar="K", min=1, max=1000, help=_SEEDS)]
+Sequence = Annotated[str | None, typer.Option(help=_SEQUENCE)]
+Mixed = Annotated[bool, typer.Option("--mixed", help=_MIXED)]

@@ -9,6 +9,7 @@ from typing import Any
 
 from lnbench.config import Preset, load_models
 from lnbench.errors import UsageError
+from lnbench.results.seeds import folder_name
 
 
 def expand(
@@ -37,3 +38,10 @@ def expand(
             raise UsageError(f"--weights {pattern}: no file matches")
         files += found
     return [{"model": specs[0], "weights": file} for file in dict.fromkeys(files)]
+
+
+def of_seeds(first: int, seeds: int | None, out: Path | None) -> list[tuple[dict[str, int], Path | None]]:
+    """What is particular to the run of each seed, and its place; one run where no number was asked for."""
+    if seeds is None or out is None:
+        return [({}, out)]
+    return [({"seed": seed}, out / folder_name(seed)) for seed in range(first, first + seeds)]
