@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from lnbench.corruptions import native, registry
 from lnbench.corruptions.rng import Key
 from tests.device import Device, Mixed, OnDevice, fresh_tables
 
+BUDGET = Path(__file__).parent / "baselines" / "device_budget.json"
 SIDES = {"cifar": 32, "tiny-imagenet": 64, "imagenet": 224}
 
 WAITS: dict[str, Callable[[Tensor, Tensor], object]] = {
@@ -104,3 +107,33 @@ def test_a_corruption_is_the_same_on_the_device_and_never_waits(name: str, table
         # otherwise, and those are written so that they do not.
         assert int(apart.max()) <= 1
         assert float(apart.gt(0).float().mean()) <= 1e-4, f"severity {severity}"
+
+
+def cost(name: str) -> dict[str, float]:
+    """The most launches, and megabytes of operands an image, at 224 px; a gather counts its whole source."""
+    pixels, ids = photographs(2, 224), torch.arange(7, 9)
+    launches, moved = 0, 0.0
+    for severity in (1, 3, 5):
+        parameters = registry.parameters("imagenet", name, severity)
+        with torch.no_grad(), fresh_tables(), Device() as gpu:
+            on_device, key = pixels.to("cuda"), Key(1, ids.to("cuda"))
+            native.corrupt(on_device, name, severity, key, parameters)
+            gpu.clear()
+            native.corrupt(on_device, name, severity, key, parameters)
+        launches, moved = max(launches, gpu.launches), max(moved, gpu.bytes / len(pixels) / 1e6)
+    return {"launches": launches, "megabytes": round(moved, 2)}
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_a_corruption_keeps_to_its_budget(name: str) -> None:
+    """What launches or moves more than before fails; `python -m tests.test_device` writes the budget anew."""
+    budget = json.loads(BUDGET.read_text(encoding="utf-8"))
+    assert name in budget, "a new corruption: python -m tests.test_device"
+    found = cost(name)
+    assert found["launches"] <= budget[name]["launches"]
+    assert found["megabytes"] <= 1.01 * budget[name]["megabytes"]
+
+
+if __name__ == "__main__":
+    rows = (f" {json.dumps(name)}: {json.dumps(cost(name))}" for name in registry.names())
+    BUDGET.write_text("{\n" + ",\n".join(rows) + "\n}\n", encoding="utf-8")
