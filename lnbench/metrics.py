@@ -56,7 +56,17 @@ def mean(sums: Sequence[float], images: int) -> float:
 def metric(
     name: str, *, better: Better, unit: str = "", size: int = 1, read: Read = mean, title: str = ""
 ) -> Callable[[Count], Count]:
-    """Register the decorated count; the first line of its docstring is `about`. Raises on a name taken."""
+    """Register the decorated count; the first line of its docstring is `about`. Raises on a name taken.
+
+    Example:
+        >>> import lnbench, torch
+        >>> @lnbench.metric("my_error", better="lower", unit="%")
+        ... def my_error(log_probs, predicted, labels):
+        ...     "Images whose predicted class is wrong."
+        ...     return (predicted != labels).double().sum(0, keepdim=True)
+        >>> my_error(torch.zeros(3, 2), torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1])).item()
+        1.0
+    """
 
     def register(count: Count) -> Count:
         if name in METRICS:

@@ -22,6 +22,15 @@ class RunRecord:
 
     `content` is the whole record as `results.json` has it (config, model, data, environment, cells, summary);
     `folder` where it lies, None where it was kept in memory.
+
+    Example:
+        >>> import lnbench
+        >>> record = lnbench.evaluate(
+        ...     "demo", "demo", corruptions=["contrast"], severities=[5], modes="fixed", limit=60,
+        ...     device="cpu", progress=False,
+        ... )
+        >>> list(record.cells["corruption"]), len(record.images)
+        (['clean', 'contrast'], 120)
     """
 
     content: schema.Record
@@ -93,7 +102,15 @@ class RunRecord:
 
 @dataclass(frozen=True, repr=False)
 class RunComparison:
-    """What changed from one record to another, and whether that is acceptable. Shows as its tables."""
+    """What changed from one record to another, and whether that is acceptable. Shows as its tables.
+
+    Example:
+        >>> import lnbench
+        >>> options = {"severities": [5], "modes": "fixed", "limit": 60, "device": "cpu", "progress": False}
+        >>> record = lnbench.evaluate("demo", "demo", corruptions=["contrast"], **options)
+        >>> lnbench.compare(record, record).passed
+        True
+    """
 
     content: comparing.Comparison
 

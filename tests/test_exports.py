@@ -11,6 +11,10 @@ from types import ModuleType
 import pytest
 
 import lnbench
+from lnbench.corruptions.registry import CORRUPTIONS
+from lnbench.data.registry import sources
+from lnbench.metrics import METRICS
+from lnbench.norm.modes.registry import KINDS
 
 PUBLIC = [
     "Corrupt",
@@ -85,7 +89,15 @@ def test_the_examples_say_what_happens(name: str) -> None:
     module = importlib.import_module(thing.__module__)
     finder = doctest.DocTestFinder(recurse=False)
     found = finder.find(thing, name, module=module, globs={})
-    for example in found:
-        report: list[str] = []
-        doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(example, out=report.append)
-        assert not report, "".join(report)
+    assert any(test.examples for test in found), f"{name} shows no example"
+    registries = (CORRUPTIONS, KINDS, METRICS, sources())
+    before = [dict(registry) for registry in registries]
+    try:
+        for example in found:
+            report: list[str] = []
+            doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(example, out=report.append)
+            assert not report, "".join(report)
+    finally:  # what an example registers is its own
+        for registry, known in zip(registries, before, strict=True):
+            for added in registry.keys() - known.keys():
+                del registry[added]

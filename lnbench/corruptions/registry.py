@@ -90,6 +90,15 @@ def corruption(
     parameter; `reference`: the function of imagecorruptions that computes it, if there is one. The default
     of `elements` keeps a few float planes of its images in a second-level cache of 1 MiB. Raises
     ValueError for a name that is taken, for an unknown family and for an unknown table.
+
+    Example:
+        >>> import lnbench, torch
+        >>> @lnbench.corruption("my_dark", family="digital", parameters={"share": (0, 1)},
+        ...                     tables={"cifar": (0.2, 0.4, 0.6, 0.8, 1)})
+        ... def my_dark(pixels, parameters, key):
+        ...     return (pixels * (1 - parameters[0])).to(torch.uint8)
+        >>> my_dark(torch.full((1, 3, 32, 32), 100, dtype=torch.uint8), (0.4,), None).unique().tolist()
+        [60]
     """
     if name in CORRUPTIONS:
         raise ValueError(f"corruption '{name}' is registered twice")

@@ -28,7 +28,14 @@ _LEVELS = 1 << 16  # distinct values of a `normal` field
 
 @dataclass(frozen=True)
 class Key:
-    """The randomness of a batch: `seed` and the image ids, int64 (B,), on the device of the pixels."""
+    """The randomness of a batch: `seed` and the image ids, int64 (B,), on the device of the pixels.
+
+    Example:
+        >>> import lnbench, torch
+        >>> key = lnbench.Key(0, torch.arange(3))
+        >>> key[1:].ids.tolist()  # what an image draws goes with its id, in whatever company
+        [1, 2]
+    """
 
     seed: int
     ids: torch.Tensor

@@ -71,6 +71,16 @@ def source(
 
     `rank`: 1 for names of files that one publication alone uses, 5 for a suffix or the shape of a tree, 9 for
     what any folder has.
+
+    Example:
+        >>> import lnbench, numpy
+        >>> from lnbench.data.arrays import list_arrays
+        >>> @lnbench.source("my_gray", about="gray squares")
+        ... def my_gray():
+        ...     images, labels = numpy.full((4, 32, 32, 3), 128, numpy.uint8), numpy.array([0, 1, 0, 1])
+        ...     return list_arrays(images, labels, source="my_gray", classes=("a", "b"), stamp="my_gray")
+        >>> my_gray().classes
+        ('a', 'b')
     """
 
     def enter(listing: Lists) -> Lists:

@@ -33,6 +33,12 @@ def convert_localnorm(module: nn.Module, groups: int, layers: Sequence[str] = ()
         ValueError: `groups` is less than 1.
         ModelError: there is nothing to convert, a name holds nothing to convert, the network has
             LocalNorm layers already, or a norm layer is of a kind that is not understood.
+
+    Example:
+        >>> import lnbench, torch
+        >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+        >>> lnbench.convert_localnorm(network, groups=8)[1]
+        LocalNorm2d(4, groups=8, eps=1e-05, momentum=0.1)
     """
     if groups < 1:
         raise ValueError(f"convert_localnorm needs groups >= 1, got {groups}")
@@ -80,6 +86,12 @@ def to_batchnorm(module: nn.Module) -> nn.Module:
 
     Raises:
         ModelError: the network has no LocalNorm layer.
+
+    Example:
+        >>> import lnbench, torch
+        >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), lnbench.LocalNorm2d(4, groups=2))
+        >>> type(lnbench.to_batchnorm(network)[1]).__name__
+        'BatchNorm2d'
     """
     local = {name: layer for name, layer in norm_layers(module) if isinstance(layer, LocalNorm2d)}
     if not local:

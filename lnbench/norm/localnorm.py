@@ -44,6 +44,13 @@ class LocalNorm2d(nn.Module):
 
     Raises:
         ValueError: the input is not (B, C, ...), or a training batch is not a multiple of K.
+
+    Example:
+        >>> import lnbench, torch
+        >>> layer = lnbench.LocalNorm2d(8, groups=4).train()
+        >>> y = layer(torch.randn(12, 8, 16, 16))  # 4 groups of 3 images
+        >>> layer.weight.shape, bool(y[::4].mean((0, 2, 3)).abs().max() < 1e-5)
+        (torch.Size([4, 8]), True)
     """
 
     running_mean: Tensor

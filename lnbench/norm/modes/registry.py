@@ -143,6 +143,15 @@ def mode(
         clean: whether the images that `begin` sees are those without corruption.
 
     Raises ValueError when the name is taken.
+
+    Example:
+        >>> import lnbench
+        >>> @lnbench.mode("my_stored")
+        ... def my_stored(x, layer, state):
+        ...     "The stored statistics, written out."
+        ...     return layer.normalize(x, layer.statistics, state)
+        >>> lnbench.modes()["my_stored"].about
+        'The stored statistics, written out'
     """
 
     def enter(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
