@@ -25,10 +25,8 @@ class RunRecord:
 
     Example:
         >>> import lnbench
-        >>> record = lnbench.evaluate(
-        ...     "demo", "demo", corruptions=["contrast"], severities=[5], modes="fixed", limit=60,
-        ...     device="cpu", progress=False,
-        ... )
+        >>> options = {"severities": [5], "modes": "fixed", "limit": 60, "device": "cpu", "progress": False}
+        >>> record = lnbench.evaluate("demo", "demo", corruptions=["contrast"], **options)
         >>> list(record.cells["corruption"]), len(record.images)
         (['clean', 'contrast'], 120)
     """

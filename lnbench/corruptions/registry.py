@@ -93,8 +93,8 @@ def corruption(
 
     Example:
         >>> import lnbench, torch
-        >>> @lnbench.corruption("my_dark", family="digital", parameters={"share": (0, 1)},
-        ...                     tables={"cifar": (0.2, 0.4, 0.6, 0.8, 1)})
+        >>> levels = {"cifar": (0.2, 0.4, 0.6, 0.8, 1)}
+        >>> @lnbench.corruption("my_dark", family="digital", parameters={"share": (0, 1)}, tables=levels)
         ... def my_dark(pixels, parameters, key):
         ...     return (pixels * (1 - parameters[0])).to(torch.uint8)
         >>> my_dark(torch.full((1, 3, 32, 32), 100, dtype=torch.uint8), (0.4,), None).unique().tolist()
