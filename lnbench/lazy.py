@@ -11,15 +11,21 @@ from typing import TYPE_CHECKING
 
 
 class _Lazy:
-    """A module that is imported when something in it is asked for."""
+    """A module that is imported when something in it is asked for, and `others` with it."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, *others: _Lazy) -> None:
+        self._name, self._others = name, others
 
     def __getattr__(self, name: str) -> object:
-        value = getattr(import_module(self._name), name)
-        setattr(self, name, value)  # found without this call from now on
-        return value
+        self._load()
+        return getattr(import_module(self._name), name)
+
+    def _load(self) -> None:
+        # Whole, at the first use: torch.compile cannot trace an import that comes in its midst.
+        content = vars(import_module(self._name)).items()
+        vars(self).update({name: value for name, value in content if not name.startswith("_")})
+        for other in self._others:
+            other._load()
 
 
 if TYPE_CHECKING:
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
     import torch
     from torch.nn import functional as F
 else:
-    np, torch, F = _Lazy("numpy"), _Lazy("torch"), _Lazy("torch.nn.functional")
+    np, F = _Lazy("numpy"), _Lazy("torch.nn.functional")
+    torch = _Lazy("torch", F)
 
 __all__ = ["F", "np", "torch"]

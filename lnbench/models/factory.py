@@ -26,11 +26,6 @@ from lnbench.errors import ModelError
 from lnbench.files import one_line, reason, said
 
 
-def construct(path: Path, function: str, classes: int | None) -> nn.Module:
-    """Call `function` of the file, with the number of classes where it takes that. Raises ModelError."""
-    return call(path, function, classes)[0]
-
-
 def call(path: Path, function: str, classes: int | None) -> tuple[nn.Module, object]:
     """The network that `function` returns, and what it returns beside it: its preprocessing, or None.
 

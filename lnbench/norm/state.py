@@ -99,7 +99,7 @@ class Layer:
         """Each of K groups of a batch by its own statistics, weight and bias; image i is in group i mod K."""
         if x.shape[0] % self.groups:
             raise UsageError(
-                f"mode 'batch': {x.shape[0]} images cannot be cut into the {self.groups} groups of layer"
+                f"{x.shape[0]} images cannot be cut into the {self.groups} groups of layer"
                 f" '{self.name}': use a --batch-size that is a multiple of {self.groups}"
             )
         self._warn_of_one_value(x, self.groups)

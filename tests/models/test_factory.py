@@ -10,7 +10,7 @@ from torch import nn
 
 from lnbench.errors import ModelError
 from lnbench.models.classifier import Classifier
-from lnbench.models.factory import code_digest, construct, load_module, state_digest
+from lnbench.models.factory import call, code_digest, load_module, state_digest
 from lnbench.types import InputNormalization
 
 FILES = {
@@ -94,7 +94,7 @@ def test_what_goes_wrong_in_a_forward_has_a_place(tmp_path: Path, body: str) -> 
         "from torch import nn\ndef build(): return Net()\nclass Net(nn.Module):\n  def forward(self, x):\n"
         f"    {body}\n  def inner(self, x):\n    return 1 / 0\n"
     )
-    network = construct(tmp_path / "net.py", "build", None)
+    network = call(tmp_path / "net.py", "build", None)[0]
     classifier = Classifier(network, InputNormalization())
     if "len(x)" in body:
         assert classifier.classes(32, 32) == 3
