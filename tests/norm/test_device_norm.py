@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lnbench.models.classifier import Classifier
+from lnbench.models.classifier import Classifier, Precision
 from lnbench.norm import grouped, stats, wrap
 from lnbench.norm.modes.registry import parse
 from lnbench.norm.state import State
@@ -59,7 +59,7 @@ def test_statistics_keep_their_digits_beside_a_large_mean(name: str) -> None:
         torch.testing.assert_close(found, torch.full_like(found, 0.25))
 
 
-def moved(network: nn.Module, mode: str, precision: str = "bf16", side: int = 224) -> Traffic:
+def moved(network: nn.Module, mode: str, precision: Precision = "bf16", side: int = 224) -> Traffic:
     """What a pass over 256 images launches and moves on a device, computed from shapes alone."""
     classifier = Classifier(network, InputNormalization(), device="meta", precision=precision)
     layers = wrap.attach(network)
@@ -80,7 +80,7 @@ def test_a_mode_moves_little_more_than_fixed(mode: str) -> None:
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
-def test_groups_of_localnorm_are_not_copied(precision: str) -> None:
+def test_groups_of_localnorm_are_not_copied(precision: Precision) -> None:
     from lnbench.norm.convert import convert_localnorm
     from lnbench.norm.localnorm import LocalNorm2d
 
@@ -89,5 +89,5 @@ def test_groups_of_localnorm_are_not_copied(precision: str) -> None:
     size = {"bf16": 2, "fp32": 4}[precision]
     maps = 256 * 8 * 30 * 30 * size
     by_groups, stored = (moved(network, mode, precision, side=32) for mode in ("batch", "fixed"))
-    # Read for the mean, for the variance (with it in float32), to normalize, and written; stored: the last two.
+    # Read for the mean and for the variance, beside what stored statistics take too.
     assert by_groups.bytes - stored.bytes <= 2.05 * maps
