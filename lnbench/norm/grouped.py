@@ -55,7 +55,7 @@ def normalize_by_groups(
 
 
 def _on_device(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """On a GPU and channels-last: by a view of the groups that copies nothing, where group_view does twice."""
+    """On a GPU, channels-last: by a view of the groups, where group_view copies twice."""
     mean, var = batch_statistics(x, weight.shape[0])  # (K, C)
     scale = torch.rsqrt(var + eps) * weight
     shift = torch.addcmul(bias, mean, scale, value=-1)

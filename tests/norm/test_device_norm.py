@@ -1,4 +1,4 @@
-"""Normalization as a device computes it: the CPU's numbers, without float32 copies and without copies at all."""
+"""Normalization as a device computes it: the numbers of the CPU, without copies, in float32 or not."""
 
 from __future__ import annotations
 
