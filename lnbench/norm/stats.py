@@ -33,7 +33,7 @@ def batch_statistics(x: Tensor, groups: int = 1) -> Statistics:
 
 def by_group(x: Tensor, groups: int) -> Tensor:
     """View (B, C, ...) as (B/K, K, C, ...), in any memory format."""
-    return x.unflatten(0, (-1, groups))
+    return x.view(-1, groups, *x.shape[1:])
 
 
 def group_view(x: Tensor, groups: int) -> Tensor:
