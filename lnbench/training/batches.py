@@ -42,8 +42,8 @@ class Batches:
             mirrored = (torch.rand(size, generator=draws) < 0.5) & flip
             part = slice(rank * size // world, (rank + 1) * size // world)
             images, targets = self._taken(order[start : start + size][part].numpy())
-            offsets = (moved(one[part].numpy(), self.device) for one in (down, right, mirrored))
-            yield self._normalized(_shifted(images, *offsets, pad)), targets
+            x, y, flipped = (moved(one[part].numpy(), self.device) for one in (right, down, mirrored))
+            yield self._normalized(_shifted(images, y, x, flipped, pad)), targets
 
     def in_order(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All images as they are, in their order, `size` at a time."""
