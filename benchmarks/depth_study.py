@@ -4,10 +4,9 @@
     python -m benchmarks.depth_study --shared SHARED --only grid
     python -m benchmarks.depth_study --report                   # the page and its figures from what is kept
 
-SHARED holds checkpoints/ and data/. Each step is one `lnbench` command, printed as it starts; a study that was
-interrupted goes on. EfficientNet-Lite0 has seen nothing of this; 800 photographs, one of each of 800 classes,
-are split by class with a seed: 600 to choose and convert with, 200 to test. Written down before the first
-result was seen:
+SHARED holds checkpoints/ and data/. Each step is one `lnbench` command, printed as it starts; a study that
+was interrupted goes on. 800 photographs, one of each of 800 classes, are split by class with a seed: 600 to
+choose and convert with, 200 to test. Written down before the first result was seen:
 
 - The split: `split()` below, kept in results/depth_split.json. Nothing is chosen on the 200.
 - Top-1 among all 1,000 outputs; `batch` has batches of 64, `adapt` 32 images.
@@ -43,14 +42,8 @@ LITE0 = "timm:tf_efficientnet_lite0"
 DEPTHS = (1, 2, 3, 5, 9, 16)
 CURVES = ("gaussian_noise", "contrast", "fog", "defocus_blur")
 BLENDS = (1, 4, 16, 64)
-GRID = (
-    "fixed,batch",
-    "local:layers=first{1,2,3,5,9}",
-    "blend:N=1,layers=first9",
-    "blend:N=4,layers=first16",
-    "blend:N=16",
-    "adapt:n=32",
-)  # fmt: skip
+GRID = ("fixed,batch", "local:layers=first{1,3}", "adapt:n=32")
+GRID_MORE = ("local:layers=first{2,5,9}", "blend:N=1,layers=first9", "blend:N=4,layers=first16", "blend:N=16")
 
 
 def main() -> None:
@@ -101,17 +94,20 @@ def steps(shared: Path) -> dict[str, list[str]]:
     large = ["--model", LITE0, "--weights", weights, "--classes", "all", "--batch-size", "64"]
     large += ["--data", f"folder:{WORK / 'test'}", "--cache", str(WORK / "cache")]
     bf16 = [*large, "--precision", "bf16"]
-    tests = f"npz:{shared / 'data' / 'cifar10_test_846.npz'}"
+    cifar = ["--data", f"npz:{shared / 'data' / 'cifar10_test_846.npz'}", "--limit", "400"]
+    weights_of = {"resnet56": "cifar10_resnet56-4bfd9763.th", "resnet20": "cifar10_resnet20-12fca82f.th"}
     small = {
-        "resnet56": ["--model", "cifar:resnet56", "--weights", str(shared / "checkpoints/cifar10_resnet56-4bfd9763.th"), "--data", tests, "--limit", "400"],
-        "resnet20": ["--model", "cifar:resnet20", "--weights", str(shared / "checkpoints/cifar10_resnet20-12fca82f.th"), "--data", tests, "--limit", "400"],
-        "demo": ["--model", "demo", "--data", "demo"],
-    }  # fmt: skip
+        name: ["--model", f"cifar:{name}", "--weights", str(shared / "checkpoints" / file), *cifar]
+        for name, file in weights_of.items()
+    }
+    small["demo"] = ["--model", "demo", "--data", "demo"]
+    main_modes = ("fixed,batch", "local:layers=first{1,3}", "adapt:n=32")
     found = {
-        "grid": evaluate("imagenet-c", (1, 3, 5), GRID, bf16) + ["--diagnose"],
+        "grid": [*evaluate("imagenet-c", (1, 3, 5), GRID, bf16), "--diagnose"],
         "curves": evaluate("imagenet-c", (5,), curves(49), bf16, CURVES),
-        "fp32": evaluate("imagenet-c", (5,), ("fixed,batch", "local:layers=first{1,3}", "adapt:n=32"), large, CURVES[:2]),
-    }  # fmt: skip
+        "grid-more": evaluate("imagenet-c", (1, 3, 5), GRID_MORE, bf16),
+        "fp32": evaluate("imagenet-c", (5,), main_modes, large, CURVES[:2]),
+    }
     for name, words in small.items():
         deepest = {"resnet56": 55, "resnet20": 19, "demo": 0}[name]
         preset = "demo" if name == "demo" else "cifar10-c"
@@ -120,7 +116,7 @@ def steps(shared: Path) -> dict[str, list[str]]:
 
 
 def curves(layers: int) -> tuple[str, ...]:
-    """The modes of the depth curves of a network with that many norm layers; 0: the demo, seven of them, all depths."""
+    """The modes of the depth curves of a network with that many norm layers; 0: the demo's seven."""
     depths = (*(depth for depth in DEPTHS if depth < layers), layers) if layers else tuple(range(1, 8))
     listed = ",".join(map(str, depths))
     modes = [f"local:layers=first{{{listed}}}", f"adapt:n=32,layers=first{{{listed}}}"]
