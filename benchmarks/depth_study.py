@@ -40,7 +40,9 @@ WORK = HERE.parent / "build" / "depth"
 TEST_CLASSES, SPLIT_SEED = 200, 0
 LITE0 = "timm:tf_efficientnet_lite0"
 DEPTHS = (1, 2, 3, 5, 9, 16)
-CURVES = ("gaussian_noise", "contrast", "fog", "defocus_blur")
+COARSE = (1, 3, 9)
+HEAVY = ("gaussian_noise", "contrast")
+CURVES = (*HEAVY, "fog", "defocus_blur")
 BLENDS = (1, 4, 16, 64)
 GRID = ("fixed,batch", "local:layers=first{1,3}", "adapt:n=32")
 GRID_MORE = ("local:layers=first{2,5,9}", "blend:N=1,layers=first9", "blend:N=4,layers=first16", "blend:N=16")
@@ -104,24 +106,25 @@ def steps(shared: Path) -> dict[str, list[str]]:
     main_modes = ("fixed,batch", "local:layers=first{1,3}", "adapt:n=32")
     found = {
         "grid": [*evaluate("imagenet-c", (1, 3, 5), GRID, bf16), "--diagnose"],
-        "curves": evaluate("imagenet-c", (5,), curves(49), bf16, CURVES),
+        "curves": evaluate("imagenet-c", (5,), curves(49), bf16, HEAVY),
         "grid-more": evaluate("imagenet-c", (1, 3, 5), GRID_MORE, bf16),
-        "fp32": evaluate("imagenet-c", (5,), main_modes, large, CURVES[:2]),
+        "fp32": evaluate("imagenet-c", (5,), main_modes, large, HEAVY),
     }
     for name, words in small.items():
-        deepest = {"resnet56": 55, "resnet20": 19, "demo": 0}[name]
+        deepest = {"resnet56": 55, "resnet20": 19, "demo": 7}[name]
         preset = "demo" if name == "demo" else "cifar10-c"
         found[name] = evaluate(preset, (5,), curves(deepest), words, CURVES)
     return found
 
 
 def curves(layers: int) -> tuple[str, ...]:
-    """The modes of the depth curves of a network with that many norm layers; 0: the demo's seven."""
-    depths = (*(depth for depth in DEPTHS if depth < layers), layers) if layers else tuple(range(1, 8))
-    listed = ",".join(map(str, depths))
-    modes = [f"local:layers=first{{{listed}}}", f"adapt:n=32,layers=first{{{listed}}}"]
-    modes += [f"blend:N={n},layers=first{{{listed}}}" for n in BLENDS]
-    return ("fixed,batch", *modes)
+    """The modes of the depth curves of a network with that many norm layers."""
+    fine, coarse = (
+        ",".join(map(str, (*(depth for depth in depths if depth < layers), layers)))
+        for depths in (DEPTHS, COARSE)
+    )
+    blends = (f"blend:N={n},layers=first{{{coarse}}}" for n in BLENDS)
+    return ("fixed,batch", f"local:layers=first{{{fine}}}", f"adapt:n=32,layers=first{{{coarse}}}", *blends)
 
 
 def evaluate(
