@@ -74,6 +74,28 @@ class OnDevice(torch.Tensor):
         return self.values.tolist()
 
 
+class Traffic(TorchDispatchMode):
+    """Counts launches, and bytes read and written, of operations on tensors without values (`meta`)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.launches = self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func._schema.name.split("::")[1] not in FREE:
+            self.launches += 1
+            self.bytes += moved(args, kwargs or {}, result)
+        return result
+
+
+def moved(args: Any, kwargs: dict[str, Any], result: Any) -> int:
+    """Bytes of the operands of an operation and of its results; a tensor to write into is one of these."""
+    read = {name: value for name, value in kwargs.items() if name != "out"}
+    tensors = [leaf for leaf in tree_leaves((args, read, result)) if isinstance(leaf, torch.Tensor)]
+    return sum(leaf.numel() * leaf.element_size() for leaf in tensors)
+
+
 class _Operations(TorchDispatchMode):
     """Also operations without a tensor of the device, such as factories, come by."""
 
@@ -229,8 +251,7 @@ class Device:
             result = func(*values, **plain)
         if name not in FREE:
             self.launches += 1
-            moved = [leaf for leaf in tree_leaves((values, result)) if isinstance(leaf, torch.Tensor)]
-            self.bytes += sum(leaf.numel() * leaf.element_size() for leaf in moved)
+            self.bytes += moved(values, kwargs, result)
 
         def wrapped(leaf: Any) -> Any:
             if not isinstance(leaf, torch.Tensor):

@@ -185,3 +185,30 @@ def test_a_given_crop_drops_the_models_resize_and_the_other_way_round(
     chosen = config.resolve(config.load_preset("core"), {"model": "demo", "data": "demo", **given})
     geometry = load_subject(chosen, torch.device("cpu")).geometry
     assert (geometry.resize, geometry.crop) == expected
+
+
+def test_the_observer_gets_the_cells_of_each_condition_and_those_of_before(
+    task: tuple[str, str, str], tmp_path: Path
+) -> None:
+    chosen = resolved(task, modes=["fixed", "batch"])
+    ready = evaluation.prepare_all([chosen])
+    heard: list[tuple[str, list[tuple[str, float]]]] = []
+
+    def told(what: object, kept: evaluation.Kept) -> None:
+        cells = [(cell.name, cell.top1) for subject, own in kept for cell in own]
+        heard.append((type(what).__name__, cells))
+
+    observer = evaluation.Observer(started=told, finished=told)
+    (whole,) = evaluation.evaluate(ready, [tmp_path / "run"], observer=observer)
+    figures = {cell.name: cell.top1 for cell in whole.record.cells}
+    clean, noise = (
+        [(name, figures[name]) for name in names]
+        for names in (("fixed/clean", "batch/clean"), ("fixed/gaussian_noise/5", "batch/gaussian_noise/5"))
+    )
+    assert heard == [("Plan", []), ("Condition", clean), ("Condition", noise)]
+
+    file = tmp_path / "run" / "cells.jsonl"
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:2]))
+    heard.clear()
+    evaluation.evaluate(ready, [tmp_path / "run"], observer=observer)
+    assert heard == [("Plan", clean), ("Condition", noise)]
