@@ -7,11 +7,11 @@ from its last finished epoch and ends with the weights of an undisturbed one on 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -51,6 +51,21 @@ class Standing:
 Report = Callable[[Standing], None]
 
 
+class Lesson(NamedTuple):
+    """What a step teaches. `ready` puts the network into the state it is trained in.
+
+    `loss`: logits (B, classes), normalized pixels (B, 3, H, W), labels (B,) → the mean loss of the images.
+    `measures`: the modes to measure on images held out; None for those of `measure`.
+    """
+
+    ready: Callable[[nn.Module], object]
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor]
+    measures: tuple[str, ...] | None = None
+
+
+LABELS = Lesson(nn.Module.train, lambda logits, pixels, labels: F.cross_entropy(logits, labels))
+
+
 def train(
     network: nn.Module,
     images: np.ndarray,
@@ -64,6 +79,7 @@ def train(
     origin: str = "",
     report: Report = lambda standing: None,
     processes: Processes = ALONE,
+    lesson: Lesson = LABELS,
 ) -> list[Standing]:
     """Train a network in place and leave it in evaluation mode on the CPU.
 
@@ -74,6 +90,7 @@ def train(
         state: file that keeps the last finished epoch; if it exists, training goes on from there.
         processes: those that share every batch, from `dist.joined`.
         origin: what is trained on what, in words or digests; `state` of another origin is refused.
+        lesson: what is taught; the labels otherwise.
 
     Returns where the training stood at each epoch's end.
 
@@ -97,7 +114,7 @@ def train(
     steps = len(images) // recipe.batch_size
     pad = images.shape[-1] // 8 if recipe.pad is None else recipe.pad
     for epoch in range(len(history), recipe.epochs):
-        network.train()
+        lesson.ready(network)
         total = torch.zeros((), device=device)
         with _seeded(recipe.seed, epoch, device):
             parts = batches.epoch(
@@ -109,13 +126,15 @@ def train(
                     part["lr"] = rate(recipe, done, recipe.epochs * steps)
                 into = 1 if groups is None else cuts(recipe, done, groups, len(pixels))
                 with scaling.autocast():
-                    loss = F.cross_entropy(trained(pixels, into), targets)
+                    loss = lesson.loss(trained(pixels, into), pixels, targets)
                 scaling.step(loss, optimizer)
                 total += loss.detach()
                 if (step + 1) % _REPORT_EVERY == 0:
                     report(Standing(epoch, recipe.epochs, step + 1, steps, float(total / (step + 1))))
         mean = _finite(float(total / steps), epoch)
-        accuracy = None if held_out is None else measure(network, *held_out, normalization, device)
+        accuracy = None
+        if held_out is not None:
+            accuracy = measure(network, *held_out, normalization, device, lesson.measures)
         history.append(Standing(epoch, recipe.epochs, steps, steps, mean, accuracy))
         if state is not None and rank == 0:
             _save(state, network, optimizer, scaling, recipe, history, origin)
@@ -131,8 +150,11 @@ def measure(
     labels: np.ndarray,
     normalization: InputNormalization,
     device: torch.device | str = "cpu",
+    asked: Sequence[str] | None = None,
 ) -> dict[str, float]:
     """Top-1 accuracy (0–1) by mode: `fixed` of a BatchNorm network, `local` and `batch` of a LocalNorm one.
+
+    Or in the modes that are `asked` for.
 
     Changes no weight and no buffer; the network keeps its training or evaluation mode.
     """
@@ -141,7 +163,7 @@ def measure(
     layers = wrap.attach(network)
     batches = Batches(images, labels, normalization, device, torch.contiguous_format)
     single = "local" if layers.names == layers.local_names else "local:layers=localnorm"
-    modes = [parse(name) for name in ((single, "batch") if layers.local_names else ("fixed",))]
+    modes = [parse(name) for name in asked or ((single, "batch") if layers.local_names else ("fixed",))]
     accuracy = {str(mode): _right(network, layers, mode, batches) / len(images) for mode in modes}
     layers.detach()
     network.train(training)
