@@ -258,7 +258,11 @@ def _evaluated(
         scratch = None if folder is None else stack.enter_context(folders.scratch(folder, ALONE))
         observer = replace(stack.enter_context(Watch(progress)).observer(), warning=_warn)
         prepared = evaluation.prepare_all(
-            [config], cache=cache and Path(cache), scratch=scratch, observer=observer, given=given
+            [config],
+            cache=None if cache is None else Path(cache),
+            scratch=scratch,
+            observer=observer,
+            given=given,
         )
         if folder is None:
             return evaluation.evaluate(prepared, [None], observer=observer)[0]
