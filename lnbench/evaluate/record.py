@@ -14,7 +14,7 @@ from lnbench.corruptions.rng import GENERATOR
 from lnbench.data.labels import ClassMap
 from lnbench.data.order import SHUFFLED
 from lnbench.data.store import Store
-from lnbench.evaluate import count, shifts
+from lnbench.evaluate import count, shifts, sources
 from lnbench.evaluate.prepare import Images, Subject
 from lnbench.results import schema
 from lnbench.results.bits import pack
@@ -39,7 +39,7 @@ def run(subject: Subject, images: Images, command: str, processes: int) -> schem
     return schema.Run(
         command=command,
         started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        config=config.model_dump(mode="json", exclude={"device"}),
+        config=config.model_dump(mode="json", exclude={"device"}) | sources.recorded(subject, images),
         suite=schema.RecordedSuite(
             preset=config.preset,
             version=config.preset_version,
@@ -149,6 +149,7 @@ def _deviations(subject: Subject, images: Images) -> Iterator[str]:
         yield f"{len(store.skipped)} unreadable images left out"
     yield from _protocol(config, {mode.unit for mode in subject.modes})
     yield from shifts.notes(subject, images)
+    yield from sources.notes(subject, images)
     yield from images.notes
     for mode in subject.modes:
         left = [name for name in subject.layers.all_names if mode.is_learning and not mode.learns(name)]
