@@ -212,14 +212,12 @@ def _seen_first(stream: Stream, images: Images, mode: Mode) -> Stream:
 def _count_window(
     jobs: Sequence[_Job], settings: Settings, on_progress: Callable[[Progress], None]
 ) -> list[list[Task]]:
-    whole = sum(job.images for job in jobs)
-    total = len(jobs[0].stream.order)
-    passed = 0
+    passed = dict.fromkeys((job.condition for job in jobs), 0)
 
     def report(job: _Job, images: int) -> None:
-        nonlocal passed
-        passed += images
-        seen = min(1.0, passed / max(1, whole)) * total * len(jobs)
+        passed[job.condition] += images
+        total = len(job.stream.order)
+        seen = min(1.0, passed[job.condition] / max(1, job.images)) * total
         on_progress(Progress(job.condition, round(seen), total))
 
     return [_count(job, settings, report) for job in jobs]

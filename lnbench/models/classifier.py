@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lnbench.device import one_kind_of_shortage
 from lnbench.errors import LnbenchError, ModelError
 from lnbench.files import said
 from lnbench.models.factory import blame
@@ -67,7 +68,8 @@ class Classifier:
         of a person's own code, and when it returns anything but (B, classes), or not as many as before.
         """
         try:
-            return self._logits(pixels)
+            with one_kind_of_shortage():
+                return self._logits(pixels)
         except (LnbenchError, torch.OutOfMemoryError):
             raise
         # SystemExit too: a forward that ends the program must not end it as if all were done.
@@ -100,14 +102,20 @@ class Classifier:
         try:
             black = torch.zeros(1, 3, height, width, dtype=torch.uint8, device=self.device)
             self._outputs, self.select = 0, None
-            self._outputs = self._logits(black).shape[1]
+            with one_kind_of_shortage():
+                self._outputs = self._logits(black).shape[1]
             return self._outputs
+        except torch.OutOfMemoryError:
+            raise ModelError(
+                f"the memory of {self.device} does not hold {type(self.network).__name__} and one image: "
+                "use --precision bf16, a smaller --crop or another --device"
+            ) from None
         except (RuntimeError, ValueError, AssertionError) as error:
             raise ModelError(
                 f"{type(self.network).__name__} cannot take {height}×{width} images ({said(error)}): "
                 "give --resize and --crop"
             ) from None
-        except (LnbenchError, torch.OutOfMemoryError):
+        except LnbenchError:
             raise
         except (Exception, SystemExit) as error:
             raise blame(self.network, error) from error
