@@ -5,9 +5,9 @@
     python -m benchmarks.adaptation run --checkpoints DIR --cifar cifar/test --photographs photographs
     python -m benchmarks.adaptation table          # the tables of docs/adaptation.md
 
-Every run is one `lnbench evaluate`, printed as it starts; a study that was interrupted goes on, and a mode that is
-added is run alone. Reduced on purpose, so that a part of one processor core suffices; `NETWORKS` says how far. The
-seed decides the images, their noise and their order.
+Every run is one `lnbench evaluate`, printed as it starts; a study that was interrupted goes on, and a mode
+that is added is run alone. Reduced on purpose, so that a part of one processor core suffices; `NETWORKS` says
+how far. The seed decides the images, their noise and their order.
 """
 
 from __future__ import annotations
@@ -67,8 +67,19 @@ NETWORKS = {
     ),
 }  # fmt: skip
 # What is most worth knowing first: any beginning of this list is a table.
-ROUNDS = (("resnet20", 0), ("resnet56", 0), ("efficientnet", 0), ("resnet20", 1), ("resnet20", 2),
-          ("resnet56", 1), ("efficientnet", 1), ("resnet56", 2), ("efficientnet", 2))  # fmt: skip
+USUAL = ("reset", "continual", "dirichlet 0.1", "mixed", "batch 16")
+ROUNDS: tuple[tuple[str, int, tuple[str, ...]], ...] = (
+    ("resnet20", 0, USUAL),
+    ("resnet56", 0, ("reset", "mixed", "batch 16")),
+    ("efficientnet", 0, ("batch 16",)),
+    ("resnet20", 0, ("continual 16", "batch 64", "batch 1")),
+    ("resnet20", 1, USUAL),
+    ("resnet56", 0, USUAL),
+    ("efficientnet", 0, ("reset", "mixed", "continual")),
+    ("resnet20", 2, USUAL),
+    # All that is left.
+    *((name, seed, ()) for seed in range(3) for name in ("resnet20", "resnet56", "efficientnet")),
+)
 # Answers that depend on an image alone are the same in every setting, and so is `fixed`.
 IMAGE = ("fixed", "local", "blend:N=16", "iabn:k=4", "adapt:n=32")
 
@@ -81,16 +92,23 @@ def wanted(network: Network, setting: str) -> list[str]:
     filters = ",d=0.4" if small else ""
     # The rule of SAR's authors for batches below 32: 0.00025 / 64 · 2 · batch.
     rate = 0.000125 if "16" in setting else 0.00025
-    stream = ["batch", "ema:m=0.05", f"tent:{network.learn}", f"eta:{network.learn}{filters}",
-              f"eata:{network.learn}{filters},fisher=100" + (",alpha=1" if small else ""), f"sar:lr={rate}"]  # fmt: skip
+    fisher = ",fisher=100,alpha=1" if small else ",fisher=100"
+    stream = [
+        "batch",
+        "ema:m=0.05",
+        f"tent:{network.learn}",
+        f"eta:{network.learn}{filters}",
+        f"eata:{network.learn}{filters}{fisher}",
+        f"sar:lr={rate}",
+    ]
     return [*(IMAGE if setting == "reset" else ()), *stream]
 
 
 def run(given: argparse.Namespace) -> None:
     """Every run that has modes without a row yet, one after another."""
-    for name, seed in ROUNDS:
+    for name, seed, settings in ROUNDS:
         network = NETWORKS[name]
-        for setting in network.settings:
+        for setting in settings or network.settings:
             rows = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
             own = {
                 _short(r) for r in rows if (r["network"], r["setting"], r["seed"]) == (name, setting, seed)
@@ -149,7 +167,7 @@ def _rows(network: str, setting: str, seed: int, record: dict[str, Any]) -> Iter
 
 
 def table(_: argparse.Namespace) -> None:
-    """Errors and first and last tenths of each network, in Markdown; mean over the seeds ± half their range."""
+    """Errors, first and last tenths of each network, in Markdown; mean over seeds ± half their range."""
     rows = json.loads(RESULTS.read_text())["rows"]
     for row in rows:
         row["mode"] = _short(row)
