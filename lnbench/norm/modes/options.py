@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Callable
 from functools import cache
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, Union, get_args, get_origin
 
 from lnbench.errors import UsageError
 from lnbench.files import printable
@@ -19,7 +19,7 @@ class Option(NamedTuple):
     least: float = -math.inf
 
 
-Declared = tuple[Any, Option, Any]
+Declared: TypeAlias = tuple[Any, Option, Any]
 """An option's type, what its annotation says beside it, and its default."""
 
 
@@ -47,11 +47,12 @@ def declared(function: Callable[..., Any]) -> dict[str, Declared]:
 
 def usual(one: Declared) -> str:
     """An option's default, or the words it takes."""
-    words = _words(one[0])
+    words = choices(one[0])
     return "|".join(words) if words else "…" if one[2] is None else show(one[2])
 
 
-def _words(kind: Any) -> tuple[str, ...]:
+def choices(kind: Any) -> tuple[str, ...]:
+    """The words that an option of this type takes; none where it takes others."""
     return get_args(kind) if get_origin(kind) is Literal else ()
 
 
@@ -60,8 +61,8 @@ def value(text: str, name: str, one: Declared, given: str) -> Any:
     kind, option, _ = one
     possible = get_args(kind) if _is_union(kind) else (kind,)
     if str in possible:
-        return _words_of_ones_own(text, name, given)
-    words = [word for one in possible for word in _words(one)]
+        return _own_words(text, name, given)
+    words = [word for one in possible for word in choices(one)]
     if given in words:
         return given
     for number, what in ((int, "a whole number"), (float, "a number")):
@@ -73,7 +74,7 @@ def value(text: str, name: str, one: Declared, given: str) -> Any:
     raise UsageError(f"mode '{text}': {name} must be {' or '.join(words)}, not '{given}'")
 
 
-def _words_of_ones_own(text: str, name: str, given: str) -> str:
+def _own_words(text: str, name: str, given: str) -> str:
     if not given.isprintable():
         raise UsageError(f"mode '{printable(text)}': {name} holds characters that cannot be printed")
     return given
