@@ -144,7 +144,7 @@ def open_images(config: RunConfig, decoding: Decoding, given: Given = Given()) -
     if given.listing is not None:
         brought = loading.open_listing(given.listing, decoding)
         return Images(brought, config.conditions, lambda _: brought, False, geometry, _noted(brought, config))
-    spec = specs.parse(config.data, config.root)
+    spec, *_ = specs.parse_all([config.data, *config.shifts.values()], config.root)
     if not spec.precomputed:
         store = loading.open_store(spec, decoding)
         return Images(store, config.conditions, lambda _: store, False, geometry, _noted(store, config))
