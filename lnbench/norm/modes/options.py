@@ -59,7 +59,7 @@ def choices(kind: Any) -> tuple[str, ...]:
 def value(text: str, name: str, one: Declared, given: str) -> Any:
     """The value that a person gave for an option of the mode `text`. UsageError where it cannot be one."""
     kind, option, _ = one
-    possible = get_args(kind) if _is_union(kind) else (kind,)
+    possible = get_args(kind) if is_union(kind) else (kind,)
     if str in possible:
         return _own_words(text, name, given)
     words = [word for one in possible for word in choices(one)]
@@ -80,7 +80,8 @@ def _own_words(text: str, name: str, given: str) -> str:
     return given
 
 
-def _is_union(kind: Any) -> bool:
+def is_union(kind: Any) -> bool:
+    """Whether an option takes values of several types."""
     return get_origin(kind) is Union or type(kind).__name__ == "UnionType"
 
 
