@@ -19,6 +19,7 @@ from lnbench.evaluate.prepare import Images, Subject
 from lnbench.results import schema
 from lnbench.results.bits import pack
 from lnbench.results.draws import shares
+from lnbench.results.environment import environment
 from lnbench.results.merge import shard_note
 from lnbench.types import CLEAN_NAME, reference
 
@@ -76,7 +77,7 @@ def run(subject: Subject, images: Images, command: str, processes: int) -> schem
             skipped=store.skipped,
             class_map=_class_map(subject.class_map),
         ),
-        environment=schema.environment(
+        environment=environment(
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             threads=torch.get_num_threads(),
             processes=processes,
