@@ -108,6 +108,8 @@ class _Calls(TorchFunctionMode):
     """Calls that would ask a driver: which device `cuda` is, and tensors made from Python numbers."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.device and len(args) + len(kwargs or {}) > 1:
+            return func(*args, **(kwargs or {}))
         args = tuple(_numbered(value) for value in args)
         kwargs = {name: _numbered(value) for name, value in (kwargs or {}).items()}
         if func is torch.tensor and getattr(kwargs.get("device"), "type", None) == "cuda":
@@ -132,13 +134,17 @@ class _Stamp:
     def record(self, stream: Any = None) -> None:
         assert Device.now is not None
         Device.now.recorded.append(Device.now.current if stream is None else stream)
+        Device.now.contexts.add(Device.now.current)
 
     def elapsed_time(self, end: _Stamp) -> float:
         return 1.0
 
 
 class Device:
-    """See the module. `waits`: (what, file:line of lnbench) of everything that made the host wait."""
+    """See the module. `waits`: (what, file:line of lnbench) of everything that made the host wait.
+
+    `contexts`: the devices that a driver would have set up. `carried`: bytes from the host to the device.
+    """
 
     now: Device | None = None
 
@@ -147,8 +153,10 @@ class Device:
         self.current = 0
         self.waits: list[tuple[str, str]] = []
         self.recorded: list[Any] = []
+        self.contexts: set[int] = set()
         self.launches = 0
         self.bytes = 0
+        self.carried = 0
         self._pinned: set[int] = set()
         self._entered = contextlib.ExitStack()
 
@@ -185,17 +193,20 @@ class Device:
 
     def _use(self, device: Any) -> None:
         self.current = device if isinstance(device, int) else torch.device(device).index or 0
+        self.contexts.add(self.current)
 
     @contextlib.contextmanager
     def _on(self, device: Any) -> Iterator[None]:
         before = self.current
         self._use(device)
-        yield
-        self.current = before
+        try:
+            yield
+        finally:
+            self.current = before
 
     def clear(self) -> None:
         """Forget what was counted so far."""
-        self.waits, self.launches, self.bytes = [], 0, 0
+        self.waits, self.launches, self.bytes, self.carried = [], 0, 0, 0
 
     def wait(self, what: str) -> None:
         self.waits.append((what, _line()))
@@ -212,6 +223,7 @@ class Device:
         to_device = target is not None and torch.device(target).type == "cuda"
         if name == "_pin_memory":
             made = args[0].clone()
+            self.contexts.add(self.current)
             self._pinned.add(made.untyped_storage().data_ptr())
             return made
         if not here and not to_device:
@@ -271,6 +283,7 @@ class Device:
             self.wait("copy to the host")
             return made  # type: ignore[no-any-return]
         if not isinstance(source, OnDevice):
+            self.carried += made.numel() * made.element_size()
             pinned = values.untyped_storage().data_ptr() in self._pinned
             if not (pinned and kwargs.get("non_blocking")):
                 self.wait("copy from pageable memory" if not pinned else "blocking copy")

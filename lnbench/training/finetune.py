@@ -20,6 +20,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
+from lnbench.device import current
 from lnbench.dist import ALONE, Processes
 from lnbench.errors import CheckpointError, LnbenchError
 from lnbench.models import checkpoint
@@ -171,16 +172,16 @@ def measure(
 
 def _right(network: nn.Module, layers: wrap.NormLayers, mode: Mode, batches: Batches) -> int:
     """How many images the network gets right in a mode."""
-    correct = 0
+    correct = torch.zeros((), dtype=torch.int64, device=batches.device)
     for pixels, targets in batches.in_order(_CHUNK - _CHUNK % layers.groups or layers.groups):
         count = len(pixels)
         # A short last chunk is completed from its own start to a multiple of K.
-        whole = pixels[torch.arange(count + -count % layers.groups) % count]
+        whole = pixels[torch.arange(count + -count % layers.groups, device=pixels.device) % count]
         state = State()
         layers.use(mode, state)
         _, predicted = mode.predict(lambda x: network(x).float(), whole, state, layers.groups)
-        correct += int((predicted[:count] == targets).sum())
-    return correct
+        correct += (predicted[:count] == targets).sum()
+    return int(correct)
 
 
 class _Regrouped(nn.Module):
@@ -234,7 +235,8 @@ class _Scaling:
     def __init__(self, device: torch.device, amp: bool | None) -> None:
         self.device = device
         self.on = device.type == "cuda" if amp is None else amp
-        half = device.type == "cuda" and not torch.cuda.is_bf16_supported()
+        with current(device):
+            half = device.type == "cuda" and not torch.cuda.is_bf16_supported()
         self.dtype = torch.float16 if half else torch.bfloat16
         self.scaler = torch.amp.GradScaler(enabled=self.on and half)
 

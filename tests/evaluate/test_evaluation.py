@@ -51,18 +51,18 @@ def test_the_preset_says_against_what_mce_is_given(
     assert ("names no baseline" in note) == (baseline is None)
 
 
-@pytest.fixture
-def small_device(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+@pytest.fixture(params=[torch.OutOfMemoryError("out of memory"), RuntimeError("CUDNN_STATUS_ALLOC_FAILED")])
+def small_device(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> list[int]:
     """A device whose memory holds as many images as the list's entry says."""
     most = [10**9]
-    logits = Classifier.logits
+    logits = Classifier._logits
 
     def limited(self: Classifier, pixels: torch.Tensor) -> torch.Tensor:
         if len(pixels) > most[0]:
-            raise torch.OutOfMemoryError("out of memory")
+            raise request.param
         return logits(self, pixels)
 
-    monkeypatch.setattr(Classifier, "logits", limited)
+    monkeypatch.setattr(Classifier, "_logits", limited)
     return most
 
 
