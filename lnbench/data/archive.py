@@ -19,7 +19,7 @@ from lnbench.data.encoded import check_size, list_encoded
 from lnbench.data.store import Listing, file_stamp
 from lnbench.data.tree import arrange, normal, shown
 from lnbench.errors import DataError
-from lnbench.files import one_line, reason
+from lnbench.files import one_line, reason, regular
 
 Member = TypeVar("Member")
 Slice = tuple[int, int] | str  # where a member's bytes lie, (offset, size); or why they cannot be read
@@ -60,6 +60,7 @@ def list_members(
 def zip_members(path: Path) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
     """An open zip archive and its members by name. Raises DataError."""
     try:
+        regular(path).close()
         archive = zipfile.ZipFile(path)
         return archive, {info.filename.replace("\\", "/"): info for info in archive.infolist()}
     except OSError as error:
@@ -89,7 +90,7 @@ def tar_members(path: Path) -> dict[str, Slice]:
     """
     found: dict[str, Slice] = {}
     try:
-        with path.open("rb") as file:
+        with regular(path) as file:
             size = path.stat().st_size
             for member in _headers(file):
                 found[member.name + "/" * member.isdir()] = _slice(member, size, found)
@@ -107,7 +108,7 @@ def tar_members(path: Path) -> dict[str, Slice]:
 def first_names(path: Path, count: int) -> list[str]:
     """Names of a tar archive's first members; none where it is no such archive."""
     try:
-        with path.open("rb") as file:
+        with regular(path) as file:
             return [member.name for member in itertools.islice(_headers(file), count)]
     except (OSError, tarfile.TarError, ValueError, EOFError, RecursionError):
         return []
@@ -150,7 +151,7 @@ def slice_bytes(path: Path, member: Slice) -> bytes:
     offset, size = member
     check_size(size)
     try:
-        with path.open("rb") as file:
+        with regular(path) as file:
             file.seek(offset)
             data = file.read(size)
     except OSError as error:
@@ -175,5 +176,5 @@ def _slice(member: tarfile.TarInfo, end: int, found: Mapping[str, Slice]) -> Sli
 
 
 def _compressed(path: Path) -> bool:
-    with path.open("rb") as file:
+    with regular(path) as file:
         return file.read(6).startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"))

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 from lnbench.data.registry import source
 from lnbench.errors import DataError, UsageError
-from lnbench.files import one_line, printable, reason
+from lnbench.files import one_line, printable, reason, regular
 
 if TYPE_CHECKING:
     from lnbench.data.archive import Slice
@@ -98,7 +98,7 @@ def _samples(shard: Path) -> Iterator[_Sample]:
         key, field = _split(name)
         fields.setdefault(key, {})[field] = (name, place)
     try:
-        with shard.open("rb") as file:
+        with regular(shard) as file:
             for key, have in fields.items():
                 images = [have[field] for field in _IMAGES if field in have]
                 if not images:
