@@ -78,7 +78,7 @@ class _Job:
     condition: Condition
     work: Work
     stream: Stream
-    clean: Callable[[], Stream]  # of images of the same classes, without corruption or shift
+    seen_first: Callable[[Mode], Stream]  # of what a mode looks at before the first batch
     part: Part
     carried: Carried | None  # None where every condition starts afresh
 
@@ -186,7 +186,7 @@ def _jobs(
             condition,
             work,
             stream,
-            partial(_clean, stream, images),
+            partial(_seen_first, stream, images),
             part,
             carried if continual and condition.is_corrupted else None,
         )
@@ -194,8 +194,15 @@ def _jobs(
     ]
 
 
-def _clean(stream: Stream, images: Images) -> Stream:
-    """The images of a stream without corruption; beside a shift, the clean ones of its classes."""
+def _seen_first(stream: Stream, images: Images, mode: Mode) -> Stream:
+    """What a mode looks at before the first batch: images of the stream, corrupted or not, or other ones.
+
+    Those that are not corrupted are beside a shift the clean ones of its classes.
+    """
+    if mode.source is not None:
+        return stream.uncorrupted(images.sources[mode.source, mode.images])
+    if not mode.is_begun_clean:
+        return stream
     name = stream.condition.corruption
     if name not in stream.suite.shifts:
         return stream.uncorrupted()
@@ -265,7 +272,7 @@ def _count(job: _Job, settings: Settings, report: Callable[[_Job, int], None]) -
     )
     lanes = [lane for lane in (batches, streams) if lane.tasks]
     for task in (*apart, *(task for lane in lanes for task in lane.tasks)):
-        task.begin(partial(_drawn, job.clean() if task.mode.is_begun_clean else stream, pieces))
+        task.begin(partial(_drawn, job.seen_first(task.mode), pieces))
     for number, start in enumerate(range(0, total, stream.chunk)):
         stop = min(start + stream.chunk, total)
         alone = apart and number in part.chunks
