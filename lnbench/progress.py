@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from lnbench.evaluate import loop
-    from lnbench.evaluate.evaluation import Observer, Plan
+    from lnbench.evaluate.evaluation import Kept, Observer
+    from lnbench.evaluate.plan import Plan
     from lnbench.types import Condition
 
 
@@ -116,7 +117,7 @@ class Watch:
             rate = f"{images / max(1e-6, time.monotonic() - self._since):,.0f} images/s"
             self._bar.update(self._task, completed=images, description=str(progress.condition), rate=rate)
 
-    def finished(self, condition: Condition) -> None:
+    def finished(self, condition: Condition, cells: Kept = ()) -> None:
         """A condition is complete."""
         self._done += 1
 
@@ -124,7 +125,7 @@ class Watch:
         if self._shown:
             self._bar.console.print(inert(text, 4000), style="dim", markup=False)
 
-    def _planned(self, plan: Plan) -> None:
+    def _planned(self, plan: Plan, cells: Kept) -> None:
         if plan.cells_left < plan.cells and self._shown:
             done = plan.cells - plan.cells_left
             self._bar.console.print(

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from lnbench.evaluate.evaluation import Outcome, Plan
+    from lnbench.evaluate.evaluation import Outcome
+    from lnbench.evaluate.plan import Plan
 
 LONGEST = 4000  # characters of a line
 

@@ -115,6 +115,7 @@ def evaluate(
 
     from lnbench.dist import joined
     from lnbench.evaluate import evaluation, folders
+    from lnbench.evaluate.plan import plan
     from lnbench.memory import keep_freed
     from lnbench.pictures.sheet import for_report
     from lnbench.progress import Watch
@@ -136,7 +137,7 @@ def evaluate(
                 )  # fmt: skip
             if processes.first:
                 if outcomes is None:
-                    console.show_plan(evaluation.plan(prepared), places)
+                    console.show_plan(plan(prepared.subjects, prepared.images), places)
                 else:
                     console.show(outcomes)
                 if failed := len(prepared.failed):

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lnbench import metrics
 from lnbench.data.store import Store
+from lnbench.device import current, one_kind_of_shortage
 from lnbench.dist import Processes
 from lnbench.errors import DataError, UsageError
 from lnbench.evaluate.prepare import Subject
@@ -88,7 +89,7 @@ class Stopwatch:
 
     def _record(self, event: torch.cuda.Event) -> None:
         # Events belong to the device that is current, which need not be the one that works.
-        with torch.cuda.device(self.device):
+        with current(self.device):
             event.record()
 
     def seconds(self) -> float:
@@ -149,7 +150,8 @@ class Task:
         """Let the mode look at some images of the condition before the first is counted."""
         with self.watch:
             try:
-                self.mode.begin(self._forward(self.state), images, self.state)
+                with one_kind_of_shortage():
+                    self.mode.begin(self._forward(self.state), images, self.state)
                 return
             except Diverged as error:
                 self.stopped = f"--norm {self.mode}: {error}"
@@ -233,7 +235,8 @@ class Task:
     def _answer(self, pixels: Tensor, positions: Tensor, state: State) -> Prediction:
         if self.shares is not None:
             state.draw = self.shares[positions]
-        return self.mode.predict(self._forward(state), pixels, state, self.subject.layers.groups)
+        with one_kind_of_shortage():  # of a step along a gradient, too
+            return self.mode.predict(self._forward(state), pixels, state, self.subject.layers.groups)
 
     def _predict(self, pixels: Tensor, positions: Tensor) -> Prediction:
         def answer(part: range) -> Prediction:
@@ -291,7 +294,8 @@ def in_pieces(work: Callable[[Whole], Made], whole: Whole, pieces: Pieces) -> li
     while True:
         step = -(-len(whole) // pieces.count)
         try:
-            return [work(whole[start : start + step]) for start in range(0, len(whole), step)]
+            with one_kind_of_shortage():
+                return [work(whole[start : start + step]) for start in range(0, len(whole), step)]
         except torch.OutOfMemoryError:
             if step == 1:
                 raise DataError(

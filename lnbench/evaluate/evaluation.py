@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,20 @@ from lnbench.config import RunConfig, parse_shard
 from lnbench.data.store import Decoding
 from lnbench.dist import ALONE, Processes
 from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, RecordError
-from lnbench.evaluate import channels, count, diagnose, examine, loop, mixed, prepare, record, shard, shifts
+from lnbench.evaluate import (
+    channels,
+    count,
+    diagnose,
+    examine,
+    loop,
+    mixed,
+    prepare,
+    record,
+    shard,
+    shifts,
+    sources,
+)
+from lnbench.evaluate.plan import Plan, plan
 from lnbench.evaluate.prepare import Given, Images, Subject
 from lnbench.hashing import Indices
 from lnbench.memory import room_for_images
@@ -24,34 +37,27 @@ from lnbench.results.store import RunFolder
 from lnbench.results.unsaved import Unsaved
 from lnbench.types import Condition
 
+# The cells of each subject, the first one's first.
+Kept = Sequence[tuple[Subject, Sequence[schema.Cell]]]
+
 # A network that guesses gets a warning 99 times of 100; one that knows something, hardly ever.
 _GUESSING = 0.01
 
 
 @dataclass(frozen=True)
 class Observer:
-    """What the caller wants to hear. Every function may do nothing."""
+    """What the caller wants to hear. Every function may do nothing.
+
+    `started` gets the cells that an earlier call has finished, `finished` those of a condition, in the first
+    process alone: cells of one mode and condition that come again take the place of those before.
+    """
 
     decoding: Callable[[int, int], None] = lambda done, total: None
     header: Callable[[str], None] = lambda text: None
-    started: Callable[[Plan], None] = lambda plan: None
+    started: Callable[[Plan, Kept], None] = lambda plan, cells: None
     progress: Callable[[loop.Progress], None] = lambda progress: None
-    finished: Callable[[Condition], None] = lambda condition: None
+    finished: Callable[[Condition, Kept], None] = lambda condition, cells: None
     warning: Callable[[str], None] = lambda text: None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run will do: sizes known before the first condition."""
-
-    subjects: tuple[str, ...]
-    conditions: int
-    conditions_left: int
-    cells: int
-    cells_left: int
-    images: int
-    forwards: int
-    store_bytes: int
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,7 @@ def prepare_all(
             for subject in ready:
                 shifts.check_sizes(subject, images)
                 warnings += [f"{subject.name}: {note}" for note in shifts.notes(subject, images)]
+        images = sources.open_sources(ready, decoding, images)
         if configs[0].shard is not None:
             kept = shard.conditions_of(len(images.conditions), *parse_shard(configs[0].shard))
             images = replace(images, conditions=tuple(images.conditions[k] for k in kept))
@@ -122,7 +129,7 @@ def prepare_all(
         return Prepared(ready, images, tuple(failed))
 
     found = processes.barrier(work)
-    stores = (found.images.clean, *found.images.shifts.values())
+    stores = (found.images.clean, *found.images.shifts.values(), *found.images.sources.values())
     heads = [
         (
             [store.fingerprint for store in stores],
@@ -200,33 +207,6 @@ def _forgiving(failed: list[LnbenchError], strict: bool) -> Iterator[None]:
         failed.append(error)
 
 
-def plan(prepared: Prepared, finished: Sequence[Collection[tuple[str, Condition]]] = ()) -> Plan:
-    """Count what there is to do; `finished` cells of each subject are left out."""
-    conditions = prepared.images.conditions
-    images = len(prepared.images.clean.labels)
-    left = [
-        (condition, subject, mode)
-        for subject, done in zip(prepared.subjects, finished or [()] * len(prepared.subjects), strict=True)
-        for condition in conditions
-        for mode in subject.modes
-        if (str(mode), condition) not in done
-    ]
-    passes = sum(
-        prepared.images.count(condition) * mode.passes(subject.layers.groups) + mode.images
-        for condition, subject, mode in left
-    )
-    return Plan(
-        subjects=tuple(subject.name for subject in prepared.subjects),
-        conditions=len(conditions),
-        conditions_left=len({condition for condition, _, _ in left}),
-        cells=len(conditions) * sum(len(subject.modes) for subject in prepared.subjects),
-        cells_left=len(left),
-        images=images,
-        forwards=passes,
-        store_bytes=prepared.images.clean.images.nbytes,
-    )
-
-
 def evaluate(
     prepared: Prepared,
     folders: Sequence[Path | None],
@@ -265,7 +245,9 @@ def evaluate(
         for subject in subjects:
             head = record.run(subject, prepared.images, command, processes.world)
             observer.header(header.line(head))
-        observer.started(plan(prepared, done))
+        # Other processes than the first open none.
+        earlier = [(subject, folder.cells) for subject, folder in zip(subjects, opened, strict=False)]
+        observer.started(plan(subjects, prepared.images, done), earlier)
         pieces, told = count.Pieces(), set[str]()
 
         def stopped(subject: Subject, condition: Condition, why: str) -> None:
@@ -283,26 +265,30 @@ def evaluate(
         counted = (loop.run(*given), mixed.run(*given)) if subjects[0].config.mixed else (loop.run(*given),)
         for condition, results in itertools.chain(*counted):
 
-            def keep() -> None:
+            def keep() -> Kept:
                 # B023: called at once, so the loop's variables are the right ones.
-                for subject, cells in results if processes.first else ():  # noqa: B023
+                kept = []
+                for subject, counts in results if processes.first else ():  # noqa: B023
                     folder = opened[place[id(subject)]]
                     if pieces.count > 1:
                         add_note(folder, f"device memory ran short: chunks computed in {pieces.count} parts")
                     moved = None
                     if subject.config.diagnose:
                         moved = diagnose.shifts(subject, prepared.images, condition)  # noqa: B023
-                    if (note := record.left_out(cells[0], clean)) is not None:
+                    if (note := record.left_out(counts[0], clean)) is not None:
                         add_note(folder, note)
-                    folder.append([record.cell(subject, result, clean, moved) for result in cells])
+                    cells = [record.cell(subject, result, clean, moved) for result in counts]
+                    folder.append(cells)
+                    kept.append((subject, cells))
+                return kept
 
-            processes.barrier(keep)
+            kept = processes.barrier(keep)
             for text in (
                 *_chance_warnings(condition, results),
                 *_unanswered(condition, results, told),
             ):
                 observer.warning(text)
-            observer.finished(condition)
+            observer.finished(condition, kept)
 
         def finish() -> list[Outcome]:
             drawn = sheet(subjects[0].config, prepared.images) if opened else None

@@ -77,7 +77,7 @@ class _Job:
     condition: Condition
     work: Work
     stream: Stream
-    clean: Callable[[], Stream]  # of images of the same classes, without corruption or shift
+    seen_first: Callable[[Mode], Stream]  # of what a mode looks at before the first batch
     part: Part
     carried: Carried | None  # None where every condition starts afresh
 
@@ -185,7 +185,7 @@ def _jobs(
             condition,
             work,
             stream,
-            partial(_clean, stream, images),
+            partial(_seen_first, stream, images),
             part,
             carried if continual and condition.is_corrupted else None,
         )
@@ -193,8 +193,15 @@ def _jobs(
     ]
 
 
-def _clean(stream: Stream, images: Images) -> Stream:
-    """The images of a stream without corruption; beside a shift, the clean ones of its classes."""
+def _seen_first(stream: Stream, images: Images, mode: Mode) -> Stream:
+    """What a mode looks at before the first batch: images of the stream, corrupted or not, or other ones.
+
+    Those that are not corrupted are beside a shift the clean ones of its classes.
+    """
+    if mode.source is not None:
+        return stream.uncorrupted(images.sources[mode.source, mode.images])
+    if not mode.is_begun_clean:
+        return stream
     name = stream.condition.corruption
     if name not in stream.suite.shifts:
         return stream.uncorrupted()
@@ -204,14 +211,12 @@ def _clean(stream: Stream, images: Images) -> Stream:
 def _count_window(
     jobs: Sequence[_Job], settings: Settings, on_progress: Callable[[Progress], None]
 ) -> list[list[Task]]:
-    whole = sum(job.images for job in jobs)
-    total = len(jobs[0].stream.order)
-    passed = 0
+    passed = dict.fromkeys((job.condition for job in jobs), 0)
 
     def report(job: _Job, images: int) -> None:
-        nonlocal passed
-        passed += images
-        seen = min(1.0, passed / max(1, whole)) * total * len(jobs)
+        passed[job.condition] += images
+        total = len(job.stream.order)
+        seen = min(1.0, passed[job.condition] / max(1, job.images)) * total
         on_progress(Progress(job.condition, round(seen), total))
 
     return [_count(job, settings, report) for job in jobs]
@@ -266,7 +271,7 @@ def _count(job: _Job, settings: Settings, report: Callable[[_Job, int], None]) -
     )
     lanes = [lane for lane in (batches, streams) if lane.tasks]
     for task in (*apart, *(task for lane in lanes for task in lane.tasks)):
-        task.begin(partial(_drawn, job.clean() if task.mode.is_begun_clean else stream, pieces))
+        task.begin(partial(_drawn, job.seen_first(task.mode), pieces))
     for number, start in enumerate(range(0, total, stream.chunk)):
         stop = min(start + stream.chunk, total)
         alone = apart and number in part.chunks

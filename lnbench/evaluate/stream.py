@@ -18,6 +18,7 @@ from lnbench.corruptions.rng import Key
 from lnbench.data import order as orders
 from lnbench.data.batches import drawn, shuffled
 from lnbench.data.store import Store
+from lnbench.device import moved
 from lnbench.types import CLEAN, Condition
 
 # Pixels of a chunk: enough to fill a GPU. On a CPU, enough that what a layer costs beside its arithmetic
@@ -120,8 +121,4 @@ class Stream:
         return native.corrupt(pixels, "jpeg_compression", 1, key, (float(self.suite.jpeg_roundtrip),))
 
     def _to_device(self, array: np.ndarray) -> Tensor:
-        """Copy without waiting: from pinned memory where the device is a GPU."""
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
-        if self.device.type == "cuda":
-            return tensor.pin_memory().to(self.device, non_blocking=True)
-        return tensor
+        return moved(array, self.device)

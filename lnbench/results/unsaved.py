@@ -25,10 +25,15 @@ class Unsaved:
         """The (mode, condition) pairs already done."""
         return frozenset(self._cells)
 
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """Finished cells in the suite's order."""
+        return tuple(self._cells[key] for key in self.run.suite.keys if key in self._cells)
+
     def append(self, cells: Sequence[Cell]) -> None:
         """Add finished cells, which carry their bits."""
         self._cells.update((cell.key, cell) for cell in cells)
 
     def finish(self, *, labels: ArrayLike, ids: ArrayLike, sheet: bytes | None = None) -> Record:
         """The record, its cells in the suite's order with their bits."""
-        return make_record(self.run, [self._cells[key] for key in self.run.suite.keys if key in self._cells])
+        return make_record(self.run, self.cells)

@@ -51,18 +51,18 @@ def test_the_preset_says_against_what_mce_is_given(
     assert ("names no baseline" in note) == (baseline is None)
 
 
-@pytest.fixture
-def small_device(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+@pytest.fixture(params=[torch.OutOfMemoryError("out of memory"), RuntimeError("CUDNN_STATUS_ALLOC_FAILED")])
+def small_device(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> list[int]:
     """A device whose memory holds as many images as the list's entry says."""
     most = [10**9]
-    logits = Classifier.logits
+    logits = Classifier._logits
 
     def limited(self: Classifier, pixels: torch.Tensor) -> torch.Tensor:
         if len(pixels) > most[0]:
-            raise torch.OutOfMemoryError("out of memory")
+            raise request.param
         return logits(self, pixels)
 
-    monkeypatch.setattr(Classifier, "logits", limited)
+    monkeypatch.setattr(Classifier, "_logits", limited)
     return most
 
 
@@ -185,3 +185,30 @@ def test_a_given_crop_drops_the_models_resize_and_the_other_way_round(
     chosen = config.resolve(config.load_preset("core"), {"model": "demo", "data": "demo", **given})
     geometry = load_subject(chosen, torch.device("cpu")).geometry
     assert (geometry.resize, geometry.crop) == expected
+
+
+def test_the_observer_gets_the_cells_of_each_condition_and_those_of_before(
+    task: tuple[str, str, str], tmp_path: Path
+) -> None:
+    chosen = resolved(task, modes=["fixed", "batch"])
+    ready = evaluation.prepare_all([chosen])
+    heard: list[tuple[str, list[tuple[str, float]]]] = []
+
+    def told(what: object, kept: evaluation.Kept) -> None:
+        cells = [(cell.name, cell.top1) for subject, own in kept for cell in own]
+        heard.append((type(what).__name__, cells))
+
+    observer = evaluation.Observer(started=told, finished=told)
+    (whole,) = evaluation.evaluate(ready, [tmp_path / "run"], observer=observer)
+    figures = {cell.name: cell.top1 for cell in whole.record.cells}
+    clean, noise = (
+        [(name, figures[name]) for name in names]
+        for names in (("fixed/clean", "batch/clean"), ("fixed/gaussian_noise/5", "batch/gaussian_noise/5"))
+    )
+    assert heard == [("Plan", []), ("Condition", clean), ("Condition", noise)]
+
+    file = tmp_path / "run" / "cells.jsonl"
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:2]))
+    heard.clear()
+    evaluation.evaluate(ready, [tmp_path / "run"], observer=observer)
+    assert heard == [("Plan", clean), ("Condition", noise)]
