@@ -189,4 +189,4 @@ def _share(lead: Task, own: Sequence[Task], total: int) -> None:
     seconds = lead.watch.seconds()
     for task in own:
         task.watch = Stopwatch(lead.watch.device, seconds * len(task.correct) / total)
-        task.noted, task.resets = lead.noted, lead.resets
+        task.noted, task.forgot = lead.noted, lead.forgot
