@@ -143,9 +143,6 @@ def _count(
         for (pixels,) in waiting.batches():
             _count_batch(mixture, leads, tasks, row, pixels, mixture.order[row * size :][:size])
             row += 1
-        if settings.bounded:
-            for stream in streams:
-                stream.release()
         through = min(total, start + streams[0].chunk)
         condition = streams[min(len(streams) - 1, through * len(streams) // total)].condition
         on_progress(Progress(condition, through, total))
