@@ -1,7 +1,6 @@
 """How near are the native corruptions to the definitions? Computes the evidence, writes docs/parity.md.
 
     python benchmarks/parity.py pixels --photos PHOTOS.zip
-    python benchmarks/parity.py more --photos PHOTOS.zip --count 30
     python benchmarks/parity.py reference --photos PHOTOS.zip
     python benchmarks/parity.py distributions --data npz:LOSSLESS.npz --photos PHOTOS.zip
     python benchmarks/parity.py accuracy --name lossless --data npz:LOSSLESS.npz \\
@@ -11,9 +10,10 @@
     python benchmarks/parity.py accuracy --own --name lossless …
     python benchmarks/parity.py report
 
-Every command but the last computes the cells that its file benchmarks/results/parity_*.json lacks and writes
-each as it is done: stop it and start it again as you like, or start it several times with --part 1/2 and
---part 2/2 to use two cores. `report` writes the document from those files alone.
+Every command but the last computes the cells that its file benchmarks/results/parity_*.json lacks, or has of
+another version of the random generator or of fewer images, and writes each as it is done: stop it and start
+it again as you like, or start it several times with --part 1/2 and --part 2/2 to use two cores. `report`
+writes the document from those files alone.
 
 PHOTOS.zip holds photographs of any size, at least 224 px a side; without it scikit-image's own are taken.
 --data is a data spec of lnbench (npz:PATH, folder:PATH, …) or a zip of class folders, of 32 px images;
@@ -40,13 +40,14 @@ sys.path.insert(0, str(HERE.parent))  # for tests.oracle, where this file is run
 from benchmarks import parity_distributions, parity_fields, parity_report  # noqa: E402
 from benchmarks.parity_data import WORK, load, load_network, pictures  # noqa: E402
 from lnbench.corruptions import native, reference, registry  # noqa: E402
-from lnbench.corruptions.rng import Key  # noqa: E402
+from lnbench.corruptions.rng import GENERATOR, Key  # noqa: E402
 from lnbench.models.classifier import Classifier  # noqa: E402
 from tests.oracle.pictures import difference, from_batch, to_batch  # noqa: E402
 
 RESULTS = HERE / "results"
 SIDES = {"imagenet": 224, "tiny-imagenet": 64, "cifar": 32}
-COUNTS = {"imagenet": 4, "tiny-imagenet": 16, "cifar": 64}
+PHOTOGRAPHS = 100  # whose pixels are compared one by one
+COUNTS = {"imagenet": 4, "tiny-imagenet": 16, "cifar": 64}  # where the other side is slow
 SEVERITIES = range(1, 6)
 SLICE = 500  # images corrupted at a time
 CHUNK = 50  # images in one pass of the network
@@ -80,9 +81,8 @@ def arguments() -> argparse.Namespace:
         command.set_defaults(run=run)
         return command
 
-    add("pixels", pixels, "native against the definitions, pixel by pixel", shared, photos)
-    more_ = add("more", more, "pixels of the kernels that round most, at 224 px", shared, photos)
-    more_.add_argument("--count", type=int, default=30, help="photographs")
+    pixels_ = add("pixels", pixels, "native against the definitions, pixel by pixel", shared, photos)
+    pixels_.add_argument("--count", type=int, default=PHOTOGRAPHS, help="photographs (%(default)s)")
     add("reference", against_reference, "native against imagecorruptions at 224 px", shared, photos)
     add("distributions", distributions, "random ones with each its own randomness", shared, photos, data)
     accuracy_ = add("accuracy", accuracy, "top-1 on native images and on the definitions'", shared, data)
@@ -109,22 +109,15 @@ def arguments() -> argparse.Namespace:
 
 def pixels(options: argparse.Namespace) -> None:
     """Equal pixels of native and definition, fed the same random field."""
+    photographs = {side: pictures(side, options.count, options.photos) for side in SIDES.values()}
 
     def compute(table: str, name: str, severity: int) -> Cell:
-        images = pictures(SIDES[table], COUNTS[table], options.photos)
-        return same_field(images, table, name, severity)
+        return same_field(photographs[SIDES[table]], table, name, severity)
 
-    fill("pixels", options.part, grid(registry.TABLES), compute)
+    def complete(cell: Cell) -> bool:
+        return bool(cell["images"] >= min(map(len, photographs.values())))
 
-
-def more(options: argparse.Namespace) -> None:
-    """The same on more photographs, for the kernels that depend on the photograph most."""
-
-    def compute(table: str, name: str, severity: int) -> Cell:
-        images = pictures(SIDES[table], options.count, options.photos)
-        return same_field(images, table, name, severity)
-
-    fill("more_pixels", options.part, grid(["imagenet"], parity_report.MORE), compute)
+    fill("pixels", options.part, grid(registry.TABLES), compute, complete)
 
 
 def same_field(images: np.ndarray, table: str, name: str, severity: int) -> Cell:
@@ -187,6 +180,7 @@ def accuracy(options: argparse.Namespace) -> None:
     fully = [name for name in networks if name not in options.changed_only]
     images, labels, ids = load(options.data, options.limit)
     names = parity_fields.RANDOM if options.own else registry.BENCHMARK
+    where = f"accuracy_{options.name}{'_own' if options.own else ''}"
 
     def native_images(name: str, severity: int) -> np.ndarray:
         return corrupt(images, name, severity, registry.parameters("cifar", name, severity), ids)
@@ -194,7 +188,8 @@ def accuracy(options: argparse.Namespace) -> None:
     def complete(cell: Cell) -> bool:
         return set(networks) <= set(cell) and all("native" in cell[network] for network in fully)
 
-    def compute(table: str, name: str, severity: int, have: Cell) -> Cell:
+    def compute(table: str, name: str, severity: int) -> Cell:
+        have = current(RESULTS / f"parity_{where}.json", f"{table}/{name}/{severity}")
         missing = [network for network in networks if network not in have]
         for network in (name for name in fully if name in have and "native" not in have[name]):
             right = int((predictions(networks[network], native_images(name, severity)) == labels).sum())
@@ -219,7 +214,6 @@ def accuracy(options: argparse.Namespace) -> None:
             cell[network] = paired(run, result, wanted, labels, changed, fully=network in fully)
         return cell
 
-    where = f"accuracy_{options.name}{'_own' if options.own else ''}"
     fill(where, options.part, grid(["cifar"], names), compute, complete)
 
 
@@ -257,26 +251,34 @@ def fill(
     name: str,
     part: str,
     cells: Any,
-    compute: Callable[..., Cell],
-    complete: Callable[[Cell], bool] | None = None,
+    compute: Callable[[str, str, int], Cell],
+    complete: Callable[[Cell], bool] = bool,
 ) -> None:
     """Compute the cells that results/parity_NAME.json lacks; write each when it is done.
 
-    With `complete`, which tells whether a cell is, `compute` gets what there is of an incomplete one.
+    `complete` tells whether a cell of this generator has all that is wanted of it.
     """
     number, _, parts = part.partition("/")
     path = RESULTS / f"parity_{name}.json"
-    done = complete or bool
-    have = parity_report.read(path)
-    left = [cell for cell in cells if not done(have.get("/".join(map(str, cell)), {}))]
+
+    def done(key: str) -> bool:
+        cell = current(path, key)
+        return bool(cell) and complete(cell)
+
+    left = [cell for cell in cells if not done("/".join(map(str, cell)))]
     for cell in left[int(number) - 1 :: int(parts or 1)]:
         key = "/".join(map(str, cell))
-        before = parity_report.read(path).get(key, {})
-        if done(before):  # by another process
+        if done(key):  # by another process
             continue
-        found = compute(*cell, before) if complete else compute(*cell)
+        found = compute(*cell) | {"generator": GENERATOR}
         store(path, key, found)
         print(name, key, json.dumps(found), flush=True)
+
+
+def current(path: Path, key: str) -> Cell:
+    """The cell of a results file if it was computed with this version of the random generator, else empty."""
+    cell = parity_report.read(path).get(key, {})
+    return cell if cell.get("generator") == GENERATOR else {}
 
 
 def store(path: Path, key: str, cell: Cell) -> None:

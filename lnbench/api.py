@@ -8,7 +8,7 @@ import sys
 import warnings as python_warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,6 +42,7 @@ def evaluate(
     device: str = "auto",
     out: str | Path | None = None,
     resume: bool = True,
+    cache: str | Path | None = None,
     progress: bool = True,
     **options: Any,
 ) -> RunRecord:
@@ -50,6 +51,7 @@ def evaluate(
     The same configuration gives the same integers as `lnbench evaluate`. A model that is given as a module is
     its old self afterwards, also after an exception or Ctrl-C: training flags, device, type, gradients, hooks
     and weights; what is inside torch.compile, DataParallel and DistributedDataParallel is what is evaluated.
+    Of several processes each that calls this computes all of it, waiting for none: call it in one of them.
 
     Args:
         model: a network that takes float (B, 3, H, W) and returns one row of class scores for each image; or
@@ -74,6 +76,7 @@ def evaluate(
         out: a run folder, as the command line writes it; a finished cell is not computed again. None keeps
             the record in memory.
         resume: False starts the run folder over.
+        cache: a folder for decoded images, reused by the next run.
         progress: show a bar on a terminal and in a notebook.
         **options: further keys of a run: resize, crop, interpolation, precision ("fp32", "bf16", "fp16"),
             classes ("present", "all": what to do with outputs that no label stands for), backend, diagnose,
@@ -118,7 +121,7 @@ def evaluate(
         )  # fmt: skip
         if network is not None:
             stack.enter_context(restored(network))
-        outcome = _evaluated(config, given, out, resume, progress)
+        outcome = _evaluated(config, given, out, resume, cache, progress)
     from lnbench.record import RunRecord
     from lnbench.results.correct import from_cells
 
@@ -236,7 +239,12 @@ def _asked(
 
 
 def _evaluated(
-    config: RunConfig, given: Given, out: str | Path | None, resume: bool, progress: bool
+    config: RunConfig,
+    given: Given,
+    out: str | Path | None,
+    resume: bool,
+    cache: str | Path | None,
+    progress: bool,
 ) -> Outcome:
     from dataclasses import replace
 
@@ -249,7 +257,13 @@ def _evaluated(
     with contextlib.ExitStack() as stack:
         scratch = None if folder is None else stack.enter_context(folders.scratch(folder, ALONE))
         observer = replace(stack.enter_context(Watch(progress)).observer(), warning=_warn)
-        prepared = evaluation.prepare_all([config], scratch=scratch, observer=observer, given=given)
+        prepared = evaluation.prepare_all(
+            [config],
+            cache=None if cache is None else Path(cache),
+            scratch=scratch,
+            observer=observer,
+            given=given,
+        )
         if folder is None:
             return evaluation.evaluate(prepared, [None], observer=observer)[0]
         return evaluation.evaluate(
@@ -288,7 +302,7 @@ def _worded(text: str) -> str:
     """`--batch-size 100` → `batch_size=100`, `--classes all` → `classes='all'`, `--fresh`: `resume=False`."""
     text = re.sub(r"--(classes|precision|backend|device) (\w+)", r"\1='\2'", text)
     return re.sub(
-        r"--([a-z][a-z-]+)( (?=[\d\[{'\"]))?",
+        r"--([a-z][a-z-]+)( (?=[\d\[{'\"]|[A-Z]{3}))?",
         lambda found: _ARGUMENTS.get(found[1], f"{found[1].replace('-', '_')}="),
         text,
     )
@@ -336,13 +350,15 @@ def modes() -> dict[str, Entry]:
         'images whose statistics are taken; default 32'
     """
     from lnbench.norm.modes import registry
+    from lnbench.norm.modes.options import choices
 
     found = {}
     for name in registry.names():
         kind = registry.find(name)
         options = {}
         for option, (type_, said, default) in kind.options.items():
-            words = f" ({', '.join(get_args(type_))})" if get_origin(type_) is Literal else ""
+            possible = choices(type_)
+            words = f" ({', '.join(possible)})" if possible else ""
             options[option] = f"{said.about}{words}; default {default}"
         found[name] = Entry(kind.about, options)
     return found

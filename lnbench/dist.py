@@ -57,10 +57,17 @@ class Processes:
         """The device that a `--device` names (auto, cpu, cuda, cuda:1) for this process.
 
         One of several takes a GPU of its own for `auto` and `cuda`. Raises UsageError. Every command that
-        computes comes by here, so that this is also where arithmetic is made the same on all of them.
+        computes comes by here, so that this is also where arithmetic is made the same on all of them. Nothing
+        is set up on a GPU that is not used.
         """
+        chosen = self._chosen(name)
+        if self.world > 1 and chosen.type == "cuda":
+            torch.cuda.set_device(chosen)  # for the sums over processes: NCCL works where torch is
         # TF32 keeps ten bits of a float32: it moves figures by more than a severity step on some networks.
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        return chosen
+
+    def _chosen(self, name: str) -> torch.device:
         count = torch.cuda.device_count()
         if self.world > 1 and name in ("auto", "cuda") and count:
             return torch.device("cuda", self.local_rank % count)
@@ -71,7 +78,12 @@ class Processes:
         except RuntimeError:
             raise UsageError(f"--device {name}: not a device; use auto, cpu, cuda or cuda:N") from None
         if device.type not in ("cpu", "cuda"):
-            raise UsageError(f"--device {name}: only cpu and cuda are supported")
+            raise UsageError(f"--device {name}: only cpu and cuda are supported{_why_not(device.type)}")
+        if device.index is not None and device.type == "cuda" and self.local_world > 1:
+            raise UsageError(
+                f"--device {name}: {self.local_world} processes of this machine would share one GPU; "
+                "use --device cuda, which gives each its own, and CUDA_VISIBLE_DEVICES to choose among them"
+            )
         if device.type == "cuda" and (device.index or 0) >= count:
             raise UsageError(f"--device {name}: {count} CUDA devices found; use --device cpu")
         return device
@@ -145,7 +157,11 @@ class Processes:
         """What torch says of a broken group is long; what it means is short."""
         try:
             yield
-        except RuntimeError:
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            if (text := _nccl(error)) is not None:
+                raise LnbenchError(f"process {self.rank} of {self.world}: {text}") from None
             raise self.broken() from None
 
     def broken(self) -> BaseException:
@@ -163,6 +179,29 @@ class Processes:
 
 
 ALONE = Processes()
+
+# NCCL's words for the others being gone, as against its own trouble (ncclResult_t in its nccl.h).
+_OTHERS_GONE = ("remote process exited", "ncclRemoteError", "Connection closed", "Connection reset")
+
+
+def _nccl(error: RuntimeError) -> str | None:
+    """What NCCL says of itself, where it is not that another process has gone."""
+    text = str(error)
+    if "nccl" not in text.lower() or any(words in text for words in _OTHERS_GONE):
+        return None
+    if "Duplicate GPU" in text:
+        return "NCCL found two processes on one GPU: use --device cuda, which gives each its own"
+    told = one_line(text)
+    return f"the GPUs cannot add up over NCCL: {told} (NCCL_DEBUG=WARN says more; one process needs no NCCL)"
+
+
+def _why_not(kind: str) -> str:
+    """What an accelerator lacks that the corruptions need."""
+    if kind == "mps":
+        return "; an Apple GPU has no float64, in which some corruptions and all counts are: --device cpu"
+    if kind == "xpu":
+        return "; an Intel GPU's pixels have not been held against the CPU's: --device cpu"
+    return ""
 
 
 def _described(error: Exception) -> tuple[str, int]:
@@ -211,7 +250,6 @@ def _join() -> Processes:
     _use_all_cores(local_world)
     backend = "gloo"
     if local_world <= torch.cuda.device_count():
-        torch.cuda.set_device(local_rank)
         backend = "cpu:gloo,cuda:nccl"
     patience = timedelta(seconds=seconds)
     try:

@@ -74,6 +74,28 @@ class OnDevice(torch.Tensor):
         return self.values.tolist()
 
 
+class Traffic(TorchDispatchMode):
+    """Counts launches, and bytes read and written, of operations on tensors without values (`meta`)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.launches = self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func._schema.name.split("::")[1] not in FREE:
+            self.launches += 1
+            self.bytes += moved(args, kwargs or {}, result)
+        return result
+
+
+def moved(args: Any, kwargs: dict[str, Any], result: Any) -> int:
+    """Bytes of the operands of an operation and of its results; a tensor to write into is one of these."""
+    read = {name: value for name, value in kwargs.items() if name != "out"}
+    tensors = [leaf for leaf in tree_leaves((args, read, result)) if isinstance(leaf, torch.Tensor)]
+    return sum(leaf.numel() * leaf.element_size() for leaf in tensors)
+
+
 class _Operations(TorchDispatchMode):
     """Also operations without a tensor of the device, such as factories, come by."""
 
@@ -86,6 +108,8 @@ class _Calls(TorchFunctionMode):
     """Calls that would ask a driver: which device `cuda` is, and tensors made from Python numbers."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.device and len(args) + len(kwargs or {}) > 1:
+            return func(*args, **(kwargs or {}))
         args = tuple(_numbered(value) for value in args)
         kwargs = {name: _numbered(value) for name, value in (kwargs or {}).items()}
         if func is torch.tensor and getattr(kwargs.get("device"), "type", None) == "cuda":
@@ -110,13 +134,17 @@ class _Stamp:
     def record(self, stream: Any = None) -> None:
         assert Device.now is not None
         Device.now.recorded.append(Device.now.current if stream is None else stream)
+        Device.now.contexts.add(Device.now.current)
 
     def elapsed_time(self, end: _Stamp) -> float:
         return 1.0
 
 
 class Device:
-    """See the module. `waits`: (what, file:line of lnbench) of everything that made the host wait."""
+    """See the module. `waits`: (what, file:line of lnbench) of everything that made the host wait.
+
+    `contexts`: the devices that a driver would have set up. `carried`: bytes from the host to the device.
+    """
 
     now: Device | None = None
 
@@ -125,8 +153,10 @@ class Device:
         self.current = 0
         self.waits: list[tuple[str, str]] = []
         self.recorded: list[Any] = []
+        self.contexts: set[int] = set()
         self.launches = 0
         self.bytes = 0
+        self.carried = 0
         self._pinned: set[int] = set()
         self._entered = contextlib.ExitStack()
 
@@ -163,17 +193,20 @@ class Device:
 
     def _use(self, device: Any) -> None:
         self.current = device if isinstance(device, int) else torch.device(device).index or 0
+        self.contexts.add(self.current)
 
     @contextlib.contextmanager
     def _on(self, device: Any) -> Iterator[None]:
         before = self.current
         self._use(device)
-        yield
-        self.current = before
+        try:
+            yield
+        finally:
+            self.current = before
 
     def clear(self) -> None:
         """Forget what was counted so far."""
-        self.waits, self.launches, self.bytes = [], 0, 0
+        self.waits, self.launches, self.bytes, self.carried = [], 0, 0, 0
 
     def wait(self, what: str) -> None:
         self.waits.append((what, _line()))
@@ -190,6 +223,7 @@ class Device:
         to_device = target is not None and torch.device(target).type == "cuda"
         if name == "_pin_memory":
             made = args[0].clone()
+            self.contexts.add(self.current)
             self._pinned.add(made.untyped_storage().data_ptr())
             return made
         if not here and not to_device:
@@ -229,8 +263,7 @@ class Device:
             result = func(*values, **plain)
         if name not in FREE:
             self.launches += 1
-            moved = [leaf for leaf in tree_leaves((values, result)) if isinstance(leaf, torch.Tensor)]
-            self.bytes += sum(leaf.numel() * leaf.element_size() for leaf in moved)
+            self.bytes += moved(values, kwargs, result)
 
         def wrapped(leaf: Any) -> Any:
             if not isinstance(leaf, torch.Tensor):
@@ -250,6 +283,7 @@ class Device:
             self.wait("copy to the host")
             return made  # type: ignore[no-any-return]
         if not isinstance(source, OnDevice):
+            self.carried += made.numel() * made.element_size()
             pinned = values.untyped_storage().data_ptr() in self._pinned
             if not (pinned and kwargs.get("non_blocking")):
                 self.wait("copy from pageable memory" if not pinned else "blocking copy")

@@ -241,18 +241,48 @@ def test_the_model_comes_back_whatever_happens(
     assert portrait(network) == before
 
 
-@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda n: torch.compile(n, backend="eager")])
+def compiled(network: nn.Module) -> nn.Module:
+    return torch.compile(network, backend="eager")  # type: ignore[return-value]
+
+
+def compiled_in_place(network: nn.Module) -> nn.Module:
+    network.compile(backend="eager")
+    return network
+
+
+def compiled_in_part(network: Any) -> nn.Module:
+    network.layer1 = torch.compile(network.layer1, backend="eager")
+    return network  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, compiled, compiled_in_place, compiled_in_part])
 def test_wrapped_models_are_evaluated_as_what_is_inside(
     arrays: tuple[np.ndarray, np.ndarray], wrap: Any
 ) -> None:
     data, options = (arrays[0][::10], arrays[1][::10]), {**QUICK, "limit": None}
+    want = lnbench.evaluate(demo().eval(), data, **options)
     network = demo().eval()
-    want = lnbench.evaluate(network, data, **options)
-    wrapped = wrap(network)
+    wrapped, x = wrap(network), torch.zeros(1, 3, 64, 64)
+    with torch.no_grad():
+        said = wrapped(x)
     before = portrait(network)
     assert counted(lnbench.evaluate(wrapped, data, **options)) == counted(want)
     assert portrait(network) == before
-    assert wrapped(torch.zeros(1, 3, 64, 64)).shape == (1, 12)
+    with torch.no_grad():
+        assert torch.equal(wrapped(x), said)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_a_model_in_half_precision_is_taken_and_given_back_as_it_is(
+    arrays: tuple[np.ndarray, np.ndarray], kind: torch.dtype
+) -> None:
+    data, options = (arrays[0][::10], arrays[1][::10]), {**QUICK, "limit": None}
+    network = demo().to(kind)
+    before = portrait(network)
+    found = lnbench.evaluate(network, data, **options)
+    assert portrait(network) == before and {p.dtype for p in network.parameters()} == {kind}
+    # Its rounded weights, computed in the precision that is asked for.
+    assert counted(found) == counted(lnbench.evaluate(network.float(), data, **options))
 
 
 def test_a_model_evaluated_on_another_device_comes_back_from_it(
@@ -308,6 +338,24 @@ def test_what_is_asked_wrongly_is_said_in_the_words_of_python(arrays: tuple[np.n
     assert _worded("give --batch-size 100, --resize and --crop, or --fresh") == (
         "give batch_size=100, resize= and crop=, or resume=False"
     )
+    assert _worded("say which with --class-map FILE") == "say which with class_map=FILE"
+
+
+def test_decoded_images_are_kept_where_asked_and_found_again(tmp_path: Path) -> None:
+    for number in range(24):
+        (tmp_path / "set" / str(number % 2)).mkdir(parents=True, exist_ok=True)
+        picture = np.random.default_rng(number).integers(0, 255, (80, 80, 3), np.uint8)
+        Image.fromarray(picture).save(tmp_path / "set" / str(number % 2) / f"{number}.png")
+    options = {**QUICK, "limit": None, "classes": "present", "cache": tmp_path / "cache"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # noise is hard to classify
+        first = lnbench.evaluate("demo", f"folder:{tmp_path / 'set'}", **options)
+        kept = {path: path.read_bytes() for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"}
+        again = lnbench.evaluate(
+            "demo", f"folder:{tmp_path / 'set'}", **{**options, "cache": str(tmp_path / "cache")}
+        )
+    assert kept and all(path.read_bytes() == content for path, content in kept.items())
+    assert counted(again) == counted(first)
 
 
 def test_warnings_are_pythons_and_nothing_else_is_said(
@@ -318,8 +366,12 @@ def test_warnings_are_pythons_and_nothing_else_is_said(
     assert said[0].filename == __file__ and capfd.readouterr() == ("", "")
 
 
-def test_a_record_is_looked_at_as_text_html_frames_and_pictures(record: lnbench.RunRecord) -> None:
+def test_a_record_is_looked_at_as_text_html_frames_and_pictures(
+    record: lnbench.RunRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert "top-1 %" in repr(record) and "contrast" in str(record) and "layers=first1" in repr(record)
+    monkeypatch.setenv("COLUMNS", "60")
+    assert max(map(len, repr(record).splitlines())) <= 60
     html = record._repr_html_()
     assert html.startswith("<table>") and "contrast" in html and "<b>" in html
     cells, images = record.cells, record.images

@@ -14,6 +14,7 @@ import torch
 
 from lnbench import dist
 from lnbench.errors import DataError, UsageError
+from tests.device import Device
 from tests.networks import write_task
 from tests.processes import run_world
 
@@ -135,14 +136,13 @@ def test_half_an_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
 
-def test_each_process_of_a_machine_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    third = dist.Processes(rank=6, world=8, local_rank=2, local_world=4)
-    assert third.device("auto") == third.device("cuda") == torch.device("cuda:2")
-    assert third.device("cuda:3") == torch.device("cuda:3")
-    assert third.device("cpu") == torch.device("cpu")
-    crowded = dist.Processes(rank=5, world=8, local_rank=5, local_world=8)
-    assert crowded.device("auto") == torch.device("cuda:1")
+def test_each_process_of_a_machine_takes_its_own_gpu() -> None:
+    with Device(count=4):
+        third = dist.Processes(rank=6, world=8, local_rank=2, local_world=4)
+        assert third.device("auto") == third.device("cuda") == torch.device("cuda:2")
+        assert third.device("cpu") == torch.device("cpu")
+        crowded = dist.Processes(rank=5, world=8, local_rank=5, local_world=8)
+        assert crowded.device("auto") == torch.device("cuda:1")
 
 
 @pytest.mark.parametrize("processes", [dist.ALONE, dist.Processes(rank=1, world=2)])

@@ -61,6 +61,9 @@ def _guarded(name: str, command: Callable[..., None]) -> Callable[..., None]:
         except MemoryError:
             raise _stop("out of memory; try --limit, --cache DIR or a smaller --batch-size", 3) from None
         except Exception as error:
+            if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
+                text = "the device's memory is full; try a smaller --batch-size or --precision bf16"
+                raise _stop(text, 3) from None
             if os.environ.get("LNBENCH_TRACEBACK"):
                 raise
             text = f"internal error, {type(error).__name__}: {one_line(error)}"

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
 _TO = "localnorm (from BatchNorm), batchnorm (from LocalNorm), or adapted (BatchNorm, new statistics)."
 _OUTPUT = "Where the result goes: .safetensors, .pth, …"
+_GROUPS = "K, the number of groups of a training batch: 8; with --distill 1."
 _FINETUNE = f"Train the result on these images: {usages(corrupted=False)}."
-_LAYERS = "Convert these layers only, or those within: bn1,layer1. All otherwise."
+_DISTILL = "Let the original network teach the result on these images, clean; no labels are used."
+_TRAIN = "What --distill trains: norm (weight and bias of the converted layers) or all."
+_LAYERS = "Convert these layers only, or those within: bn1,layer1; or first3. All otherwise."
 _GROUP_IMAGES = "Images in a group, taken in turn from step to step, such as 1,16; batch/groups otherwise."
 _CALIBRATE = "Store the statistics of these images."
 
@@ -26,9 +29,11 @@ def convert(
     model: options.Model[str],
     to: Annotated[str, typer.Option(help=_TO)],
     output: Annotated[Path, typer.Option("--output", "-o", help=_OUTPUT)],
-    groups: Annotated[int, typer.Option(help="K, the number of groups of a training batch.")] = 8,
+    groups: Annotated[int | None, typer.Option(help=_GROUPS, show_default=False)] = None,
     layers: Annotated[str | None, typer.Option(help=_LAYERS, show_default=False)] = None,
     finetune: Annotated[str | None, typer.Option(help=_FINETUNE, show_default=False)] = None,
+    distill: Annotated[str | None, typer.Option(metavar="DATA", help=_DISTILL, show_default=False)] = None,
+    train: Annotated[str, typer.Option(help=_TRAIN)] = "norm",
     epochs: Annotated[int, typer.Option(help="Passes over the images.")] = 10,
     lr: Annotated[float, typer.Option(help="Peak learning rate of the cosine schedule.")] = 0.02,
     batch_size: options.BatchSize[int] = 128,
@@ -61,16 +66,19 @@ def convert(
     from lnbench.progress import progress
     from lnbench.training import convert as conversion
     from lnbench.training.recipe import Recipe
+    from lnbench.training.request import Listener, Request
 
     keep_freed()
-    request = conversion.Request(
+    request = Request(
         source=checkpoint,
         model=model,
         to=to,  # type: ignore[arg-type]  # checked there
         output=output,
-        groups=groups,
+        groups=groups if groups is not None else 1 if distill is not None else 8,
         layers=tuple(name.strip() for name in layers.split(",")) if layers is not None else (),
         train_on=finetune,
+        distill=distill,
+        trained=train,  # type: ignore[arg-type]  # checked there
         recipe=Recipe(epochs=epochs, lr=lr, batch_size=batch_size, group_images=images, seed=seed),
         calibrate=calibrate,
         samples=samples,
@@ -95,7 +103,7 @@ def convert(
             if standing.held_out is not None:
                 console.note(_epoch(standing, standing.held_out))
 
-        listener = conversion.Listener(say=console.say, training=show)
+        listener = Listener(say=console.say, training=show)
         conversion.run(request, listener)
 
 

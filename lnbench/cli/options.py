@@ -49,7 +49,8 @@ ClassMap = Annotated[Path | None, typer.Option(help=_CLASS_MAP)]
 ClassesFile = Annotated[Path | None, typer.Option(help=_CLASSES_FILE)]
 
 Root = Annotated[
-    str | None, typer.Option(help="Folder of the files that list:FILE names; its own otherwise.")
+    str | None,
+    typer.Option(help="Folder of the files that list:FILE names, in --data and --shift; its own otherwise."),
 ]
 Plugin = Annotated[list[Path] | None, typer.Option(help=_PLUGIN)]
 

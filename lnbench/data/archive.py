@@ -9,23 +9,35 @@ from __future__ import annotations
 import itertools
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, TypeVar, cast
+from typing import IO, Protocol, TypeVar, cast
 
 from lnbench.data.decode import Unreadable
 from lnbench.data.encoded import check_size, list_encoded
+from lnbench.data.gzipped import Gzip, is_gzip
 from lnbench.data.store import Listing, file_stamp
 from lnbench.data.tree import arrange, normal, shown
 from lnbench.errors import DataError
-from lnbench.files import one_line, reason
+from lnbench.files import one_line, reason, regular
 
 Member = TypeVar("Member")
 Slice = tuple[int, int] | str  # where a member's bytes lie, (offset, size); or why they cannot be read
+Fetch = Callable[[Slice], bytes]
 
 _BLOCK = 512
 _MAX_HEADER = 1 << 20  # bytes; a name and some times take less than one thousand
+_DAMAGED = (tarfile.TarError, zlib.error, ValueError, EOFError, RecursionError)
+_STREAMS = {"bzip2": b"BZh", "xz": b"\xfd7zXZ\0", "zstd": b"\x28\xb5\x2f\xfd"}
+
+
+class _Seekable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+    def seek(self, place: int, /) -> int: ...
+    def tell(self) -> int: ...
 
 
 def list_members(
@@ -60,6 +72,7 @@ def list_members(
 def zip_members(path: Path) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
     """An open zip archive and its members by name. Raises DataError."""
     try:
+        regular(path).close()
         archive = zipfile.ZipFile(path)
         return archive, {info.filename.replace("\\", "/"): info for info in archive.infolist()}
     except OSError as error:
@@ -82,38 +95,44 @@ def zip_bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
         raise Unreadable(reason(error)) from error
 
 
-def tar_members(path: Path) -> dict[str, Slice]:
-    """Where the members of an uncompressed tar archive lie, by name. Raises DataError.
+def tar_members(path: Path) -> tuple[dict[str, Slice], Fetch]:
+    """Where the members of a tar archive lie, by name, and what gives their bytes. Raises DataError.
 
-    Hard links lead to the member they name; other links and sparse files cannot be read.
+    It may be compressed by gzip. Hard links lead to the member they name; other links and sparse files cannot
+    be read. `Fetch` is safe in threads and raises `Unreadable`.
     """
     found: dict[str, Slice] = {}
     try:
-        with path.open("rb") as file:
-            size = path.stat().st_size
-            for member in _headers(file):
+        packed = Gzip(path) if is_gzip(path) else None
+        size = path.stat().st_size if packed is None else None
+        with regular(path) as file:
+            for member in _headers(packed or file):
                 found[member.name + "/" * member.isdir()] = _slice(member, size, found)
+        if packed is not None:
+            packed.finish()
     except OSError as error:
         raise DataError(f"{path}: {reason(error).lower()}") from error
-    except (tarfile.TarError, ValueError, EOFError, RecursionError) as error:
-        if _compressed(path):
+    except _DAMAGED as error:
+        if (program := _packed_by(path)) is not None:
             raise DataError(
-                f"{path}: a compressed tar archive cannot be read in place; decompress it to a .tar first"
+                f"{path}: is compressed in a way that cannot be read in place; unpack it to a .tar first "
+                f"({program} -dk)"
             ) from None
         raise DataError(f"{path}: no readable tar archive ({reason(error)}); is it whole?") from error
-    return found
+    return found, partial(_slice_bytes, partial(_read, path) if packed is None else packed.at)
 
 
 def first_names(path: Path, count: int) -> list[str]:
     """Names of a tar archive's first members; none where it is no such archive."""
     try:
-        with path.open("rb") as file:
-            return [member.name for member in itertools.islice(_headers(file), count)]
-    except (OSError, tarfile.TarError, ValueError, EOFError, RecursionError):
+        with regular(path) as file:
+            opened = Gzip(path) if is_gzip(path) else file
+            return [member.name for member in itertools.islice(_headers(opened), count)]
+    except (OSError, *_DAMAGED):
         return []
 
 
-def _headers(file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
+def _headers(file: _Seekable) -> Iterator[tarfile.TarInfo]:
     """Each member of a tar archive; an archive that breaks off or is damaged on the way is an error."""
     with tarfile.open(fileobj=cast("IO[bytes]", _Short(file)), mode="r:") as archive:
         while (member := archive.next()) is not None:
@@ -129,7 +148,7 @@ def _headers(file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
 class _Short:
     """A file of which no read is long: a header that claims to be gigabytes is damaged."""
 
-    file: IO[bytes]
+    file: _Seekable
 
     def read(self, size: int) -> bytes:
         if not 0 <= size <= _MAX_HEADER:
@@ -143,24 +162,27 @@ class _Short:
         return self.file.tell()
 
 
-def slice_bytes(path: Path, member: Slice) -> bytes:
-    """The bytes of a tar archive's member; safe in threads. Raises `Unreadable`."""
+def _slice_bytes(read: Callable[[int, int], bytes], member: Slice) -> bytes:
     if isinstance(member, str):
         raise Unreadable(member)
     offset, size = member
     check_size(size)
     try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            data = file.read(size)
-    except OSError as error:
+        data = read(offset, size)
+    except (OSError, *_DAMAGED) as error:
         raise Unreadable(reason(error)) from error
     if len(data) < size:
         raise Unreadable("the archive ends within it")
     return data
 
 
-def _slice(member: tarfile.TarInfo, end: int, found: Mapping[str, Slice]) -> Slice:
+def _read(path: Path, offset: int, size: int) -> bytes:
+    with regular(path) as file:
+        file.seek(offset)
+        return file.read(size)
+
+
+def _slice(member: tarfile.TarInfo, end: int | None, found: Mapping[str, Slice]) -> Slice:
     if member.islnk():
         return found.get(member.linkname, "a link to what the archive does not hold")
     if member.issym():
@@ -169,11 +191,13 @@ def _slice(member: tarfile.TarInfo, end: int, found: Mapping[str, Slice]) -> Sli
         return "not a regular file"
     if member.sparse is not None:
         return "a sparse file"
-    if member.offset_data + member.size > end:
+    if end is not None and member.offset_data + member.size > end:
         return "the archive ends within it"
     return member.offset_data, member.size
 
 
-def _compressed(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(6).startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"))
+def _packed_by(path: Path) -> str | None:
+    """The program that compressed a file, of those whose streams can be read from the start alone."""
+    with regular(path) as file:
+        start = file.read(6)
+    return next((name for name, magic in _STREAMS.items() if start.startswith(magic)), None)

@@ -220,7 +220,8 @@ def _by_name(labels: Labels, outputs: Outputs) -> tuple[list[tuple[int, ...]], s
         for name, key in zip(labels.classes, keys, strict=True):
             if key in names.double:
                 raise _refused(labels, outputs, f"several classes are called {_quoted(name)}; {_FILE}")
-        return [(names.found[key],) for key in keys], "by name"
+        wnids = all(_WNID.fullmatch(name) for name in labels.classes)
+        return [(names.found[key],) for key in keys], "by wnid" if wnids else "by name"
     likely = 2 * min(len(strange) if known else count, len(unmatched)) < count
     if count == outputs.count and not likely and not (names.found and outputs.certain):
         return [(k,) for k in range(count)], "by order"

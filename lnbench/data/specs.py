@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,12 +51,24 @@ def parse(text: str, root: str | None = None) -> DataSpec:
     `root`: see `DataSpec`. Raises UsageError for an unknown kind and DataError for a bare path that is
     nothing known.
     """
-    spec = _parsed(text)
+    return parse_all([text], root)[0]
+
+
+def parse_all(texts: Sequence[str], root: str | None) -> list[DataSpec]:
+    """Read several specs; `root` is that of all lists among them, of which there must be one. See `parse`."""
+    found = [_parsed(text) for text in texts]
     if root is None:
-        return spec
-    if "root" not in spec.source.takes:
-        raise UsageError(f"--root goes with a list of images (list:FILE), not with {spec}")
-    return replace(spec, root=_place(root))
+        return found
+    if not any("root" in spec.source.takes for spec in found):
+        raise UsageError(
+            f"--root goes with a list of images (list:FILE), not with {' and '.join(map(str, found))}"
+        )
+    return [rooted(spec, root) for spec in found]
+
+
+def rooted(spec: DataSpec, root: str | None) -> DataSpec:
+    """A spec with the root of its files, where it is a list and a root is given."""
+    return spec if root is None or "root" not in spec.source.takes else replace(spec, root=_place(root))
 
 
 def _parsed(text: str) -> DataSpec:

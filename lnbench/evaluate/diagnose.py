@@ -8,7 +8,7 @@ import torch
 
 from lnbench.evaluate.prepare import Images, Subject
 from lnbench.evaluate.stream import Stream
-from lnbench.norm.distance import distance
+from lnbench.norm.distance import distances
 from lnbench.types import Condition
 
 _IMAGES = 128
@@ -28,5 +28,5 @@ def shifts(subject: Subject, images: Images, condition: Condition) -> dict[str, 
     )  # fmt: skip
     pixels = stream.pixels(stream.shuffled[:_IMAGES])
     seen = subject.layers.observe(lambda: classifier.logits(pixels))
-    found = {one.name: round(distance(one), 4) for one in seen}
+    found = {one.name: round(value, 4) for one, value in zip(seen, distances(seen), strict=True)}
     return {name: value for name, value in found.items() if math.isfinite(value)}

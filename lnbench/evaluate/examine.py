@@ -8,6 +8,7 @@ with other images beside them, and under watch, where every call that passes a n
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -216,7 +217,9 @@ def _watching(network: nn.Module, batch: int, rounding: float) -> Iterator[_Seen
     before = hooks.register_module_forward_pre_hook(enter)
     after = hooks.register_module_forward_hook(leave)
     try:
-        with _Calls(seen, stack, names, network, batch):
+        with warnings.catch_warnings(), _Calls(seen, stack, names, network, batch):
+            # Compiled parts warn that a hook is called once more for the wrapper around them: no matter here.
+            warnings.filterwarnings("ignore", r"Using `torch\.compile\(module\)` when there are global hooks")
             yield seen
     finally:
         before.remove()

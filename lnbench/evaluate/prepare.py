@@ -19,7 +19,7 @@ from lnbench.data import class_file, labels, loading, specs
 from lnbench.data.geometry import as_stored, untouched
 from lnbench.data.labels import ClassMap
 from lnbench.data.store import Decoding, Listing, Store
-from lnbench.errors import DataError
+from lnbench.errors import DataError, ModelError
 from lnbench.evaluate import answers
 from lnbench.models.classifier import Classifier
 from lnbench.models.load import Preprocessing, load, take
@@ -49,7 +49,7 @@ class Subject:
     code: str | None = None
     state: str | None = None
     names: tuple[tuple[str, ...], ...] = ()
-    published: bool = False
+    certain: bool = False  # the names are those of these very weights
     assumed: bool = False  # nobody said which mean and std it takes
     classes: int = 0  # outputs of the network, known once it has seen an image
     class_map: ClassMap | None = None  # known once labels and outputs have been matched
@@ -86,6 +86,7 @@ class Images:
     notes: tuple[str, ...] = ()  # what was done that a person may not expect
     shifts: Mapping[str, Store] = field(default_factory=dict)  # by the name of their condition
     opening: float = 0.0  # seconds that a condition's store takes, where each has its own
+    sources: Mapping[tuple[str, int], Store] = field(default_factory=dict)  # by spec and number of images
 
     def count(self, condition: Condition) -> int:
         """How many images a condition has; of a stored one, as many as the first."""
@@ -126,7 +127,7 @@ def load_subject(
     layers = wrap.attach(classifier.network, own=any(mode.is_learning for mode in modes))
     return Subject(
         config, classifier, layers, modes, loaded.geometry, loaded.normalization, loaded.source,
-        loaded.sha256, loaded.code, loaded.state, loaded.names, loaded.published, loaded.assumed,
+        loaded.sha256, loaded.code, loaded.state, loaded.names, loaded.certain, loaded.assumed,
     )  # fmt: skip
 
 
@@ -146,7 +147,7 @@ def open_images(config: RunConfig, decoding: Decoding, given: Given = Given()) -
     if given.listing is not None:
         brought = loading.open_listing(given.listing, decoding)
         return Images(brought, config.conditions, lambda _: brought, False, geometry, _noted(brought, config))
-    spec = specs.parse(config.data, config.root)
+    spec, *_ = specs.parse_all([config.data, *config.shifts.values()], config.root)
     if not spec.precomputed:
         store = loading.open_store(spec, decoding)
         return Images(store, config.conditions, lambda _: store, False, geometry, _noted(store, config))
@@ -214,7 +215,7 @@ def match(subject: Subject, store: Store) -> Subject:
 def class_map(subject: Subject, store: Store) -> ClassMap:
     """Which outputs answer for which label. Raises DataError where labels and outputs cannot be matched."""
     config = subject.config
-    names, certain = subject.names, subject.published
+    names, certain = subject.names, subject.certain
     if config.classes_file is not None:
         names, certain = class_file.read_classes(Path(config.classes_file)), True
         if len(names) != subject.classes:
@@ -222,6 +223,11 @@ def class_map(subject: Subject, store: Store) -> ClassMap:
                 f"{config.classes_file}: {len(names)} class names, but {subject.name} has {subject.classes} "
                 "outputs"
             )
+    elif names and len(names) != subject.classes:
+        raise ModelError(
+            f"{subject.name} names {len(names)} classes, but has {subject.classes} outputs; correct the "
+            "names, or give --classes-file"
+        )
     written = None if config.class_map is None else class_file.read_class_map(Path(config.class_map))
     return labels.class_map(
         labels.Labels(store.classes, store.named, store.occurring, store.source),

@@ -48,7 +48,7 @@ def open_shifts(config: RunConfig, decoding: Decoding, images: Images) -> Images
     for name, text in config.shifts.items():
         if any(condition.corruption == name for condition in images.conditions):
             raise UsageError(f"--shift {name}: {images.clean.source} holds a condition of that name")
-        spec = specs.parse(text)
+        spec = specs.rooted(specs.parse(text), config.root)
         if spec.precomputed:
             raise UsageError(f"--shift {name}: {spec} is a corrupted set; evaluate it as --data")
         store = loading.open_store(spec, decoding)

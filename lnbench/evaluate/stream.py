@@ -17,7 +17,8 @@ from lnbench.corruptions import native, reference
 from lnbench.corruptions.rng import Key
 from lnbench.data import order as orders
 from lnbench.data.batches import drawn, shuffled
-from lnbench.data.store import Store, release
+from lnbench.data.store import Store
+from lnbench.device import moved
 from lnbench.types import CLEAN, Condition
 
 # Pixels of a chunk: enough to fill a GPU. On a CPU, enough that what a layer costs beside its arithmetic
@@ -108,10 +109,6 @@ class Stream:
         """The positions themselves: int64 (B,) on the device."""
         return self._to_device(positions)
 
-    def release(self) -> None:
-        """Give back the memory of the images read so far, where they lie in a mapped file."""
-        release(self.store.images)
-
     def _cut(self, order: np.ndarray) -> Iterator[np.ndarray]:
         for start in range(0, len(order), self.chunk):
             yield order[start : start + self.chunk]
@@ -124,8 +121,4 @@ class Stream:
         return native.corrupt(pixels, "jpeg_compression", 1, key, (float(self.suite.jpeg_roundtrip),))
 
     def _to_device(self, array: np.ndarray) -> Tensor:
-        """Copy without waiting: from pinned memory where the device is a GPU."""
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
-        if self.device.type == "cuda":
-            return tensor.pin_memory().to(self.device, non_blocking=True)
-        return tensor
+        return moved(array, self.device)

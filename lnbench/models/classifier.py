@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import sys
 from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from lnbench.device import one_kind_of_shortage
 from lnbench.errors import LnbenchError, ModelError
 from lnbench.files import said
 from lnbench.models.factory import blame
@@ -67,7 +70,8 @@ class Classifier:
         of a person's own code, and when it returns anything but (B, classes), or not as many as before.
         """
         try:
-            return self._logits(pixels)
+            with one_kind_of_shortage():
+                return self._logits(pixels)
         except (LnbenchError, torch.OutOfMemoryError):
             raise
         # SystemExit too: a forward that ends the program must not end it as if all were done.
@@ -77,7 +81,8 @@ class Classifier:
     def _logits(self, pixels: Tensor) -> Tensor:
         x = pixels.to(self.device, torch.float32, memory_format=self.format)  # (B, 3, H, W)
         x = torch.addcmul(self.offset, x, self.scale).to(self.dtype)
-        out = self.network(x)
+        with as_written():
+            out = self.network(x)
         if not isinstance(out, Tensor) or out.ndim != 2 or out.shape[0] != pixels.shape[0]:
             got = f"shape {tuple(out.shape)}" if isinstance(out, Tensor) else f"a {type(out).__name__}"
             raise ModelError(
@@ -100,17 +105,36 @@ class Classifier:
         try:
             black = torch.zeros(1, 3, height, width, dtype=torch.uint8, device=self.device)
             self._outputs, self.select = 0, None
-            self._outputs = self._logits(black).shape[1]
+            with one_kind_of_shortage():
+                self._outputs = self._logits(black).shape[1]
             return self._outputs
+        except torch.OutOfMemoryError:
+            raise ModelError(
+                f"the memory of {self.device} does not hold {type(self.network).__name__} and one image: "
+                "use --precision bf16, a smaller --crop or another --device"
+            ) from None
         except (RuntimeError, ValueError, AssertionError) as error:
             raise ModelError(
                 f"{type(self.network).__name__} cannot take {height}×{width} images ({said(error)}): "
                 "give --resize and --crop"
             ) from None
-        except (LnbenchError, torch.OutOfMemoryError):
+        except LnbenchError:
             raise
         except (Exception, SystemExit) as error:
             raise blame(self.network, error) from error
+
+
+def as_written() -> contextlib.AbstractContextManager[Any]:
+    """In the block, what torch.compile has made runs as the code it was made from.
+
+    Its graphs know nothing of the layers that a mode puts in place of others, nor of what looks on.
+    """
+    # Whoever has compiled has imported the compiler; for anyone else that would be a second for nothing.
+    return (
+        torch.compiler.set_stance("force_eager")
+        if "torch._dynamo" in sys.modules
+        else contextlib.nullcontext()
+    )
 
 
 def multiply_add(normalization: InputNormalization) -> tuple[Tensor, Tensor]:

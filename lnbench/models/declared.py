@@ -1,9 +1,9 @@
-"""What a network of a person's own says of its input: beside it, or in it as timm's networks do."""
+"""What a network of a person's own says of its input and classes, beside it or in it as timm's do."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast, get_args
 
 from torch import nn
@@ -12,35 +12,70 @@ from lnbench.errors import ModelError, unknown
 from lnbench.files import one_line
 from lnbench.types import Geometry, InputNormalization, Interpolation
 
-KEYS = ("mean", "std", "resize", "crop", "interpolation")
+CLASSES = "classes"
+KEYS = ("mean", "std", "resize", "crop", "interpolation", CLASSES)
 Declared = tuple[Geometry, InputNormalization]
 
 
 def declared(network: nn.Module, said: object, where: str) -> Declared | None:
     """How to feed a network, by what its factory returned beside it, else by the network's own metadata.
 
-    `said`: a mapping with some of `KEYS`, mean and std among them, on the 0–1 scale; or None. A network may
-    carry timm's `pretrained_cfg` or `default_cfg`. None where neither says. Raises ModelError.
+    `said`: a mapping with some of `KEYS`, mean and std (on the 0–1 scale) among them unless it names the
+    classes alone; or None. A network may carry timm's `pretrained_cfg` or `default_cfg`. None where neither
+    says. Raises ModelError.
     """
-    if said is not None:
-        if not isinstance(said, Mapping):
-            raise ModelError(
-                f"{where} returned a {type(said).__name__} beside the network; preprocessing is a dict of "
-                f"{', '.join(KEYS)}"
-            )
-        return _mapping(said, where)
-    for name in ("pretrained_cfg", "default_cfg"):
-        config = getattr(network, name, None)
-        config = getattr(config, "to_dict", lambda config=config: config)()
-        if isinstance(config, Mapping) and config.get("mean") and config.get("std"):
+    beside = _beside(said, where)
+    if beside.keys() - {CLASSES}:
+        return _mapping(beside, where)
+    for name, config in _metadata(network):
+        if config.get("mean") and config.get("std"):
             return _timm(config, f"{where}: its {name}")
     return None
 
 
-def _mapping(said: Mapping[Any, Any], where: str) -> Declared:
+def class_names(network: nn.Module, said: object, where: str) -> tuple[tuple[str, ...], ...]:
+    """What a network's classes are called, in the order of its outputs, by what its factory said; or none.
+
+    That is `classes` beside the network, a list of names; else `label_names` in its timm metadata, else an
+    attribute `classes` that is such a list. Raises ModelError.
+    """
+    beside = _beside(said, where)
+    if CLASSES in beside:
+        if not _are_names(beside[CLASSES]):
+            raise ModelError(f"{where}: classes are a list of names, in the order of the network's outputs")
+        return tuple((name,) for name in beside[CLASSES])
+    carried = [config.get("label_names") for _, config in _metadata(network)]
+    found = next((names for names in (*carried, getattr(network, CLASSES, None)) if _are_names(names)), ())
+    return tuple((str(name),) for name in found or ())
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(name, str) for name in value)
+
+
+def _metadata(network: nn.Module) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name in ("pretrained_cfg", "default_cfg"):
+        config = getattr(network, name, None)
+        config = getattr(config, "to_dict", lambda config=config: config)()
+        if isinstance(config, Mapping):
+            yield name, config
+
+
+def _beside(said: object, where: str) -> Mapping[Any, Any]:
+    if said is None:
+        return {}
+    if not isinstance(said, Mapping):
+        raise ModelError(
+            f"{where} returned a {type(said).__name__} beside the network; preprocessing is a dict of "
+            f"{', '.join(KEYS)}"
+        )
     for key in said:
         if key not in KEYS:
             raise ModelError(f"{where}: {unknown('key of its preprocessing', one_line(key, 60), KEYS)}")
+    return said
+
+
+def _mapping(said: Mapping[Any, Any], where: str) -> Declared:
     if "mean" not in said or "std" not in said:
         raise ModelError(f"{where}: preprocessing says mean and std, three numbers each on the 0–1 scale")
     geometry = Geometry(

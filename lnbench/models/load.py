@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lnbench.models import checkpoint as checkpoints
 from lnbench.models import factory, registry
 from lnbench.models.checkpoint import Checkpoint
-from lnbench.models.declared import declared
+from lnbench.models.declared import class_names, declared
 from lnbench.types import Geometry, InputNormalization, Interpolation
 
 Channels = tuple[float, float, float]
@@ -48,8 +48,9 @@ class LoadedModel:
     `source` is one line: where the weights came from; `checkpoint` the file they were read from, None for
     those that the network's makers published; `code` the digest of a factory's code, None for a library's
     network; `state` the digest of the weights where they come from no file. `names`: what each class is
-    called, in the order of the outputs, or none; `published`: whether these are the weights they belong to.
-    `assumed`: nobody said which mean and std it takes, and ImageNet's are used.
+    called, in the order of the outputs, or none; `certain`: whether they are those of these weights, not of
+    others that were published for the architecture. `assumed`: nobody said which mean and std it
+    takes, and ImageNet's are used.
     """
 
     network: nn.Module
@@ -60,7 +61,7 @@ class LoadedModel:
     code: str | None = None
     state: str | None = None
     names: tuple[tuple[str, ...], ...] = ()
-    published: bool = True
+    certain: bool = True
     assumed: bool = False
 
     @property
@@ -75,6 +76,7 @@ def take(network: nn.Module, preprocessing: Preprocessing = Preprocessing()) -> 
     own metadata (timm's `pretrained_cfg`) says other.
     """
     found = declared(network, None, type(network).__qualname__)
+    names = class_names(network, None, type(network).__qualname__)
     geometry, normalization = found or (Geometry(), InputNormalization())
     return LoadedModel(
         network,
@@ -83,7 +85,8 @@ def take(network: nn.Module, preprocessing: Preprocessing = Preprocessing()) -> 
         f"{type(network).__module__}.{type(network).__qualname__} in memory",
         None,
         state=factory.state_digest(network),
-        published=False,
+        names=names,
+        certain=bool(names),
         assumed=found is None and preprocessing.mean is None and preprocessing.std is None,
     )
 
@@ -125,6 +128,6 @@ def load(
         built.code,
         factory.state_digest(built.network) if path is None else None,
         built.names,
-        weights is None,
+        weights is None or (built.code is not None and bool(built.names)),
         built.assumed and preprocessing.mean is None and preprocessing.std is None,
     )

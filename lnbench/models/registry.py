@@ -23,7 +23,7 @@ from lnbench.files import said
 from lnbench.models import checkpoint, factory
 from lnbench.models.catalog import ModelSpec, listing, parse
 from lnbench.models.cifar import cifar_network
-from lnbench.models.declared import declared
+from lnbench.models.declared import class_names, declared
 from lnbench.types import Geometry, InputNormalization, Interpolation
 
 __all__ = ["Built", "ModelSpec", "build", "listing", "packaged_weights", "parse"]
@@ -106,7 +106,8 @@ def build_file(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built:
     found = declared(network, said, str(spec))
     geometry, normalization = found or (Geometry(), InputNormalization())
     source = f"as {spec} built it"
-    return Built(network, geometry, normalization, None, source, code, assumed=found is None)
+    names = class_names(network, said, str(spec))
+    return Built(network, geometry, normalization, None, source, code, names, assumed=found is None)
 
 
 # -- torchvision --------------------------------------------------------------------------------------------
@@ -229,18 +230,25 @@ def build_timm(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built:
 def timm_names(timm: Any, network: nn.Module, classes: int) -> tuple[tuple[str, ...], ...]:
     """What timm calls each class: the weights' own label names, or WordNet's for a subset of ImageNet.
 
-    A class of WordNet goes by its whole description ("tench, Tinca tinca") and by each part of it.
+    A class of WordNet goes by its wnid, its whole description ("tench, Tinca tinca") and each part of it.
     """
     config: Any = network.pretrained_cfg
-    own = config.get("label_names") or ()
+    own = [str(name) for name in config.get("label_names") or ()]
     if len(own) == classes:
-        return tuple((str(name),) for name in own)
+        described: Any = config.get("label_descriptions") or {}
+        return tuple((name, *_parts(described.get(name))) for name in own)
     subset = timm.data.infer_imagenet_subset(network)
     info = timm.data.ImageNetInfo(subset) if subset else None
     if info is None or info.num_classes() != classes:
         return ()
-    texts = [info.index_to_description(index) for index in range(classes)]
-    return tuple((text, *text.split(", ")) if ", " in text else (text,) for text in texts)
+    return tuple(
+        (wnid, *_parts(info.label_name_to_description(wnid))) for wnid in map(str, info.label_names())
+    )
+
+
+def _parts(description: object) -> tuple[str, ...]:
+    text = description if isinstance(description, str) else ""
+    return tuple(dict.fromkeys((text, *text.split(", ")))) if text else ()
 
 
 def import_timm(spec: ModelSpec) -> Any:

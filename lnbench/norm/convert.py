@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import cast
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from lnbench.errors import CheckpointError, ModelError
 from lnbench.norm.layer import Stored, describe, norm_layers, replace
 from lnbench.norm.localnorm import LocalNorm2d
-from lnbench.norm.modes.registry import make
+from lnbench.norm.modes.registry import make, select
 from lnbench.norm.stats import mean_over_groups
 from lnbench.norm.wrap import attach
 
@@ -19,8 +20,8 @@ from lnbench.norm.wrap import attach
 def convert_localnorm(module: nn.Module, groups: int, layers: Sequence[str] = ()) -> nn.Module:
     """Replace the BatchNorm layers of a network by LocalNorm layers with K = `groups`.
 
-    `layers` names those to convert, or modules that hold them ("layer1"), as `named_modules` does; empty
-    for all.
+    `layers` names those to convert, or modules that hold them ("layer1"), as `named_modules` does; or
+    "first3", "last3", counted over all norm layers as the modes' `layers=` counts them; empty for all.
 
     Each BatchNorm's weight and bias are copied into every group (1 and 0 where it has none); statistics,
     eps and momentum are kept, and in timm's BatchNormAct2d the dropout and activation. Converts
@@ -50,6 +51,7 @@ def convert_localnorm(module: nn.Module, groups: int, layers: Sequence[str] = ()
         raise ModelError(
             "the network has no BatchNorm layer over feature maps: there is nothing to convert to LocalNorm"
         )
+    layers = _counted(layers, tuple(present))
     for wanted in layers:
         if not any(_within(name, wanted) for name in convertible):
             raise ModelError(
@@ -150,6 +152,19 @@ def verify_conversion(original: nn.Module, converted: nn.Module, inputs: Tensor)
         after.detach()
         for module, was in training:
             module.training = was
+
+
+def _counted(layers: Sequence[str], present: tuple[str, ...]) -> tuple[str, ...]:
+    """The names that first3 and last3 stand for, beside names as they are."""
+    return tuple(
+        name
+        for wanted in layers
+        for name in (
+            sorted(select(wanted, present, (), f"layers={wanted}"), key=present.index)
+            if re.fullmatch(r"(first|last)\d+", wanted) and wanted not in present
+            else (wanted,)
+        )
+    )
 
 
 def _within(name: str, module: str) -> bool:

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
 from lnbench.norm.wrap import Observation
 
 
 def distance(seen: Observation) -> float:
+    """See `distances`, of one layer."""
+    return distances([seen])[0]
+
+
+def distances(seen: Sequence[Observation]) -> list[float]:
+    """How far each layer's are apart; on a GPU all are waited for at once."""
+    return torch.stack([_distance(one) for one in seen]).tolist() if seen else []
+
+
+def _distance(seen: Observation) -> Tensor:
     """Mean over channels of |μ − μs| / σs + |log(σ / σs)|: 0 where the statistics agree.
 
     A shift of every channel by one stored standard deviation gives 1; halving or doubling every standard
@@ -14,4 +29,4 @@ def distance(seen: Observation) -> float:
     scale = seen.stored_var.clamp_min(1e-12).sqrt()
     moved = (seen.observed_mean - seen.stored_mean).abs() / scale
     spread = (seen.observed_var.clamp_min(1e-12).sqrt() / scale).log().abs()
-    return float((moved + spread).mean())
+    return (moved + spread).mean()

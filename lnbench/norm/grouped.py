@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import torch
@@ -9,7 +10,17 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lnbench.norm.stats import Statistics, group_view, image_statistics, normalize, per_channel, precise
+from lnbench.norm.stats import (
+    Statistics,
+    batch_statistics,
+    by_group,
+    group_view,
+    image_statistics,
+    multiply_add,
+    normalize,
+    per_channel,
+    precise,
+)
 
 
 def normalize_by_groups(
@@ -35,6 +46,8 @@ def normalize_by_groups(
             track[0].copy_(mean.flatten())
             track[1].copy_(var.flatten()).mul_(values / (values - 1))
         return cast(Tensor, y)
+    if channels_last and not x.is_cpu and weight.shape[0] > 1 and track is None:
+        return _on_device(x, weight, bias, eps)
     mean, var = track or (None, None)
     # With momentum 1 the kernel leaves its means and unbiased variances there: no second pass over x.
     view = group_view(x, weight.shape[0])  # (B/K, K·C, ...)
@@ -42,10 +55,20 @@ def normalize_by_groups(
     return y.contiguous(memory_format=torch.channels_last) if channels_last else y
 
 
+def _on_device(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """On a GPU, channels-last: by a view of the groups, where group_view copies twice."""
+    mean, var = batch_statistics(x, weight.shape[0])  # (K, C)
+    scale = torch.rsqrt(var + eps) * weight
+    shift = torch.addcmul(bias, mean, scale, value=-1)
+    view = by_group(x, weight.shape[0])  # (B/K, K, C, H, W)
+    y = multiply_add(view, scale[:, :, None, None], shift[:, :, None, None])
+    return y.flatten(0, 1)
+
+
 def normalize_images(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """Normalize each image of (B, C, ...) by its own statistics over its pixels; weight and bias are (C,)."""
     images = x.shape[0]
-    if x.numel() == images * x.shape[1]:
+    if math.prod(x.shape[2:]) == 1:  # whatever the number of images, which an export may leave open
         return _one_value(x, weight.expand(images, -1), bias.expand(images, -1), None)
     return normalize(x, image_statistics(x), weight, bias, eps)
 

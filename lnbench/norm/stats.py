@@ -23,9 +23,17 @@ def image_statistics(x: Tensor) -> Statistics:
 
 def batch_statistics(x: Tensor, groups: int = 1) -> Statistics:
     """Mean and variance (K, C) of each channel over each group of a batch; image i is in group i mod K."""
+    if not x.is_cpu and x.ndim > 2:
+        # No copy in any memory format, where group_view makes one of channels-last.
+        return _statistics(by_group(x, groups), (0, *range(3, x.ndim + 1)))  # (K, C)
     view = group_view(x, groups)  # (B/K, K·C, ...)
     mean, var = _statistics(view, (0, *range(2, x.ndim)))  # (K·C,)
     return mean.view(groups, -1), var.view(groups, -1)
+
+
+def by_group(x: Tensor, groups: int) -> Tensor:
+    """View (B, C, ...) as (B/K, K, C, ...), in any memory format."""
+    return x.view(-1, groups, *x.shape[1:])
 
 
 def group_view(x: Tensor, groups: int) -> Tensor:
@@ -64,10 +72,30 @@ def normalize(x: Tensor, statistics: Statistics, weight: Tensor, bias: Tensor, e
         return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
     scale = torch.rsqrt(var + eps) * weight  # (B, C)
     shift = bias - mean * scale
-    scale, shift = per_channel(scale, x.ndim), per_channel(shift, x.ndim)  # (B, C, 1, ...)
+    return multiply_add(x, per_channel(scale, x.ndim), per_channel(shift, x.ndim))  # (B, C, 1, ...)
+
+
+def multiply_add(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return x·scale + shift in the precision of `x`, computed in that of the factors."""
+    if not x.is_cpu:
+        if not is_cast_in_kernels(x, scale, shift):
+            return torch.addcmul(shift, x, scale).to(x.dtype)
+        return torch.addcmul(shift, x, scale, out=torch.empty_like(x))
     # Either way one multiplication and one addition; which is faster on a CPU depends on the layout.
     y = (x * scale).add_(shift) if x.is_contiguous() else torch.addcmul(shift, x, scale)
     return y.to(x.dtype)
+
+
+def is_cast_in_kernels(x: Tensor, *others: Tensor) -> bool:
+    """Whether kernels may read and write 16 bits and compute in 32, through `out=`.
+
+    A GPU's kernels cast each value on its way (aten/src/ATen/native/ReduceOpsUtils.h, make_reduction, and
+    cuda/Loops.cuh), so that no float32 copy of a whole feature map is written and read. `out=` takes no
+    gradient; a compiler fuses the plain form by itself.
+    """
+    graded = torch.is_grad_enabled() and any(one.requires_grad for one in (x, *others))
+    short = x.dtype in (torch.bfloat16, torch.float16)
+    return short and not (x.is_cpu or graded or torch.compiler.is_compiling())
 
 
 def per_channel(values: Tensor, ndim: int) -> Tensor:
@@ -88,6 +116,9 @@ def precise(values: Tensor) -> Tensor:
 
 
 def _statistics(x: Tensor, axes: tuple[int, ...]) -> Statistics:
+    if axes and is_cast_in_kernels(x):
+        mean = x.mean(axes, dtype=torch.float32)
+        return mean, torch.var(x, axes, correction=0, out=torch.empty_like(mean))
     x = precise(x)
     if not axes:  # a dense layer's output: each value is its own mean
         return x, torch.zeros_like(x)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lnbench.device import moved
 from lnbench.types import InputNormalization
 
 
@@ -40,7 +42,8 @@ class Batches:
             mirrored = (torch.rand(size, generator=draws) < 0.5) & flip
             part = slice(rank * size // world, (rank + 1) * size // world)
             images, targets = self._taken(order[start : start + size][part].numpy())
-            yield self._normalized(_moved(images, down[part], right[part], mirrored[part], pad)), targets
+            x, y, flipped = (moved(one[part].numpy(), self.device) for one in (right, down, mirrored))
+            yield self._normalized(_shifted(images, y, x, flipped, pad)), targets
 
     def in_order(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All images as they are, in their order, `size` at a time."""
@@ -49,22 +52,23 @@ class Batches:
             yield self._normalized(images), targets
 
     def _taken(self, chosen: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Pixels uint8 (B, 3, H, W), and labels (B,) on the device."""
-        return torch.from_numpy(self.images[chosen]), torch.from_numpy(self.labels[chosen]).to(self.device)
+        """Pixels uint8 (B, 3, H, W) and labels (B,), on the device."""
+        return moved(self.images[chosen], self.device), moved(self.labels[chosen], self.device)
 
     def _normalized(self, pixels: Tensor) -> Tensor:
-        pixels = pixels.to(self.device, torch.float32)
+        pixels = pixels.to(torch.float32)
         return ((pixels - self.mean) / self.std).contiguous(memory_format=self.layout)  # (B, 3, H, W)
 
 
-def _moved(images: Tensor, down: Tensor, right: Tensor, flip: Tensor, pad: int) -> Tensor:
+def _shifted(images: Tensor, down: Tensor, right: Tensor, flip: Tensor, pad: int) -> Tensor:
     """Crop each image (B, 3, H, W) at its own offsets (B,) from its zero-padded self, and mirror some."""
     height, width = images.shape[2:]
-    rows = down[:, None] + torch.arange(height)  # (B, H)
-    columns = right[:, None] + torch.arange(width)  # (B, W)
+    count = partial(torch.arange, device=images.device)
+    rows = down[:, None] + count(height)  # (B, H)
+    columns = right[:, None] + count(width)  # (B, W)
     columns = torch.where(flip[:, None], columns.flip(1), columns)
     padded = F.pad(images, (pad, pad, pad, pad))
-    batch, channel = torch.arange(len(images))[:, None, None, None], torch.arange(3)[None, :, None, None]
+    batch, channel = count(len(images))[:, None, None, None], count(3)[None, :, None, None]
     return padded[batch, channel, rows[:, None, :, None], columns[:, None, None, :]]
 
 

@@ -4,35 +4,30 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lnbench import __version__, dist
-from lnbench.data import batches, loading, specs
-from lnbench.data.store import Decoding, Store
-from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, UsageError, unknown
+from lnbench.data import batches
+from lnbench.errors import CheckpointError, LnbenchError, ModelError, UsageError
 from lnbench.models import checkpoint as checkpoints
 from lnbench.models.checkpoint import Checkpoint
 from lnbench.models.classifier import Classifier
-from lnbench.models.load import LoadedModel, Preprocessing, load
-from lnbench.models.sniff import SUFFIXES
+from lnbench.models.load import LoadedModel, load
 from lnbench.norm import convert, wrap
 from lnbench.norm.layer import norm_layers
 from lnbench.norm.localnorm import LocalNorm2d
 from lnbench.norm.modes.registry import make
 from lnbench.norm.state import State
-from lnbench.training import finetune
-from lnbench.training.recipe import Recipe
+from lnbench.training import distill, finetune
+from lnbench.training.images import held_out, open_images
+from lnbench.training.request import Listener, Request, check
 from lnbench.types import Geometry
-
-Target = Literal["localnorm", "batchnorm", "adapted"]
 
 # Rounding through some tens of float32 layers; a wrong group or a lost activation differs by 0.1 and more.
 _TOLERANCE = 1e-2
@@ -42,40 +37,6 @@ _MOST_HELD_OUT = 5000
 _TIED_TO_WEIGHTS = ("optim", "ema", "swa", "scaler", "average")
 
 
-@dataclass(frozen=True)
-class Request:
-    """What to convert, and how.
-
-    `groups`: K. `layers`: names of the layers to convert or of modules around them, empty for all.
-    `samples`: images whose statistics `calibrate` takes.
-    """
-
-    source: Path
-    model: str
-    to: Target
-    output: Path
-    groups: int = 8
-    layers: tuple[str, ...] = ()
-    train_on: str | None = None
-    recipe: Recipe = field(default_factory=Recipe)
-    calibrate: str | None = None
-    samples: int = 32
-    seed: int = 0
-    device: str = "cpu"
-    preprocessing: Preprocessing = field(default_factory=Preprocessing)
-    ema: bool = False
-    allow_pickle: bool = False
-
-
-@dataclass(frozen=True)
-class Listener:
-    """What the caller wants to hear: lines of the report, training steps, images decoded."""
-
-    say: Callable[[str], None] = lambda line: None
-    training: finetune.Report = lambda standing: None
-    decoding: Callable[[int, int], None] = lambda done, total: None
-
-
 def run(request: Request, listener: Listener | None = None) -> None:
     """Convert, check, fine-tune or calibrate as asked, and write.
 
@@ -83,7 +44,7 @@ def run(request: Request, listener: Listener | None = None) -> None:
 
     Raises LnbenchError (see errors.py) before anything is written; the source is never touched.
     """
-    _check(request)
+    check(request)
     with dist.joined() as processes:
         device = processes.device(request.device)
         heard = listener if listener and processes.first else Listener()
@@ -101,47 +62,16 @@ def _run(request: Request, processes: dist.Processes, listener: Listener) -> Non
     metadata = _origin(request, loaded, saved)
     if request.train_on is not None:
         metadata |= _finetune(request, processes, loaded, network, listener)
+    if request.distill is not None:
+        metadata |= _distill(request, processes, loaded, network, listener)
     if request.calibrate is not None:
         metadata |= _calibrate(request, loaded, network, listener)
     if processes.first:
         _write(request, saved, network, metadata, listener.say)
 
 
-def _check(request: Request) -> None:
-    """Refuse what can be seen from the options alone, before anything is loaded."""
-    source, output = request.source, request.output
-    if request.to not in get_args(Target):
-        raise unknown("target of --to", request.to, get_args(Target))
-    if request.seed < 0:
-        raise UsageError(f"--seed {request.seed}: a seed is a whole number from 0 on")
-    if output.suffix not in SUFFIXES:
-        raise UsageError(f"-o {output}: weights are written as {', '.join(SUFFIXES)}")
-    if output.exists() and source.exists() and source.samefile(output):
-        raise UsageError(f"-o {output} is the checkpoint itself: convert never writes over its input")
-    if not output.parent.is_dir():
-        raise UsageError(f"-o {output}: there is no folder {output.parent}")
-    if not os.access(output.parent, os.W_OK):
-        raise UsageError(f"-o {output}: the folder {output.parent} cannot be written to")
-    if request.to == "adapted" and request.calibrate is None:
-        raise UsageError("--to adapted needs --calibrate DATA: the images whose statistics it takes")
-    if request.to == "adapted" and request.train_on is not None:
-        raise UsageError("--to adapted changes statistics only; --finetune goes with localnorm or batchnorm")
-    if request.to == "localnorm" and request.calibrate is not None:
-        raise UsageError("--calibrate goes with batchnorm or adapted; LocalNorm finds its own statistics")
-    if request.layers and request.to != "localnorm":
-        raise UsageError("--layers goes with --to localnorm: the other targets change every layer")
-    if request.groups < 1 or request.samples < 1:
-        raise UsageError("--groups and -n take numbers from 1 on")
-    batch = request.recipe.batch_size
-    if request.train_on is not None and request.to == "localnorm" and request.groups > batch:
-        raise UsageError(
-            f"--groups {request.groups} is more than the {batch} images of a batch: "
-            "use fewer groups or a larger --batch-size"
-        )
-
-
 def _load(request: Request) -> tuple[LoadedModel, Checkpoint]:
-    def check(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    def understood(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         groups = convert.is_localnorm(tensors)
         if groups is not None and request.to == "localnorm":
             raise CheckpointError(
@@ -160,7 +90,7 @@ def _load(request: Request) -> tuple[LoadedModel, Checkpoint]:
 
     loaded = load(
         request.model, request.source, request.preprocessing,
-        ema=request.ema, allow_pickle=request.allow_pickle, before_fit=check,
+        ema=request.ema, allow_pickle=request.allow_pickle, before_fit=understood,
     )  # fmt: skip
     assert loaded.checkpoint is not None  # read from `source`
     loaded.network.eval()
@@ -246,8 +176,8 @@ def _finetune(
     network: nn.Module,
     listener: Listener,
 ) -> dict[str, str]:
-    store = _open(str(request.train_on), loaded.geometry, network, listener.decoding)
-    held = _held_out(store, request.seed)
+    store = open_images(str(request.train_on), loaded.geometry, network, listener.decoding)
+    held = held_out(store, request.seed)
     trained = np.setdiff1d(np.arange(len(store.labels)), held)
     kept_out = store.images[held], store.labels[held]
     before = finetune.measure(network, *kept_out, loaded.normalization, request.device)
@@ -277,22 +207,60 @@ def _finetune(
     }
 
 
+def _distill(
+    request: Request,
+    processes: dist.Processes,
+    loaded: LoadedModel,
+    network: nn.Module,
+    listener: Listener,
+) -> dict[str, str]:
+    store = open_images(str(request.distill), loaded.geometry, network, listener.decoding, labelled=False)
+    held = held_out(store, request.seed, labelled=False)
+    taught = np.setdiff1d(np.arange(len(store.labels)), held)
+    recipe = replace(request.recipe, seed=request.seed)
+    before, history = distill.train(
+        network,
+        loaded.network,
+        store.images[taught],
+        store.images[held],
+        recipe,
+        trained=request.trained,
+        normalization=loaded.normalization,
+        device=request.device,
+        state=training_state(request.output),
+        origin=" ".join(("distill", request.trained, *request.layers, str(loaded.sha256), store.fingerprint)),
+        report=listener.training,
+        processes=processes,
+    )
+    listener.say(
+        f"distilled for {recipe.epochs} epochs on {len(taught)} images of {store.source}, without labels: "
+        f"{'weights and biases of the LocalNorm layers' if request.trained == 'norm' else 'every parameter'}"
+    )
+    after = history[-1].held_out or {}
+    for mode, agreement in after.items():
+        listener.say(
+            f"held out ({len(held)} images), {mode} agrees with the original: "
+            f"{before[mode]:.1%} → {agreement:.1%}"
+        )
+    return {
+        "distill_data": f"{store.source} sha256:{store.fingerprint}",
+        "distill_recipe": json.dumps(asdict(recipe)),
+        "distill_images": str(len(taught)),
+        "distill_trained": request.trained,
+        "agreement": json.dumps({mode: round(value, 4) for mode, value in after.items()}),
+    }
+
+
 def training_state(output: Path) -> Path:
     """Where a fine-tuning keeps its last finished epoch until the output is written."""
     return output.with_name(f"{output.name}.training.pth")
-
-
-def _held_out(store: Store, seed: int) -> np.ndarray:
-    """Positions of a class-balanced tenth of the images, at most 5,000."""
-    count = min(round(_HELD_OUT * len(store.labels)), _MOST_HELD_OUT)
-    return batches.subset(store.labels, max(1, count), seed)
 
 
 def _calibrate(
     request: Request, loaded: LoadedModel, network: nn.Module, listener: Listener
 ) -> dict[str, str]:
     """Replace the stored statistics by those of n images, and check that `fixed` now is what `adapt` was."""
-    store = _open(str(request.calibrate), loaded.geometry, network, listener.decoding)
+    store = open_images(str(request.calibrate), loaded.geometry, network, listener.decoding)
     if request.samples > len(store.labels):
         raise UsageError(f"-n {request.samples}: {store.source} has only {len(store.labels)} images")
     chosen = batches.shuffled(len(store.labels), request.seed)[: request.samples]
@@ -322,22 +290,6 @@ def _calibrate(
     }
 
 
-def _open(spec: str, geometry: Geometry, network: nn.Module, decoding: Callable[[int, int], None]) -> Store:
-    store = loading.open_store(specs.parse(spec), Decoding(geometry, on_progress=decoding))
-    if store.part:  # chosen to be evaluated, so not what anything is learned from
-        raise DataError(f"{spec}: holds several parts; give the folder of the one to learn from, not {spec}")
-    with torch.inference_mode():
-        try:
-            classes = network.eval()(torch.zeros(1, *store.images.shape[1:])).shape[1]
-        except RuntimeError as error:
-            raise DataError(
-                f"{store.source}: the network cannot take its images: {str(error)[:100]}"
-            ) from None
-    if int(store.labels.max()) >= classes:
-        raise DataError(f"{store.source} has {len(store.classes)} classes, the network only {classes}")
-    return store
-
-
 def _origin(request: Request, loaded: LoadedModel, saved: Checkpoint) -> dict[str, str]:
     metadata = {
         "lnbench": __version__,
@@ -363,7 +315,7 @@ def _write(
     say: Callable[[str], None],
 ) -> None:
     extras = saved.extras
-    trained = request.train_on is not None
+    trained = request.train_on is not None or request.distill is not None
     stale = [name for name in extras if any(part in name.lower() for part in _TIED_TO_WEIGHTS)]
     if request.to == "adapted" and not trained:
         stale = []  # the parameters are the same, so an optimizer still fits them

@@ -7,11 +7,11 @@ from its last finished epoch and ends with the weights of an undisturbed one on 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
+from lnbench.device import current
 from lnbench.dist import ALONE, Processes
 from lnbench.errors import CheckpointError, LnbenchError
 from lnbench.models import checkpoint
@@ -50,6 +51,21 @@ class Standing:
 Report = Callable[[Standing], None]
 
 
+class Lesson(NamedTuple):
+    """What a step teaches. `ready` puts the network into the state it is trained in.
+
+    `loss`: logits (B, classes), normalized pixels (B, 3, H, W), labels (B,) → the mean loss of the images.
+    `measures`: the modes to measure on images held out; None for those of `measure`.
+    """
+
+    ready: Callable[[nn.Module], object]
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor]
+    measures: tuple[str, ...] | None = None
+
+
+LABELS = Lesson(nn.Module.train, lambda logits, pixels, labels: F.cross_entropy(logits, labels))
+
+
 def train(
     network: nn.Module,
     images: np.ndarray,
@@ -63,6 +79,7 @@ def train(
     origin: str = "",
     report: Report = lambda standing: None,
     processes: Processes = ALONE,
+    lesson: Lesson = LABELS,
 ) -> list[Standing]:
     """Train a network in place and leave it in evaluation mode on the CPU.
 
@@ -73,6 +90,7 @@ def train(
         state: file that keeps the last finished epoch; if it exists, training goes on from there.
         processes: those that share every batch, from `dist.joined`.
         origin: what is trained on what, in words or digests; `state` of another origin is refused.
+        lesson: what is taught; the labels otherwise.
 
     Returns where the training stood at each epoch's end.
 
@@ -96,7 +114,7 @@ def train(
     steps = len(images) // recipe.batch_size
     pad = images.shape[-1] // 8 if recipe.pad is None else recipe.pad
     for epoch in range(len(history), recipe.epochs):
-        network.train()
+        lesson.ready(network)
         total = torch.zeros((), device=device)
         with _seeded(recipe.seed, epoch, device):
             parts = batches.epoch(
@@ -108,13 +126,15 @@ def train(
                     part["lr"] = rate(recipe, done, recipe.epochs * steps)
                 into = 1 if groups is None else cuts(recipe, done, groups, len(pixels))
                 with scaling.autocast():
-                    loss = F.cross_entropy(trained(pixels, into), targets)
+                    loss = lesson.loss(trained(pixels, into), pixels, targets)
                 scaling.step(loss, optimizer)
                 total += loss.detach()
                 if (step + 1) % _REPORT_EVERY == 0:
                     report(Standing(epoch, recipe.epochs, step + 1, steps, float(total / (step + 1))))
         mean = _finite(float(total / steps), epoch)
-        accuracy = None if held_out is None else measure(network, *held_out, normalization, device)
+        accuracy = None
+        if held_out is not None:
+            accuracy = measure(network, *held_out, normalization, device, lesson.measures)
         history.append(Standing(epoch, recipe.epochs, steps, steps, mean, accuracy))
         if state is not None and rank == 0:
             _save(state, network, optimizer, scaling, recipe, history, origin)
@@ -130,8 +150,11 @@ def measure(
     labels: np.ndarray,
     normalization: InputNormalization,
     device: torch.device | str = "cpu",
+    asked: Sequence[str] | None = None,
 ) -> dict[str, float]:
     """Top-1 accuracy (0–1) by mode: `fixed` of a BatchNorm network, `local` and `batch` of a LocalNorm one.
+
+    Or in the modes that are `asked` for.
 
     Changes no weight and no buffer; the network keeps its training or evaluation mode.
     """
@@ -140,7 +163,7 @@ def measure(
     layers = wrap.attach(network)
     batches = Batches(images, labels, normalization, device, torch.contiguous_format)
     single = "local" if layers.names == layers.local_names else "local:layers=localnorm"
-    modes = [parse(name) for name in ((single, "batch") if layers.local_names else ("fixed",))]
+    modes = [parse(name) for name in asked or ((single, "batch") if layers.local_names else ("fixed",))]
     accuracy = {str(mode): _right(network, layers, mode, batches) / len(images) for mode in modes}
     layers.detach()
     network.train(training)
@@ -149,16 +172,16 @@ def measure(
 
 def _right(network: nn.Module, layers: wrap.NormLayers, mode: Mode, batches: Batches) -> int:
     """How many images the network gets right in a mode."""
-    correct = 0
+    correct = torch.zeros((), dtype=torch.int64, device=batches.device)
     for pixels, targets in batches.in_order(_CHUNK - _CHUNK % layers.groups or layers.groups):
         count = len(pixels)
         # A short last chunk is completed from its own start to a multiple of K.
-        whole = pixels[torch.arange(count + -count % layers.groups) % count]
+        whole = pixels[torch.arange(count + -count % layers.groups, device=pixels.device) % count]
         state = State()
         layers.use(mode, state)
         _, predicted = mode.predict(lambda x: network(x).float(), whole, state, layers.groups)
-        correct += int((predicted[:count] == targets).sum())
-    return correct
+        correct += (predicted[:count] == targets).sum()
+    return int(correct)
 
 
 class _Regrouped(nn.Module):
@@ -212,7 +235,8 @@ class _Scaling:
     def __init__(self, device: torch.device, amp: bool | None) -> None:
         self.device = device
         self.on = device.type == "cuda" if amp is None else amp
-        half = device.type == "cuda" and not torch.cuda.is_bf16_supported()
+        with current(device):
+            half = device.type == "cuda" and not torch.cuda.is_bf16_supported()
         self.dtype = torch.float16 if half else torch.bfloat16
         self.scaler = torch.amp.GradScaler(enabled=self.on and half)
 

@@ -22,6 +22,7 @@ from lnbench.norm.state import State
 from lnbench.training import convert as conversion
 from lnbench.training.finetune import Standing
 from lnbench.training.recipe import Recipe
+from lnbench.training.request import Listener, Request
 from tests.cli.conftest import Lnbench
 from tests.networks import normalized, pictures, tiny, write_task
 
@@ -140,9 +141,9 @@ def test_fine_tuning_trains_reports_and_cleans_up(
 def test_a_fine_tuning_that_was_stopped_goes_on(task: tuple[str, Path, str], tmp_path: Path) -> None:
     model, weights, data = task
 
-    def request(out: str) -> conversion.Request:
+    def request(out: str) -> Request:
         recipe = Recipe(epochs=3, batch_size=16)
-        return conversion.Request(
+        return Request(
             source=weights, model=model, to="localnorm", output=tmp_path / out, groups=2, train_on=data,
             recipe=recipe,
         )  # fmt: skip
@@ -152,7 +153,7 @@ def test_a_fine_tuning_that_was_stopped_goes_on(task: tuple[str, Path, str], tmp
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        conversion.run(request("a.pth"), conversion.Listener(training=stop))
+        conversion.run(request("a.pth"), Listener(training=stop))
     assert not (tmp_path / "a.pth").exists()
     assert conversion.training_state(tmp_path / "a.pth").exists()
     conversion.run(request("a.pth"))

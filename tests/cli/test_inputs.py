@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from PIL import Image
 
 from benchmarks.preprocessing import OUT, table
 from lnbench import config
 from lnbench.data import class_file
 from lnbench.data.labels import AMBIGUOUS, Combine
 from lnbench.data.tree import SUFFIXES
+from lnbench.errors import ModelError
+from lnbench.evaluate import evaluation
 from lnbench.models.declared import KEYS
 from lnbench.models.load import load
 from lnbench.types import Geometry
@@ -41,6 +44,21 @@ def test_the_factory_declares_its_input(tmp_path: Path) -> None:
     loaded = load(f"{tmp_path / 'net.py'}:build")
     assert loaded.geometry == Geometry(256, 224, "bicubic") and not loaded.assumed
     assert all(f'"{key}"' in text for key in KEYS)
+
+
+def test_folders_are_matched_with_the_classes_that_the_factory_declares(tmp_path: Path) -> None:
+    ((_, text),) = block("factory")
+    (tmp_path / "net.py").write_text(text)
+    for name in ("Kind_7", "kind 2", "kind9"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        Image.new("RGB", (40, 40)).save(tmp_path / "set" / name / "0.png")
+    options = {"model": f"{tmp_path / 'net.py'}:build", "data": str(tmp_path / "set"), "modes": ["fixed"]}
+    (subject,) = evaluation.prepare_all([config.resolve(config.load_preset("core"), options)]).subjects
+    assert subject.class_map is not None and subject.class_map.how == "by name"
+    assert [subject.class_map.columns[k] for k in subject.class_map.column_of] == [(7,), (2,), (9,)]
+    (tmp_path / "net.py").write_text(text.replace("range(num_classes)", "range(9)"))
+    with pytest.raises(ModelError, match="names 9 classes, but has 10 outputs"):
+        evaluation.prepare_all([config.resolve(config.load_preset("core"), options)])
 
 
 def test_the_list_of_models_is_read_and_shows_every_key(tmp_path: Path) -> None:

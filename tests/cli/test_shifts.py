@@ -228,3 +228,24 @@ def test_classes_that_the_clean_images_lack(lnbench: Lnbench, task: list[object]
     again = [tmp_path / "none" if word == tmp_path / "clean" else word for word in task]
     ran = lnbench(*again, "--norm", "fixed", "--shift", f"other={other}", "--out", tmp_path / "none-run")
     assert ran.code == 3 and "has none of the classes of" in ran.err
+
+
+def test_lists_of_data_and_shifts_share_a_root(lnbench: Lnbench, task: list[object], tmp_path: Path) -> None:
+    whole = write_set(tmp_path / "whole", 21, 40)
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    for name in ("clean", "whole"):
+        listed = list_folder(tmp_path / name)
+        rows = zip(map(listed.name, range(len(listed.labels))), listed.labels, strict=True)
+        (lists / f"{name}.txt").write_text("".join(f"{name}/{file} {NAMES[k]}\n" for file, k in rows))
+    plain = lnbench(*task, "--norm", "batch", "--shift", f"w={whole}", "--out", tmp_path / "plain")
+    place = task.index("--data")
+    for data in (f"list:{lists / 'clean.txt'}", task[place + 1]):
+        out = tmp_path / f"run{data}"[-8:]
+        asked = [*task[: place + 1], data, *task[place + 2 :]]
+        shift = ("--shift", f"w=list:{lists / 'whole.txt'}")
+        ran = lnbench(*asked, "--norm", "batch", *shift, "--root", tmp_path, "--out", tmp_path / out)
+        assert (plain.code, ran.code) == (0, 0), plain.err + ran.err
+        assert cells_of(tmp_path / out) == cells_of(tmp_path / "plain")
+    lost = lnbench(*task, "--shift", f"w={whole}", "--root", tmp_path, "--out", tmp_path / "lost")
+    assert lost.code == 2 and "--root goes with a list of images" in lost.err

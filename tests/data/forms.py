@@ -41,6 +41,12 @@ def as_tar(root: Path, out: Path) -> str:
     return f"tar:{out / 'set.tar'}"
 
 
+def as_tgz(root: Path, out: Path) -> str:
+    with tarfile.open(out / "set.tgz", "w:gz") as archive:
+        archive.add(root, "wrapped")
+    return str(out / "set.tgz")
+
+
 def as_list(root: Path, out: Path) -> str:
     (root / "set.txt").write_text("".join(f"{name} {kind}\n" for name, kind, _ in members(root)))
     return f"list:{root / 'set.txt'}"
@@ -127,6 +133,7 @@ def as_hf_numbers(root: Path, out: Path) -> str:
 NAMED: dict[str, Form] = {
     "zip": as_zip,
     "tar": as_tar,
+    "tgz": as_tgz,
     "list": as_list,
     "wds of names": as_wnids,
     "parquet": as_parquet,

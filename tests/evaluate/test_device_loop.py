@@ -66,6 +66,25 @@ def test_the_host_waits_for_finished_conditions_only(
     assert counted[0] == counted[1]
 
 
+def test_a_diagnosis_waits_once_for_all_layers(task: tuple[str, str, str], tmp_path: Path) -> None:
+    counted = {}
+    for asked in (False, True):
+        with fresh_tables(), Device() as gpu:
+            made = cells(task, tmp_path / str(asked), "cuda", gpu, modes=["fixed"], diagnose=asked)
+        counted[asked] = len(gpu.waits)
+    assert counted[True] - counted[False] == len(made)  # cells, of networks with several layers
+    assert all(cell.shifts for cell in made.values())
+
+
+@pytest.mark.parametrize(("device", "used"), [("cuda:1", {1}), ("cuda", {0}), ("cpu", set())])
+def test_nothing_is_set_up_on_a_device_that_is_not_used(
+    task: tuple[str, str, str], tmp_path: Path, device: str, used: set[int]
+) -> None:
+    with fresh_tables(), Device(count=2) as gpu:
+        cells(task, tmp_path, device, modes=["fixed", "batch"], corruptions=["contrast"], diagnose=True)
+        assert gpu.contexts == used
+
+
 def test_times_are_taken_on_the_device_that_works(task: tuple[str, str, str], tmp_path: Path) -> None:
     with fresh_tables(), Device(count=2) as gpu:
         cells(task, tmp_path, "cuda:1", gpu, modes=["fixed"], corruptions=["contrast"])

@@ -87,3 +87,46 @@ def test_a_wrong_declaration_is_refused_in_one_line(said: Any, text: str) -> Non
     with pytest.raises(ModelError, match=text) as caught:
         declared(nn.Identity(), said, "net.py:build")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "return network, dict(mean=(.5, .5, .5), std=(.5, .5, .5), classes=['cat', 'dog', 'owl'])",
+        "return network, dict(classes=['cat', 'dog', 'owl'])",
+        "network.classes = ['cat', 'dog', 'owl']; return network",
+        "network.pretrained_cfg = dict(label_names=['cat', 'dog', 'owl']); return network",
+    ],
+)
+def test_a_factory_may_name_its_classes(tmp_path: Path, ending: str) -> None:
+    """Beside the preprocessing, alone, or on the network; without the first, the input is assumed."""
+    loaded = load(written(tmp_path, ending))
+    assert loaded.names == (("cat",), ("dog",), ("owl",)) and loaded.certain
+    assert loaded.assumed == ("mean" not in ending)
+
+
+@pytest.mark.parametrize("classes", ["'cat'", "[]", "[1, 2, 3]", "3"])
+def test_classes_that_are_no_list_of_names(tmp_path: Path, classes: str) -> None:
+    with pytest.raises(ModelError, match="classes are a list of names"):
+        load(written(tmp_path, f"return network, dict(classes={classes})"))
+    # An attribute of that name may be anything.
+    assert load(written(tmp_path, f"network.classes = {classes}; return network")).names == ()
+
+
+def test_a_head_for_more_of_wordnet_goes_by_wnids() -> None:
+    timm = pytest.importorskip("timm")
+    from lnbench.models.registry import timm_names
+
+    for count, subset in ((1000, "imagenet-1k"), (11821, "imagenet-12k"), (21843, "imagenet-21k-goog")):
+        network = timm.create_model("test_resnet", num_classes=count)
+        names = timm_names(timm, network, count)
+        info = timm.data.ImageNetInfo(subset)
+        assert [own[0] for own in names] == info.label_names()
+        assert all(info.index_to_description(k) in names[k] for k in range(0, count, 997))
+    network.pretrained_cfg = {
+        **network.pretrained_cfg,
+        "label_names": ["n01440764", "n02102040"],
+        "label_descriptions": {"n01440764": "tench, Tinca tinca"},
+    }
+    named = ("n01440764", "tench, Tinca tinca", "tench", "Tinca tinca")
+    assert timm_names(timm, network, 2) == (named, ("n02102040",))

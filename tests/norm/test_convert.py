@@ -16,7 +16,7 @@ from lnbench.norm.convert import (
     to_batchnorm,
     verify_conversion,
 )
-from lnbench.norm.layer import is_understood
+from lnbench.norm.layer import is_understood, norm_layers
 from lnbench.norm.localnorm import LocalNorm2d
 from tests.norm.networks import BUILDERS, HandMade, Plain, build, fingerprint, images
 
@@ -245,3 +245,13 @@ def test_frozen_batchnorm_becomes_trainable_localnorm() -> None:
     )
     network.train()(images(4)).sum().backward()
     assert network.norm1.weight.grad is not None
+
+
+@pytest.mark.parametrize("end", ["first", "last"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_counted_layers_are_those_of_the_modes(end: str, count: int) -> None:
+    network = build("resnet18")
+    names = [name for name, _ in norm_layers(network)]
+    convert_localnorm(network, groups=2, layers=(f"{end}{count}",))
+    local = [name for name, layer in norm_layers(network) if isinstance(layer, LocalNorm2d)]
+    assert local == (names[:count] if end == "first" else names[-count:])

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from lnbench.norm import wrap
+from lnbench.norm.modes.registry import parse
+from lnbench.training import finetune
 from lnbench.training.batches import Batches, epoch_seed
 from lnbench.types import InputNormalization
+from tests.device import Device
 
 RAW = InputNormalization((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))  # pixels come out as they went in
 
@@ -84,3 +90,43 @@ def test_normalization_is_that_of_the_definition() -> None:
     mean, std = (np.array(v).reshape(1, 3, 1, 1) for v in (normalization.mean, normalization.std))
     # float32 rounding of values of size 5
     np.testing.assert_allclose(pixels.numpy(), (images / 255 - mean) / std, atol=2e-6)
+
+
+def test_a_device_makes_the_same_batches_from_bytes_and_never_waits() -> None:
+    images, labels = batches(40).images, batches(40).labels
+
+    def epoch(device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        made = Batches(images, labels, InputNormalization(), device, torch.channels_last)
+        return made.epoch(16, 3, 1, flip=True, pad=4)
+
+    with Device() as gpu:
+        parts = epoch(torch.device("cuda"))
+        first = [tensor.cpu() for tensor in next(parts)]
+        gpu.clear()
+        pixels, targets = next(parts)
+        assert not gpu.waits
+        # Pixels as bytes, with a label, two offsets and a flag for each image.
+        assert gpu.carried == pixels.numel() + 16 * (8 + 8 + 8 + 1)
+        found = [*first, pixels.cpu(), targets.cpu()]
+    expected = [tensor for part in epoch(torch.device("cpu")) for tensor in part]
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+def test_held_out_images_are_counted_with_one_wait() -> None:
+    images, labels = batches(520).images, batches(520).labels  # three chunks
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 6 * 6, 520))
+    network.eval().requires_grad_(False)
+
+    def right(device: torch.device) -> int:
+        made = Batches(images, labels, InputNormalization(), device, torch.contiguous_format)
+        return finetune._right(network, layers, parse("fixed"), made)
+
+    layers = wrap.attach(network)
+    with torch.no_grad():
+        here = right(torch.device("cpu"))
+        with Device() as gpu:
+            network.to("cuda")
+            there = right(torch.device("cuda"))
+            # Beside the mean and the standard deviation on their way there.
+            assert [what for what, _ in gpu.waits if "pageable" not in what] == ["_local_scalar_dense"]
+    assert there == here

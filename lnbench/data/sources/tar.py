@@ -1,4 +1,4 @@
-"""Tar archives of class folders, read in place."""
+"""Tar archives of class folders, gzipped or not, read in place."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ def looks(path: Path) -> bool:
     return path.name.lower().endswith(_SUFFIXES) and path.is_file()
 
 
-@source("tar", about="a tar archive of class folders", layout="<class>/**/<image>", looks=looks, rank=7)
+@source(
+    "tar", about="a tar archive of class folders, or a .tgz", layout="<class>/**/<image>", looks=looks, rank=7
+)
 def tar_archive(path: Path) -> Listing:
-    from lnbench.data.archive import list_members, slice_bytes, tar_members
+    from lnbench.data.archive import list_members, tar_members
 
-    return list_members(path, "tar", tar_members(path), lambda member: slice_bytes(path, member))
+    members, fetch = tar_members(path)
+    return list_members(path, "tar", members, fetch)

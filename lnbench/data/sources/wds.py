@@ -6,14 +6,14 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lnbench.data.registry import source
 from lnbench.errors import DataError, UsageError
-from lnbench.files import one_line, printable, reason
+from lnbench.files import one_line, printable
 
 if TYPE_CHECKING:
-    from lnbench.data.archive import Slice
+    from lnbench.data.archive import Fetch, Slice
     from lnbench.data.store import Listing
 
 _IMAGES = ("jpg", "jpeg", "png", "webp")
@@ -25,7 +25,7 @@ _RANGE = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")
 
 
 class _Sample(NamedTuple):
-    shard: Path
+    fetch: Fetch  # of its shard
     name: str
     image: Slice
     label: int | str
@@ -33,7 +33,7 @@ class _Sample(NamedTuple):
 
 def looks(path: Path) -> bool:
     """Whether the first files of a tar are an image and its label."""
-    if path.suffix.lower() != ".tar" or not path.is_file():
+    if not path.name.lower().endswith((".tar", ".tar.gz", ".tgz")) or not path.is_file():
         return False
     from lnbench.data.archive import first_names
 
@@ -56,7 +56,6 @@ def wds(path: Path) -> Listing:
     The label is the text of `cls`, or `label`, `cls` or `wnid` of the object in `json`: a whole number or a
     name.
     """
-    from lnbench.data.archive import slice_bytes
     from lnbench.data.encoded import list_encoded
     from lnbench.data.label_values import labels_of
     from lnbench.data.store import file_stamp
@@ -66,7 +65,7 @@ def wds(path: Path) -> Listing:
     samples = [sample for shard in shards for sample in _samples(shard)]
     labels, classes, named = labels_of([sample.label for sample in samples], where)
     return list_encoded(
-        lambda index: slice_bytes(samples[index].shard, samples[index].image),
+        lambda index: samples[index].fetch(samples[index].image),
         source=where,
         classes=classes,
         labels=labels,
@@ -92,31 +91,27 @@ def expand(text: str) -> Iterator[Path]:
 
 def _samples(shard: Path) -> Iterator[_Sample]:
     from lnbench.data.archive import tar_members
+    from lnbench.data.decode import Unreadable
 
     fields: dict[str, dict[str, tuple[str, Slice]]] = {}
-    for name, place in tar_members(shard).items():
+    members, fetch = tar_members(shard)
+    for name, place in members.items():
         key, field = _split(name)
         fields.setdefault(key, {})[field] = (name, place)
-    try:
-        with shard.open("rb") as file:
-            for key, have in fields.items():
-                images = [have[field] for field in _IMAGES if field in have]
-                if not images:
-                    continue  # what describes the shard itself
-                given = next((have[field] for field in _LABELS if field in have), None)
-                if len(images) > 1 or given is None:
-                    what = "several images" if len(images) > 1 else "no label (cls or json)"
-                    raise DataError(f"{shard}: sample '{one_line(key, 80)}' has {what}")
-                file_name, lies = given
-                data = b"" if isinstance(lies, str) or lies[1] > _MAX_LABEL else _at(file, lies)
-                yield _Sample(shard, *images[0], _label(data, file_name, shard))
-    except OSError as error:
-        raise DataError(f"{shard}: cannot be read: {reason(error)}") from error
-
-
-def _at(file: IO[bytes], place: tuple[int, int]) -> bytes:
-    file.seek(place[0])
-    return file.read(place[1])
+    for key, have in fields.items():
+        images = [have[field] for field in _IMAGES if field in have]
+        if not images:
+            continue  # what describes the shard itself
+        given = next((have[field] for field in _LABELS if field in have), None)
+        if len(images) > 1 or given is None:
+            what = "several images" if len(images) > 1 else "no label (cls or json)"
+            raise DataError(f"{shard}: sample '{one_line(key, 80)}' has {what}")
+        file_name, lies = given
+        try:
+            data = b"" if not isinstance(lies, str) and lies[1] > _MAX_LABEL else fetch(lies)
+        except Unreadable as error:
+            raise DataError(f"{shard}: '{one_line(file_name, 80)}' cannot be read: {error}") from error
+        yield _Sample(fetch, *images[0], _label(data, file_name, shard))
 
 
 def _label(data: bytes, name: str, shard: Path) -> int | str:
