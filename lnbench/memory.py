@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lnbench.errors import LnbenchError
+from lnbench.files import read_bytes
 from lnbench.lazy import torch
 
 if TYPE_CHECKING:
@@ -44,8 +46,8 @@ def held(device: Device) -> float:
     if device.type == "cuda":
         return float(torch.cuda.memory_allocated(device))
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, ValueError, IndexError):
+        pages = int(read_bytes(Path("/proc/self/statm")).split()[1])
+    except (LnbenchError, ValueError, IndexError):
         return _most_resident()
     return float(pages * os.sysconf("SC_PAGE_SIZE"))
 
@@ -73,8 +75,8 @@ def _machines() -> float:
         found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
-            found.append(int(Path(file).read_text()))
-        except (OSError, ValueError):  # none there, or "max"
+            found.append(int(read_bytes(Path(file))))
+        except (LnbenchError, ValueError):  # none there, or "max"
             continue
     return float(min(found))
 

@@ -1,24 +1,25 @@
 """What a person sees of work that takes its time: the table as it fills, a bar with the time left, warnings.
 
-On a terminal, and in a notebook with widgets, they are drawn over themselves; elsewhere every finished
-condition is a line. Results go to stdout, all of this to stderr.
+On a terminal and in a notebook they are drawn over themselves; elsewhere every finished condition is a
+line. Results go to stdout, all of this to stderr.
 """
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lnbench.files import inert
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from rich.console import Console, Group
+    from rich.console import Console, Group, RenderableType
     from rich.live import Live
     from rich.progress import Progress
     from rich.table import Table
@@ -89,6 +90,34 @@ class _Bar:
         return grid
 
 
+class _Page:
+    """What is said and drawn in a notebook: one output, shown anew each time, without any extension."""
+
+    def __init__(self) -> None:
+        self._said: list[RenderableType] = []
+        self._handle: Any = None
+
+    def say(self, text: str, style: str) -> None:
+        from rich.text import Text
+
+        self._said.append(Text(text, style=style))
+        self.show()
+
+    def show(self, *more: RenderableType) -> None:
+        from IPython import display
+        from rich.console import Console
+
+        console = Console(file=io.StringIO(), record=True, width=100, force_jupyter=False)
+        for part in (*self._said, *more):
+            console.print(part)
+        text = console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
+        page = display.HTML(text)  # type: ignore[no-untyped-call]
+        if self._handle is None:
+            self._handle = display.display(page, display_id=True)  # type: ignore[no-untyped-call]
+        else:
+            self._handle.update(page)
+
+
 class Watch:
     """Shows a run while it goes on: the plan, the table so far, images a second, time left.
 
@@ -102,7 +131,8 @@ class Watch:
         from rich.live import Live
 
         self._console = stderr()
-        self._moving = self._shown and _can_move(self._console)
+        self._page = _Page() if self._shown and self._console.is_jupyter else None
+        self._moving = self._page is not None or (self._shown and self._console.is_terminal)
         self._live: Live | None = None
         self._table: Table | None = None
         self._bar: _Bar | None = None
@@ -111,7 +141,7 @@ class Watch:
         self._keys: dict[int, int] = {}  # of subjects, by identity
         self._columns: dict[Key, int] = {}
         self._drawn = float("-inf")
-        if self._moving:
+        if self._moving and self._page is None:
             self._live = Live(get_renderable=self._picture, console=self._console, transient=True)
             self._live.start()
         return self
@@ -121,6 +151,8 @@ class Watch:
     ) -> None:
         if self._live is not None:
             self._live.stop()
+        if self._page is not None and self._bar is not None:
+            self._page.show()
 
     def observer(self) -> Observer:
         """What `evaluation` tells this display."""
@@ -206,7 +238,9 @@ class Watch:
         self._draw("")
 
     def _say(self, text: str, style: str = "") -> None:
-        if self._shown:
+        if self._page is not None:
+            self._page.say(inert(text, 4000), style)
+        elif self._shown:
             self._console.print(inert(text, 4000), style=style, markup=False)
 
     def _draw(self, name: str) -> None:
@@ -219,6 +253,8 @@ class Watch:
         left = self._work.left()
         rate = f"{self._work.rate():,.0f} images/s"
         self._bar = _Bar(name, self._work.share(), rate, None if left is None else now + left)
+        if self._page is not None:
+            self._page.show(self._picture())
 
     def _picture(self) -> Group:
         from rich.console import Group

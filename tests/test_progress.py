@@ -41,7 +41,8 @@ def test_where_nothing_can_move_every_condition_is_a_line(
     assert lines[2].startswith("about 0:0") and lines[3].startswith("memory at peak")
     counted = lines[4:]
     assert [text.split(":")[0] for text in counted] == ["clean", "contrast/1", "contrast/5"]
-    assert counted[0].startswith("clean: fixed 100.00 ±2.0, batch ") and "(1 of 3 conditions, 0:0" in counted[0]
+    assert counted[0].startswith("clean: fixed 100.00 ±2.0, batch ")
+    assert "(1 of 3 conditions, 0:0" in counted[0]
     assert counted[-1].endswith("(3 of 3 conditions, 0:00 left)")
 
     file = tmp_path / "run" / "cells.jsonl"
