@@ -23,7 +23,8 @@ import numpy as np
 
 from lnbench.results.compare import Change, Comparison, compare
 from lnbench.results.correct import Correct
-from lnbench.results.schema import Cell, Data, Environment, Model, Record, RecordedSuite, Run
+from lnbench.results.environment import Environment
+from lnbench.results.schema import Cell, Data, Model, Record, RecordedSuite, Run
 from lnbench.results.scores import wilson
 from lnbench.results.store import make_record
 from lnbench.types import Condition

@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from lnbench.results.compare import Comparison
+    from lnbench.results.correct import Correct
     from lnbench.results.schema import Record
 
 
@@ -49,6 +50,20 @@ def compare(
             "differ as these do; decides nothing.",
         ),
     ] = None,
+    until_decided: Annotated[
+        bool,
+        typer.Option(
+            "--until-decided",
+            help="Go through the images in the seed's order until it is certain that clean and mean accuracy "
+            "are worse, or not worse by more than --margin; exit 1 on worse. No rule, no other test.",
+        ),
+    ] = False,
+    margin: Annotated[
+        str | None,
+        typer.Option(
+            "--margin", metavar="LOSS", help="The loss that --until-decided bears; 0.5pp otherwise."
+        ),
+    ] = None,
     allow_mismatch: Annotated[
         bool,
         typer.Option(
@@ -83,6 +98,12 @@ def compare(
 
     if power is not None and (len(runs) != 2 or fail_if or junit or json or markdown or update_baseline):
         raise UsageError("--power takes a BASE and a NEW run; rules, files and baselines do not go with it")
+    if margin is not None and not until_decided:
+        raise UsageError("--margin is for --until-decided; a plain comparison has --fail-if")
+    if until_decided and (
+        len(runs) != 2 or fail_if or junit or json or markdown or update_baseline or power or significance
+    ):
+        raise UsageError("--until-decided takes a BASE and a NEW run, --margin and --allow-mismatch alone")
     wanted = None if power is None else parse_loss(power)
     rules = [parse(text) for text in fail_if or []]
     if len(runs) == 1 and update_baseline is None:
@@ -90,8 +111,10 @@ def compare(
     if len(runs) != 2 and (rules or significance is not None or junit or json):
         raise UsageError("--fail-if, --significance, --junit and --json need exactly a BASE and a NEW run")
     if len(runs) == 2 and all(several := [find_seeds(path) for path in runs]):
-        if power is not None or update_baseline is not None:
-            raise UsageError("--power and --update-baseline are for single runs, not for folders of seeds")
+        if power is not None or update_baseline is not None or until_decided:
+            raise UsageError(
+                "--power, --until-decided and --update-baseline are for single runs, not for folders of seeds"
+            )
         over = compare_seeds(*several, rules=rules, significance=significance, allow_mismatch=allow_mismatch)
         _publish(over, runs, markdown, junit, json)
         if not over.passed:
@@ -102,6 +125,9 @@ def compare(
         from lnbench.results.compare import compare as compare_records
 
         old, new = (read_correct(path, record) for path, record in zip(runs, records, strict=True))
+        if until_decided:
+            _decide(records[0], records[1], old, new, margin, allow_mismatch)
+            return
         found = compare_records(
             records[0],
             records[1],
@@ -121,6 +147,21 @@ def compare(
         _rank(records, runs, markdown)
     if update_baseline is not None:
         write_baseline(update_baseline, records[-1], read_correct(runs[-1], records[-1]))
+
+
+def _decide(
+    base: Record, new: Record, old: Correct | None, now: Correct | None, margin: str | None, mismatch: bool
+) -> None:
+    from lnbench.cli.console import stdout
+    from lnbench.results import gate
+    from lnbench.results.render import terminal
+    from lnbench.results.rules import parse_loss
+
+    loss = gate.MARGIN if margin is None else parse_loss(margin, "--margin")
+    found = gate.judge(base, new, old, now, loss, allow_mismatch=mismatch)
+    terminal.show_gate(found, stdout())
+    if not found.passed:
+        raise typer.Exit(1)
 
 
 def _answer(found: Comparison, loss: float) -> None:

@@ -12,7 +12,19 @@ from lnbench.config import RunConfig, parse_shard
 from lnbench.data.store import Decoding
 from lnbench.dist import ALONE, Processes
 from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, RecordError
-from lnbench.evaluate import channels, count, diagnose, examine, loop, mixed, prepare, record, shard, shifts
+from lnbench.evaluate import (
+    channels,
+    count,
+    diagnose,
+    examine,
+    loop,
+    mixed,
+    prepare,
+    record,
+    shard,
+    shifts,
+    sources,
+)
 from lnbench.evaluate.plan import Plan, plan
 from lnbench.evaluate.prepare import Given, Images, Subject
 from lnbench.hashing import Indices
@@ -65,7 +77,6 @@ class Prepared:
     subjects: tuple[Subject, ...]
     images: Images
     failed: tuple[LnbenchError, ...] = ()
-    bounded: bool = False
 
 
 def prepare_all(
@@ -109,15 +120,16 @@ def prepare_all(
             for subject in ready:
                 shifts.check_sizes(subject, images)
                 warnings += [f"{subject.name}: {note}" for note in shifts.notes(subject, images)]
+        images = sources.open_sources(ready, decoding, images)
         if configs[0].shard is not None:
             kept = shard.conditions_of(len(images.conditions), *parse_shard(configs[0].shard))
             images = replace(images, conditions=tuple(images.conditions[k] for k in kept))
         for text in (*(f"left out: {error}" for error in failed), *images.notes, *warnings):
             observer.warning(text)
-        return Prepared(ready, images, tuple(failed), memory is not None)
+        return Prepared(ready, images, tuple(failed))
 
     found = processes.barrier(work)
-    stores = (found.images.clean, *found.images.shifts.values())
+    stores = (found.images.clean, *found.images.shifts.values(), *found.images.sources.values())
     heads = [
         (
             [store.fingerprint for store in stores],
@@ -248,7 +260,7 @@ def evaluate(
             processes.barrier(note)
             observer.warning(text)
 
-        settings = loop.Settings(processes, pieces, prepared.bounded, stopped)
+        settings = loop.Settings(processes, pieces, stopped)
         given = subjects, prepared.images, finished, observer.progress, settings
         counted = (loop.run(*given), mixed.run(*given)) if subjects[0].config.mixed else (loop.run(*given),)
         for condition, results in itertools.chain(*counted):

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from lnbench.errors import RecordError, UsageError
 from lnbench.metrics import METRICS
+from lnbench.results.common import in_common
 from lnbench.results.correct import Correct
 from lnbench.results.draws import p_value, share_sums, standard_error, widened
 from lnbench.results.pairing import Evidence, Pairs, find_evidence, find_mismatches, find_missing, pair
@@ -145,6 +146,7 @@ def compare(
         raise RecordError(
             f"these runs cannot be compared: {'; '.join(mismatches)}; --allow-mismatch compares what pairs"
         )
+    base, new, base_correct, new_correct = in_common(base, new, base_correct, new_correct)
     evidence = find_evidence(base, new, base_correct, new_correct)
     needs_test = significance is not None or not rules
     if needs_test and evidence is None:

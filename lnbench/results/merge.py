@@ -9,8 +9,9 @@ from pathlib import Path
 from lnbench.errors import RecordError
 from lnbench.results.bits import pack
 from lnbench.results.correct import Correct, read_correct
+from lnbench.results.environment import Environment
 from lnbench.results.reading import first_difference, read
-from lnbench.results.schema import Cell, Environment, Record, Run, unanswered_note
+from lnbench.results.schema import Cell, Record, Run, unanswered_note
 from lnbench.results.store import RunFolder, identity
 
 _MOST_NAMED = 8

@@ -103,12 +103,12 @@ def parse(text: str) -> Rule:
     return Rule(text.strip(), scope, figure, limit, of == "%")
 
 
-def parse_loss(text: str) -> float:
+def parse_loss(text: str, option: str = "--power") -> float:
     """A loss of accuracy in points, `0.5pp`, as a fraction. UsageError where it is none."""
     match = CHANGE.fullmatch(text.strip() if text.strip()[:1] in ("+", "-") else f"-{text.strip()}")
     points = float(match[2]) if match else 0.0
     if match is None or match[1] != "-" or match[3] != "pp" or not 0 < points <= 100:
-        raise UsageError(f"--power '{text}': give the loss to be found in points, such as 0.5pp")
+        raise UsageError(f"{option} '{text}': give a loss of accuracy in points, such as 0.5pp")
     return points / 100
 
 

@@ -7,8 +7,6 @@ Rates are fractions in 0–1 everywhere; percent appears only where a person rea
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import metadata
-from platform import platform, python_version
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -25,14 +23,12 @@ from pydantic import (
     model_validator,
 )
 
-from lnbench import __version__
 from lnbench.metrics import METRICS
+from lnbench.results.environment import Environment
 from lnbench.types import Baseline, Condition
 
 SCHEMA: Literal[2] = 2
 STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
-
-PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "pillow", "imagecorruptions")
 
 
 def _finite(value: object) -> object:
@@ -58,7 +54,8 @@ class Course(BaseModel):
     """How a cell went along its stream, where its answers depend on more than their own image.
 
     `tenths`: top-1 of the first tenth of the images to the last; `batches`: of the stream; `resets`: numbers,
-    from 0, of the batches in which the mode forgot what it had learned.
+    from 0, of the batches in which the mode forgot what it had learned because it was time; `recoveries`: of
+    those in which it did because its predictions had collapsed, where there are any.
     """
 
     model_config = STRICT
@@ -67,6 +64,7 @@ class Course(BaseModel):
     tenths: tuple[Rate, ...]
     batches: int = Field(ge=1)
     resets: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    recoveries: tuple[Annotated[int, Field(ge=0)], ...] | None = None
 
 
 class Cell(BaseModel):
@@ -294,20 +292,6 @@ class Gap(BaseModel):
     gap: float | None
 
 
-class Environment(BaseModel):
-    """Where the run was computed; never part of a run's identity."""
-
-    model_config = STRICT
-
-    lnbench: str
-    python: str
-    platform: str
-    packages: dict[str, str]
-    device: str
-    threads: int
-    processes: int = 1
-
-
 class Run(BaseModel):
     """`run.json`: one resolved config and its surroundings, written before the first cell.
 
@@ -329,6 +313,19 @@ class Run(BaseModel):
     shifts: dict[str, Shift] = {}
 
 
+class Rounds(BaseModel):
+    """Of a run in rounds that ended before the last: `images` of every condition were counted, of `of`.
+
+    They are the first ones of the order that the suite's seed gives to all of them. `why` it ended.
+    """
+
+    model_config = STRICT
+
+    images: int = Field(ge=1)
+    of: int = Field(ge=1)
+    why: str
+
+
 class Summary(BaseModel):
     """The headline figures of one mode.
 
@@ -337,6 +334,8 @@ class Summary(BaseModel):
     would make it far too narrow). Both are wider where several draws of a mode say so. `mce` and
     `relative_mce` are fractions (0.767 for 76.7), null where undefined; `mce_note` then says why, and
     otherwise what the figure rests on. `complete` is false while cells of the suite are missing.
+    `clean_sequence`, `mean_corruption_sequence`: where the figures over the whole set lie, at whatever moment
+    a run in rounds ended (95 %; see `sequences`); only there.
     """
 
     model_config = STRICT
@@ -352,6 +351,13 @@ class Summary(BaseModel):
     corruption_set: str
     complete: bool
     shifts: dict[str, Gap] = {}
+    clean_sequence: Interval | None = None
+    mean_corruption_sequence: Interval | None = None
+
+    @model_serializer(mode="wrap")
+    def _sequences_unsaid(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = handler(self)
+        return {k: v for k, v in content.items() if not k.endswith("_sequence") or v is not None}
 
 
 class Record(BaseModel):
@@ -371,6 +377,12 @@ class Record(BaseModel):
     shifts: dict[str, Shift] = {}
     cells: tuple[Cell, ...]
     summary: dict[str, Summary]
+    rounds: Rounds | None = None
+
+    @model_serializer(mode="wrap")
+    def _whole_unsaid(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = handler(self)
+        return {key: value for key, value in content.items() if key != "rounds" or value is not None}
 
     @property
     def run(self) -> Run:
@@ -379,22 +391,3 @@ class Record(BaseModel):
     def cell(self, mode: str, condition: Condition) -> Cell | None:
         """The cell of that mode and condition, or None."""
         return next((cell for cell in self.cells if cell.key == (mode, condition)), None)
-
-
-def environment(*, device: str, threads: int, processes: int = 1) -> Environment:
-    """Describe this machine: interpreter, platform and installed versions, without importing any of them."""
-    packages = {}
-    for name in PACKAGES:
-        try:
-            packages[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return Environment(
-        lnbench=__version__,
-        python=python_version(),
-        platform=platform(),
-        packages=packages,
-        device=device,
-        threads=threads,
-        processes=processes,
-    )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lnbench.results.compare import DEFAULT_FIGURES, Change, Comparison
+from lnbench.results.gate import Answer, Gate
 from lnbench.results.pairing import find_changes
 from lnbench.results.protocol import dependence, describe
 from lnbench.results.schema import Gap, Interval, Record
@@ -231,4 +232,38 @@ def power_basis(comparison: Comparison, loss: float) -> list[str]:
         f"images needed to find a loss of {percent(loss)} points at least 4 times in 5",
         f"at {comparison.significance:g}, Holm-adjusted over {len(figures)} figures",
         "for runs that differ as these do besides the loss, in images that one gains and the other loses",
+    ]
+
+
+GATE_HEADINGS = ("points", "95 % interval", "images")
+
+
+def gate_entries(answer: Answer) -> tuple[str, ...]:
+    """The texts of one answer under `GATE_HEADINGS`."""
+    interval = "{:+.2f} … {:+.2f}".format(*(100 * value for value in answer.interval))
+    return f"{100 * answer.difference:+.2f}".replace("-0.00", "+0.00"), interval, f"{answer.seen:,}"
+
+
+def gate_outcome(answer: Answer, margin: float) -> str:
+    """The answer in words."""
+    within = f"not worse by more than {100 * margin:.2g}"
+    return {"worse": "▼ worse", "within": within, "undecided": "undecided"}[answer.outcome]
+
+
+def gate_basis(gate: Gate) -> list[str]:
+    """What the answers rest on, and the decision, in sentences."""
+    of = gate.answers[0].images
+    lines = [
+        f"of {of:,} images, in the seed's order; points: after so many of them, when it was decided",
+        f"all {len(gate.answers)} answers together hold at 95 %, at whatever moment one looks, of this set",
+    ]
+    lines += [f"{name} is missing" for name in gate.missing[:5]]
+    lines += [f"mismatch let through: {text}" for text in gate.mismatches]
+    worse, undecided = (sum(a.outcome == kind for a in gate.answers) for kind in ("worse", "undecided"))
+    within = f"{len(gate.answers) - worse - undecided} not worse by more than {100 * gate.margin:.2g} points"
+    most = max(answer.seen for answer in gate.answers)
+    decision = "PASS" if gate.passed else "FAIL"
+    return [
+        *lines,
+        f"{decision}: {worse} worse, {within}, {undecided} undecided, after {most:,} of {of:,} images",
     ]

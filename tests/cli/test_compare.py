@@ -119,6 +119,9 @@ def one_line(err: str) -> bool:
         (["base"], 2, "needs a BASE and a NEW"),
         (["base", "same", "--fail-if", "top1"], 2, "write FIGURE:CHANGE"),
         (["base", "same", "--significance", "3"], 2, "give a probability"),
+        (["base", "same", "--margin", "1pp"], 2, "--margin is for --until-decided"),
+        (["base", "same", "--until-decided", "--margin", "1"], 2, "--margin '1': give a loss"),
+        (["base", "same", "--until-decided", "--power", "1pp"], 2, "--until-decided takes a BASE and a NEW"),
         (["base", "same", "seed", "--junit", "{tmp}/x.xml"], 2, "exactly a BASE and a NEW"),
         (["base", "same", "--junit", "{tmp}/no/x.xml"], 3, "cannot write"),
         (["base", "same", "--update-baseline", "{tmp}/no/x.json"], 3, "cannot write"),
@@ -161,6 +164,16 @@ def test_comparing_loads_nothing_heavy(runs: dict[str, Path]) -> None:
         capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert ran.stdout.splitlines()[-1] == "[]"
+
+
+def test_until_decided_says_after_how_many_images_it_is_certain(
+    lnbench: Lnbench, runs: dict[str, Path]
+) -> None:
+    ran = lnbench("compare", runs["base"], runs["same"], "--until-decided", "--margin", "20pp")
+    assert (ran.code, ran.err) == (0, "")
+    assert "not worse by more than 20" in ran.out and "PASS: 0 worse, 6 not worse" in ran.out
+    ran = lnbench("compare", runs["base"], runs["worse"], "--until-decided", "--margin", "1pp")
+    assert ran.code == 1 and "FAIL: " in ran.out and "of 400 images" in ran.out
 
 
 def test_power_says_how_many_images_a_loss_takes(lnbench: Lnbench, runs: dict[str, Path]) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 from rich.console import Console
 
 from lnbench.results.bits import pack
-from lnbench.results.schema import Cell, Data, Environment, Model, RecordedSuite, Run
+from lnbench.results.environment import Environment
+from lnbench.results.schema import Cell, Data, Model, RecordedSuite, Run
 from lnbench.results.scores import ALEXNET
 
 WNIDS = tuple(f"n{1440764 + number:08d}" for number in range(1000))

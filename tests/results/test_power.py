@@ -94,6 +94,6 @@ def test_a_comparison_says_what_it_would_have_found() -> None:
 
 @pytest.mark.parametrize("text", ["0.5", "0.5%", "+1pp", "0pp", "101pp", "", "pp", "--1pp", "nan", "1pp 2pp"])
 def test_a_loss_is_given_in_points(text: str) -> None:
-    with pytest.raises(UsageError, match=r"--power '.*': give the loss to be found in points, such as"):
+    with pytest.raises(UsageError, match=r"--power '.*': give a loss of accuracy in points, such as"):
         parse_loss(text)
     assert parse_loss("0.5pp") == parse_loss(" -0.5pp") == parse_loss("0.5 pp") == 0.005

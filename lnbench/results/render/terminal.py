@@ -13,11 +13,13 @@ from rich.text import Text
 from lnbench.files import inert
 from lnbench.results import header
 from lnbench.results.compare import DEFAULT_FIGURES, Change, Comparison
+from lnbench.results.gate import Gate
 from lnbench.results.ranking import rank
 from lnbench.results.schema import Record
 from lnbench.results.sweeps import curves, sweeps
 from lnbench.results.tables import (
     CHANGE_HEADINGS,
+    GATE_HEADINGS,
     MARK,
     POWER_HEADINGS,
     Pivot,
@@ -25,6 +27,9 @@ from lnbench.results.tables import (
     by_loss,
     change_entries,
     entry,
+    gate_basis,
+    gate_entries,
+    gate_outcome,
     half_width,
     outcome,
     percent,
@@ -192,6 +197,27 @@ def show_power(comparison: Comparison, loss: float, console: Console) -> None:
         say(line, console, "dim")
 
 
+def show_gate(gate: Gate, console: Console) -> None:
+    """Print what is certain of each mode's clean and mean, after how many images, and the decision."""
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    table.add_column("", overflow="fold", min_width=len("  clean"))
+    for heading in GATE_HEADINGS:
+        table.add_column(encodable(heading, console), justify="right", no_wrap=True)
+    table.add_column("")
+    for mode in dict.fromkeys(answer.mode for answer in gate.answers):
+        table.add_row(Text(encodable(inert(mode), console), style="bold"))
+        for answer in gate.answers:
+            if answer.mode == mode:
+                texts = (f"  {answer.what}", *gate_entries(answer), gate_outcome(answer, gate.margin))
+                style = "bold" if answer.outcome == "worse" else ""
+                table.add_row(*(Text(encodable(text, console), style=style) for text in texts))
+    console.print(table)
+    *lines, decision = gate_basis(gate)
+    for line in lines:
+        say(line, console, "dim")
+    say(decision, console, "bold")
+
+
 def say(text: str, console: Console, style: str = "") -> None:
     """Print a line that may hold names from anywhere."""
     console.print(Text(encodable(inert(text), console), style=style))
@@ -219,7 +245,7 @@ def show_ranking(records: Sequence[Record], console: Console, labels: Sequence[s
 def to_text(records: Sequence[Record], labels: Sequence[str] = (), *, width: int = 100) -> str:
     """The table as plain text without colour codes."""
     buffer = io.StringIO()
-    console = Console(file=buffer, width=width, color_system=None, legacy_windows=False)
+    console = _writer(buffer, width)
     for record in records:
         console.print(Text(encodable(inert(header.line(record), 4000), console)), style="dim")
     show(records, console, labels)
@@ -230,5 +256,10 @@ def to_text(records: Sequence[Record], labels: Sequence[str] = (), *, width: int
 def comparison_to_text(comparison: Comparison, *, width: int = 100) -> str:
     """The comparison as plain text without colour codes."""
     buffer = io.StringIO()
-    show_comparison(comparison, Console(file=buffer, width=width, color_system=None, legacy_windows=False))
+    show_comparison(comparison, _writer(buffer, width))
     return buffer.getvalue()
+
+
+def _writer(buffer: io.StringIO, width: int) -> Console:
+    """A console that writes text and no more: in a notebook rich would show it there and then."""
+    return Console(file=buffer, width=width, color_system=None, legacy_windows=False, force_jupyter=False)
