@@ -88,6 +88,11 @@ class Processes:
             raise UsageError(f"--device {name}: {count} CUDA devices found; use --device cpu")
         return device
 
+    def sharing(self, device: torch.device) -> int:
+        """How many processes of this machine compute on a device together."""
+        places = torch.cuda.device_count() if device.type == "cuda" else 1
+        return -(-self.local_world // places)
+
     def barrier(self, work: Callable[[], T]) -> T:
         """Run `work` in every process; where it fails in one, it fails in all with that one's error.
 
