@@ -37,7 +37,7 @@ def test_where_nothing_can_move_every_condition_is_a_line(
     said = capsys.readouterr()
     lines = said.err.splitlines()
     assert said.out == "" and "\x1b" not in said.err
-    assert lines[1] == "3 conditions, 6 cells, 90 images, 540 forward passes"
+    assert lines[1] == "3 conditions, 6 cells, 90 images, 540 forward passes; images take 0 MiB of memory"
     assert lines[2].startswith("about 0:0") and lines[3].startswith("memory at peak")
     counted = lines[4:]
     assert [text.split(":")[0] for text in counted] == ["clean", "contrast/1", "contrast/5"]

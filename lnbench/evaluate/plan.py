@@ -22,6 +22,8 @@ Key = tuple[int, str]  # a subject's number and its mode
 # keep to themselves (benchmarks/results/plan.md).
 OVERHEAD = 1.4
 
+_HOME = {"cpu": "host", "cuda": "device"}  # where images are that take a device's memory
+_PLACES = {"device": "on the device", "host": "of memory", "file": "in a file"}
 _SHARE = 0.01  # of the run's own time, for trying corruptions
 
 
@@ -73,6 +75,7 @@ class Plan:
     images: int
     forwards: int
     store_bytes: int
+    store_place: str  # device, host or file
     steps: tuple[Step, ...]
     measured: bool = False
     memory: Memory | None = None
@@ -133,6 +136,7 @@ def plan(
         images=len(images.clean.labels),
         forwards=sum(_passes(images.count(c), s, m) for c, s, m in left),
         store_bytes=images.clean.images.nbytes,
+        store_place=images.clean.place,
         steps=tuple(_steps(work, images, speeds)),
         measured=measure,
         memory=_memory(_distinct(work), images, speeds, footprints or {}, before) if speeds else None,
@@ -173,7 +177,11 @@ def _steps(work: Sequence[_Job], images: Images, speeds: Mapping[Key, Speed]) ->
     for condition, own in work:
         members = corrupted if condition is None else [condition]
         count = sum(images.count(member) for member in members)
-        looked = sum(task.mode.images * task.mode.draws for task in own if not task.mode.is_begun_clean)
+        looked = sum(
+            task.mode.images * task.mode.draws
+            for task in own
+            if not task.mode.is_begun_clean and not task.mode.source
+        )
         rest = sum((images.count(c) + looked / len(members)) * costs.get(c, 0.0) for c in members)
         seconds = {}
         for key, subject, mode in own:
@@ -217,12 +225,8 @@ def _memory(
     if largest is None:
         return None
     work, what, tried = largest
-    stored = 0.0
+    stored = float(store.images.nbytes) if store.place == _HOME[device.type] else 0.0
     peak = most_held(device) if tried.whole else max(before + OVERHEAD * work, most_held(device))
-    if device.type == "cpu":
-        stored = float(store.images.nbytes)
-        if getattr(store.images, "_mmap", None) is not None:  # of a mapped file, a trial reads hardly any
-            before, peak = before + stored, peak + stored
     return Memory(peak, before - stored, stored, work, what, present(device), device.type)
 
 
@@ -242,7 +246,8 @@ def pass_of(subject: Subject, mode: Mode, store: Store) -> tuple[int, str]:
 def sentences(plan: Plan) -> list[str]:
     """The plan for a person, a line for each thing."""
     sizes = f"{len(plan.conditions)} conditions, {plan.cells} cells, {plan.images:,} images"
-    found = [f"{sizes}, {plan.forwards:,} forward passes"]
+    stored = f"images take {size(plan.store_bytes)} {_PLACES[plan.store_place]}"
+    found = [f"{sizes}, {plan.forwards:,} forward passes; {stored}"]
     if plan.cells_left < plan.cells:
         found.append(f"{plan.cells - plan.cells_left} of {plan.cells} cells are finished already")
     if plan.seconds is not None and plan.steps:

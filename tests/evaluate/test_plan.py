@@ -148,7 +148,7 @@ def test_a_footprint_grows_with_the_images_and_with_gradients(task: tuple[str, s
 def test_the_plan_in_words(task: tuple[str, str, str]) -> None:
     ready = prepared(task)
     counts, times, memory = sentences(plan(ready.subjects, ready.images))
-    assert counts == "5 conditions, 10 cells, 90 images, 900 forward passes"
+    assert counts == "5 conditions, 10 cells, 90 images, 900 forward passes; images take 0 MiB of memory"
     assert times.startswith("about 0:0") and "corruption 0:0" in times and "batch 0:0" in times
     assert memory.startswith("memory at peak: about ") and "this machine's" in memory
     assert [clock(seconds) for seconds in (0.4, 75, 7384)] == ["0:00", "1:15", "2:03:04"]
