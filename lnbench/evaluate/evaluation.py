@@ -77,7 +77,6 @@ class Prepared:
     subjects: tuple[Subject, ...]
     images: Images
     failed: tuple[LnbenchError, ...] = ()
-    bounded: bool = False
 
 
 def prepare_all(
@@ -127,7 +126,7 @@ def prepare_all(
             images = replace(images, conditions=tuple(images.conditions[k] for k in kept))
         for text in (*(f"left out: {error}" for error in failed), *images.notes, *warnings):
             observer.warning(text)
-        return Prepared(ready, images, tuple(failed), memory is not None)
+        return Prepared(ready, images, tuple(failed))
 
     found = processes.barrier(work)
     stores = (found.images.clean, *found.images.shifts.values(), *found.images.sources.values())
@@ -261,7 +260,7 @@ def evaluate(
             processes.barrier(note)
             observer.warning(text)
 
-        settings = loop.Settings(processes, pieces, prepared.bounded, stopped)
+        settings = loop.Settings(processes, pieces, stopped)
         given = subjects, prepared.images, finished, observer.progress, settings
         counted = (loop.run(*given), mixed.run(*given)) if subjects[0].config.mixed else (loop.run(*given),)
         for condition, results in itertools.chain(*counted):

@@ -53,13 +53,12 @@ class Progress:
 class Settings:
     """How to compute, as far as it changes no figure.
 
-    `pieces` learns when device memory ran short; `bounded`: give back the memory of mapped images once used.
+    `pieces` learns when device memory ran short.
     `stopped` is told of each cell without a result, and why, by every process.
     """
 
     processes: Processes = ALONE
     pieces: Pieces = field(default_factory=Pieces)
-    bounded: bool = False
     stopped: Callable[[Subject, Condition, str], None] = lambda subject, condition, why: None
 
     def with_result(self, condition: Condition, tasks: Sequence[Task]) -> list[Task]:
@@ -288,8 +287,6 @@ def _count(job: _Job, settings: Settings, report: Callable[[_Job, int], None]) -
         for lane, span in zip(lanes, spans, strict=True):
             if span:
                 lane.take([tensor[span.start - low : span.stop - low] for tensor in chunk])
-        if settings.bounded:
-            stream.release()
         report(job, high - low)
     batches.finish(stream, pieces, complete=True)
     streams.finish(stream, pieces, complete=False)

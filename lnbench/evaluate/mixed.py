@@ -143,9 +143,6 @@ def _count(
         for (pixels,) in waiting.batches():
             _count_batch(mixture, leads, tasks, row, pixels, mixture.order[row * size :][:size])
             row += 1
-        if settings.bounded:
-            for stream in streams:
-                stream.release()
         through = min(total, start + streams[0].chunk)
         condition = streams[min(len(streams) - 1, through * len(streams) // total)].condition
         on_progress(Progress(condition, through, total))
@@ -192,4 +189,4 @@ def _share(lead: Task, own: Sequence[Task], total: int) -> None:
     seconds = lead.watch.seconds()
     for task in own:
         task.watch = Stopwatch(lead.watch.device, seconds * len(task.correct) / total)
-        task.noted, task.resets = lead.noted, lead.resets
+        task.noted, task.forgot = lead.noted, lead.forgot

@@ -236,7 +236,13 @@ def _course(result: count.Result) -> schema.Course | None:
     unit = result.mode.unit
     if unit == "image":
         return None
-    return schema.Course(unit=unit, tenths=result.tenths, batches=result.batches, resets=result.resets)
+    return schema.Course(
+        unit=unit,
+        tenths=result.tenths,
+        batches=result.batches,
+        resets=result.resets,
+        recoveries=result.recoveries or None,
+    )
 
 
 def _draws(result: count.Result) -> tuple[tuple[int, int], ...] | None:
