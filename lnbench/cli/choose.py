@@ -11,9 +11,9 @@ from lnbench.cli import options
 from lnbench.data.registry import usages
 from lnbench.norm.modes import registry as modes
 
-_DATA = f"Clean images, whose labels are not used: {usages(corrupted=False)}."
+_DATA = f"Images: {usages(corrupted=False)}"  # the beginning of what evaluate says, here and below
 _TUNE = "Preset whose corruptions are looked at too: imagenet-c-extra. None that results are reported on."
-_NORM = "Candidate, repeatable, commas and braces as in evaluate; a grid of local, blend and adapt otherwise."
+_NORM = "Normalization mode, repeatable or with commas"
 _MOST = "Largest share of clean images, in percent, whose answer may change."
 _OUTPUT = "Where the choice goes; evaluate takes it as --norm FILE."
 
@@ -21,12 +21,12 @@ _OUTPUT = "Where the choice goes; evaluate takes it as --norm FILE."
 def choose(
     model: options.Model[str],
     data: Annotated[str, typer.Option(help=_DATA)],
-    weights: Annotated[Path | None, typer.Option(help="Checkpoint file; the model's own otherwise.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Checkpoint file")] = None,
     tune_on: Annotated[str | None, typer.Option(metavar="PRESET", help=_TUNE)] = None,
     severity: options.Severity = None,
     norm: Annotated[list[str] | None, typer.Option(help=_NORM)] = None,
     most: Annotated[float, typer.Option("--cost", min=0, max=100, help=_MOST)] = 5.0,
-    samples: Annotated[int, typer.Option("-n", min=2, help="How many images to look at.")] = 32,
+    samples: Annotated[int, typer.Option("-n", min=2, help="How many images")] = 32,
     output: Annotated[Path, typer.Option("--output", "-o", help=_OUTPUT)] = Path("choice.json"),
     root: options.Root = None,
     mean: options.Mean = None,
@@ -42,7 +42,10 @@ def choose(
     allow_pickle: options.AllowPickle = False,
     skip_unreadable: options.SkipUnreadable = False,
 ) -> None:
-    """Propose a mode from a few clean images without labels, with its expected gain and cost."""
+    """Propose a mode from a few clean images, whose labels are not used, with its expected gain and cost.
+
+    Without --norm it tries local to several depths, blend and adapt.
+    """
     from lnbench import config as configs
     from lnbench.cli import console, values
 
