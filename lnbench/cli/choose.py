@@ -87,7 +87,7 @@ def choose(
         found = choosing.choose(
             on_device, samples, most / 100, tuned=tune_on is not None,
             asked=config.modes if norm else (), allow_pickle=allow_pickle,
-            observer=choosing.Observer(
+            observer=choosing.Onlooker(
                 watch.decoding, watch.counting, watch.progressed, watch.finished, watch.warn
             ),
         )  # fmt: skip

@@ -30,7 +30,7 @@ _DEPTHS = (1, 2, 3, 5, 9)
 
 
 @dataclass(frozen=True)
-class Observer:
+class Onlooker:
     """What the caller wants to hear."""
 
     decoding: Callable[[int, int], None] = lambda done, total: None
@@ -72,7 +72,7 @@ def choose(
     tuned: bool,
     asked: Sequence[str] = (),
     allow_pickle: bool = False,
-    observer: Observer | None = None,
+    observer: Onlooker | None = None,
 ) -> Choice:
     """Try the modes and propose one.
 
@@ -85,7 +85,7 @@ def choose(
 
     Raises UsageError, ModelError, CheckpointError, DataError.
     """
-    observer = observer or Observer()
+    observer = observer or Onlooker()
     device = torch.device(config.device)
     subject = prepare.load_subject(config.model_copy(update={"modes": ("fixed",)}), device, allow_pickle)
     if not len(subject.layers):
@@ -132,7 +132,7 @@ def choose(
     )
 
 
-def _opened(config: RunConfig, subject: Subject, images: int, observer: Observer) -> Store:
+def _opened(config: RunConfig, subject: Subject, images: int, observer: Onlooker) -> Store:
     """Some images of the data, all of one class: no label is looked at."""
     spec = specs.parse(config.data, config.root)
     if spec.precomputed:

@@ -14,19 +14,18 @@ from lnbench.files import one_line, read_bytes, write_atomic
 
 KIND = "lnbench choice"
 _MOST_BYTES = 1 << 24
+_FROZEN = ConfigDict(frozen=True, extra="forbid")
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Figure(_Frozen):
+class Figure(BaseModel):
     """What one mode did. Shares (0–1) of images answered as the untouched network answers the clean image.
 
     `clean`: of clean images; `cost`: 1 − clean, with half of its 95 % interval. `corrupted`: of the tuning
     conditions, mean; `gain` over `fixed` there, with half of its 95 % interval over images; None where
     nothing corrupted was asked for. `time`: of `fixed`.
     """
+
+    model_config = _FROZEN
 
     mode: str
     clean: float
@@ -48,8 +47,10 @@ class Figure(_Frozen):
         return f"{100 * self.gain:+.1f} ± {100 * self.gain_half:.1f}"
 
 
-class Seen(_Frozen):
+class Seen(BaseModel):
     """What a choice was made on. `names`: of the images, as their source has them; labels were not used."""
+
+    model_config = _FROZEN
 
     source: str
     names: tuple[str, ...]
@@ -58,8 +59,10 @@ class Seen(_Frozen):
     severities: tuple[float, ...] = ()
 
 
-class Chosen(_Frozen):
+class Chosen(BaseModel):
     """A chosen mode, the weights and what was seen for it: what a run in that mode keeps on record."""
+
+    model_config = _FROZEN
 
     mode: str
     sha256: str | None
@@ -84,8 +87,10 @@ class Chosen(_Frozen):
         return f"mode {self.mode} was chosen on {images}, {tuned}{other}{shared}"
 
 
-class Choice(_Frozen):
+class Choice(BaseModel):
     """All of it. `most`: the largest cost that was allowed; `figures`: of every candidate, `fixed` first."""
+
+    model_config = _FROZEN
 
     kind: str = Field(default=KIND, pattern=f"^{KIND}$")
     lnbench: str
