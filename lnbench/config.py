@@ -76,6 +76,7 @@ PROTOCOL = {
     "shifts": {},
     "plugins": None,
     "chosen": None,
+    "prefix": None,
 }
 
 
@@ -220,6 +221,7 @@ class RunConfig(Suite):
     model: str
     weights: str | None = None
     ema: bool = False
+    prefix: Annotated[str, Field(max_length=500)] | None = None
     data: str
     root: str | None = None
     limit: Limit | None = None
@@ -316,6 +318,7 @@ class ModelEntry(_Frozen):
     mean: Channels | None = None
     std: Channels | None = None
     ema: bool | None = None
+    prefix: str | None = None
 
 
 def load_models(path: Path) -> list[ModelEntry]:

@@ -58,9 +58,11 @@ def evaluate(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and write nothing.")] = False,
     cache: options.Cache = None,
     memory: options.Memory = None,
+    store: options.Store = "auto",
     shard: options.Shard = None,
     diagnose: options.Diagnose = False,
     ema: options.Ema = False,
+    prefix: options.Prefix = None,
     allow_pickle: options.AllowPickle = False,
     skip_unreadable: options.SkipUnreadable = False,
     plugin: options.Plugin = None,
@@ -103,6 +105,7 @@ def evaluate(
         "class_map": None if class_map is None else str(class_map),
         "classes_file": None if classes_file is None else str(classes_file),
         "ema": ema,
+        "prefix": prefix,
         "skip_unreadable": skip_unreadable,
         "shard": shard,
         "diagnose": diagnose,
@@ -118,7 +121,7 @@ def evaluate(
     bound = values.size("--memory", memory)
 
     from lnbench.dist import joined
-    from lnbench.evaluate import evaluation, folders
+    from lnbench.evaluate import evaluation, folders, supply
     from lnbench.evaluate.plan import plan
     from lnbench.memory import keep_freed
     from lnbench.pictures.sheet import for_report
@@ -131,8 +134,8 @@ def evaluate(
         for runs, place in planned:
             with folders.scratch(place, processes) as scratch, Watch(shown=processes.first) as watch:
                 prepared = evaluation.prepare_all(
-                    runs, cache=cache, scratch=scratch, memory=bound, allow_pickle=allow_pickle,
-                    strict=strict, observer=watch.observer(), processes=processes,
+                    runs, cache=cache, scratch=scratch, memory=bound, store=supply.parse(store),
+                    allow_pickle=allow_pickle, strict=strict, observer=watch.observer(), processes=processes,
                 )  # fmt: skip
                 places = folders.run_folders(prepared.subjects, place)
                 outcomes = None if dry_run else evaluation.evaluate(
