@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from lnbench.evaluate.evaluation import Outcome
     from lnbench.evaluate.plan import Plan
+    from lnbench.results.choice import Choice
 
 LONGEST = 4000  # characters of a line
 
@@ -30,6 +31,16 @@ def stdout() -> Console:
 def say(text: str) -> None:
     """A line of results that may hold names from anywhere."""
     stdout().print(inert(text, LONGEST), markup=False)
+
+
+def show_choice(choice: Choice, path: Path) -> None:
+    """What `choose` found: its table, the proposal, and what to run next."""
+    from lnbench.results.choice import sentences
+    from lnbench.results.render import terminal
+
+    terminal.show_choice(choice, stdout())
+    for text in sentences(choice, str(path)):
+        say(text)
 
 
 def note(text: str) -> None:
