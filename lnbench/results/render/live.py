@@ -25,7 +25,7 @@ _MEAN = "mean so far"
 _ENTRY, _GAP, _COUNT = len("100.00 ±10.0"), 2, len(" 5/5")
 
 
-class Figure(NamedTuple):
+class Measured(NamedTuple):
     """Top-1 and its 95 % interval, as fractions."""
 
     top1: float
@@ -38,7 +38,7 @@ class Board:
     def __init__(self, headings: Sequence[str], conditions: Sequence[Condition]) -> None:
         self.headings, self._conditions = tuple(headings), tuple(conditions)
         self._cells: list[dict[Condition, Cell]] = [{} for _ in headings]
-        self._figures: dict[tuple[str, int], Figure] = {}
+        self._figures: dict[tuple[str, int], Measured] = {}
         self._rows = tuple(dict.fromkeys(map(_row_of, conditions)))
         self._severities = Counter(map(_row_of, conditions))
         self._last = self._rows[0] if self._rows else ""
@@ -115,9 +115,9 @@ def _row_of(condition: Condition) -> str:
     return condition.corruption if condition.is_corrupted else str(condition)
 
 
-def _figure(cells: Sequence[Cell]) -> Figure:
+def _figure(cells: Sequence[Cell]) -> Measured:
     """Of one cell, or the mean over severities and corruptions of several."""
     if len(cells) == 1:
-        return Figure(cells[0].top1, rate_interval(cells[0]))
+        return Measured(cells[0].top1, rate_interval(cells[0]))
     means = severity_means(cells)
-    return Figure(sum(means.values()) / len(means), image_interval(cells, mean_weights(cells)))
+    return Measured(sum(means.values()) / len(means), image_interval(cells, mean_weights(cells)))
