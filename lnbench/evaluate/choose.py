@@ -138,7 +138,7 @@ def _opened(config: RunConfig, subject: Subject, images: int, observer: Onlooker
     if spec.precomputed:
         raise DataError(f"{spec} is a corrupted set: a mode is chosen on clean images")
     listing = specs.listing(spec)
-    unlabelled = replace(listing, labels=np.zeros_like(listing.labels), classes=("",), named=False)
+    unlabelled = replace(listing, labels=np.zeros_like(listing.labels), classes=(), named=False)
     decoding = Decoding(
         subject.geometry, limit=images, seed=config.seed, skip_unreadable=config.skip_unreadable,
         upright=config.exif == "apply", on_progress=observer.decoding,

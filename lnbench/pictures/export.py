@@ -11,7 +11,7 @@ from lnbench.config import Selection, Suite
 from lnbench.corruptions.rng import GENERATOR
 from lnbench.data import loading, specs
 from lnbench.data.store import Decoding
-from lnbench.errors import UsageError
+from lnbench.errors import DataError, UsageError
 from lnbench.evaluate.loop import Progress
 from lnbench.evaluate.stream import Stream
 from lnbench.pictures.layouts import open_export
@@ -48,6 +48,8 @@ def export(
             skip_unreadable=selection.skip_unreadable, on_progress=decoding,
         ),
     )  # fmt: skip
+    if not store.labelled:
+        raise DataError(f"{store.source} has no labels, and a corrupted set lies in class folders")
     suite = suite.model_copy(update={"table": suite.table_for(min(store.images.shape[2:]))})
     identity = {
         "data": store.fingerprint,
