@@ -23,7 +23,7 @@ from lnbench.files import lock
         ({"order": "sorted", "batch_size": 16}, "core-demo-sorted-b16"),
         (
             {"order": "dirichlet:delta=.1", "sequence": "continual"},
-            "core-demo-dirichlet-delta-0.1-continual-b64",
+            "core-demo-dirichlet-delta-0.1-continual-b200",
         ),
         ({"mixed": True}, "core-demo-mixed-b200"),
     ],
