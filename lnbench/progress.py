@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from lnbench.files import inert
+from lnbench.files import counted, inert
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -129,6 +129,8 @@ class Watch:
         if plan.cells_left < plan.cells and self._shown:
             done = plan.cells - plan.cells_left
             self._bar.console.print(
-                f"{done} of {plan.cells} cells are finished already", style="dim", markup=False
+                f"{done} of {counted(plan.cells, 'cell')} {'is' if done == 1 else 'are'} finished already",
+                style="dim",
+                markup=False,
             )
         self.counting(plan.conditions_left, plan.images)

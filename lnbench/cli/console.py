@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lnbench.files import inert
+from lnbench.files import counted, inert
 from lnbench.progress import stderr
 
 if TYPE_CHECKING:
@@ -59,8 +59,9 @@ def show_plan(plan: Plan, places: Sequence[Path]) -> None:
     for name, folder in zip(plan.subjects, places, strict=True):
         say(f"{name} → {folder}")
     say(
-        f"{plan.conditions} conditions, {plan.cells} cells, {plan.images:,} images, "
-        f"{plan.forwards:,} forward passes; images take {plan.store_bytes / 2**20:,.0f} MiB "
+        f"{counted(plan.conditions, 'condition')}, {counted(plan.cells, 'cell')}, "
+        f"{counted(plan.images, 'image')}, {counted(plan.forwards, 'forward pass', 'forward passes')}; "
+        f"images take {plan.store_bytes / 2**20:,.0f} MiB "
         f"{_PLACES[plan.store_place]}"
     )
 
