@@ -24,8 +24,8 @@ def find_mismatches(base: Record, new: Record) -> list[str]:
     """How two runs differ in what decides whether their cells mean the same, each in a few words."""
     found = []
     if base.data.fingerprint != new.data.fingerprint:
-        old, now = (record.data.fingerprint[:12] for record in (base, new))
-        found.append(f"different data ({old} and {now}{_sizes(base, new)})")
+        hashes = " and ".join(record.data.fingerprint[:12] for record in (base, new))
+        found.append(f"different data ({hashes}{_sizes(base, new)})")
     if base.data.class_map != new.data.class_map:
         found.append("different class maps (other outputs answer for the labels)")
     found += [f"different data of shift {name}" for name in _other_shifts(base, new)]
