@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lnbench.files import counted, inert
+from lnbench.files import inert
 from lnbench.progress import stderr
 
 if TYPE_CHECKING:
@@ -51,19 +51,14 @@ def warn(text: str) -> None:
     stderr().print(inert(f"warning: {text}", LONGEST), style="yellow", markup=False)
 
 
-_PLACES = {"device": "on the device", "host": "of memory", "file": "in a file"}
-
-
 def show_plan(plan: Plan, places: Sequence[Path]) -> None:
     """What `--dry-run` says."""
-    for name, folder in zip(plan.subjects, places, strict=True):
-        say(f"{name} → {folder}")
-    say(
-        f"{counted(plan.conditions, 'condition')}, {counted(plan.cells, 'cell')}, "
-        f"{counted(plan.images, 'image')}, {counted(plan.forwards, 'forward pass', 'forward passes')}; "
-        f"images take {plan.store_bytes / 2**20:,.0f} MiB "
-        f"{_PLACES[plan.store_place]}"
-    )
+    from lnbench.evaluate.plan import sentences
+
+    for subject, folder in zip(plan.subjects, places, strict=True):
+        say(f"{subject.name} → {folder}")
+    for text in sentences(plan):
+        say(text)
 
 
 def show(outcomes: Sequence[Outcome]) -> None:
