@@ -2,10 +2,11 @@
 
     python -m benchmarks.plan --shared FOLDER
 
-with FOLDER as it holds `checkpoints` and `data` (CONTRIBUTING.md). Every run is a process of its own, whose peak
-memory is asked of the system at its end. At every chunk the time left is noted; afterwards it is held against
-the time that was left. The clock is that of the process on one thread (its processor time), since it tells the
-same whatever else the machine does; the clock on the wall is noted beside it. Writes benchmarks/results/plan.md and plan.json.
+with FOLDER as it holds `checkpoints` and `data` (CONTRIBUTING.md). Every run is a process of its own, whose
+peak memory is asked of the system at its end. At every chunk the time left is noted; afterwards it is held
+against the time that was left. The clock is that of the process on one thread (its processor time), since it
+tells the same whatever else the machine does; the clock on the wall is noted beside it. Writes
+benchmarks/results/plan.md and plan.json.
 """
 
 from __future__ import annotations
@@ -144,13 +145,16 @@ def worst(found: dict[str, Any]) -> float:
 
 def page(results: dict[str, dict[str, Any]]) -> str:
     lines = [
-        "# Foretold and measured", "",
-        "`OMP_NUM_THREADS=1 python -m benchmarks.plan --shared FOLDER`, on a machine that others used too. Time is",
-        "that of the grid on the processor, with the clock on the wall beside it; memory is the most that the",
-        "process held, as the system counts it.", "",
-        "| run | cells | time foretold | taken | on the wall | memory foretold | held | time left, worst error |",
+        "# Foretold and measured",
+        "",
+        "`OMP_NUM_THREADS=1 python -m benchmarks.plan --shared FOLDER`, on a machine that others used too.",
+        "Time is that of the grid on the processor, with the clock on the wall beside it; memory is the most",
+        "that the process held, as the system counts it. The time left is judged at every chunk from one tenth",
+        "of the run to nineteen twentieths.",
+        "",
+        "| run | cells | time foretold | taken | on the wall | memory foretold | held | time left, worst |",
         "|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     for name, found in results.items():
         lines.append(
             f"| {name} | {found['cells']} | {found['foretold_seconds']:.1f} s | {found['seconds']:.1f} s | "
@@ -158,10 +162,13 @@ def page(results: dict[str, dict[str, Any]]) -> str:
             f"{found['foretold_memory'] / 2**20:,.0f} MiB | {found['memory'] / 2**20:,.0f} MiB | "
             f"{100 * worst(found):.0f} % |"
         )
-    lines += ["", "The worst error is that at any chunk from one tenth of the run to nineteen twentieths. How far the",
-              "time left was off at each tenth:", "",
-              "| run | 1/10 | 2/10 | 3/10 | 4/10 | 5/10 | 6/10 | 7/10 | 8/10 | 9/10 |",
-              "|---|" + "---|" * 9]  # fmt: skip
+    lines += [
+        "",
+        "How far the time left was off at each tenth:",
+        "",
+        "| run | 1/10 | 2/10 | 3/10 | 4/10 | 5/10 | 6/10 | 7/10 | 8/10 | 9/10 |",
+        "|---|" + "---|" * 9,
+    ]
     for name, found in results.items():
         lines.append(f"| {name} | " + " | ".join(f"{100 * share:+.0f} %" for share in errors(found)) + " |")
     lines += ["", "The pass that takes most memory: " + "; ".join(
@@ -190,7 +197,7 @@ def main() -> None:
             "--only",
             str(number),
         ]
-        ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        ran = subprocess.run([sys.executable, *words], check=True, stdout=subprocess.PIPE, text=True)
         found = json.loads(ran.stdout.splitlines()[-1])
         results[name] = found
         print(name, found["foretold_seconds"], found["seconds"], errors(found), worst(found), file=sys.stderr)
