@@ -54,8 +54,8 @@ counts. (Those come from native's tables of the Poisson distribution, which the 
 level by level.)
 
 Frost is the one with several differing values in a hundred, all by one level: at 64 px OpenCV shrinks the
-pictures of ice in fixed point, which moves one of eight of their values by a level; elsewhere its weighted sums
-are often whole numbers, which float32 and float64 put on either side before truncation.
+pictures of ice in fixed point, which moves one of eight of their values by a level; elsewhere its weighted
+sums are often whole numbers, which float32 and float64 put on either side before truncation.
 
 Targets: contrast, brightness, saturate, gaussian_blur, defocus_blur, zoom_blur and pixelate ≥ 99.5 % equal
 and never more than 2 levels; jpeg_compression ≥ 97 % within 1 level; the random ones ≥ 99.5 % within 1.
