@@ -15,6 +15,7 @@ from typing import Any
 import typer
 
 from lnbench.blame import described, own_line
+from lnbench.cli.choose import choose
 from lnbench.cli.compare import compare
 from lnbench.cli.convert import convert
 from lnbench.cli.corrupt_export import corrupt_export
@@ -94,6 +95,7 @@ def _say(text: str) -> None:
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate,
+    "choose": choose,
     "convert": convert,
     "corrupt-preview": corrupt_preview,
     "corrupt-export": corrupt_export,

@@ -16,7 +16,9 @@ _MODELS = "YAML list of networks (model, weights, mean, std, ema), counted in on
 _STRICT = "Stop when one of several checkpoints cannot be used."
 _DATA = f"Images: {usages(corrupted=False)}; corrupted sets: {usages(corrupted=True)}."
 _SHIFT = "Another test set of the same classes, repeatable: a condition, with the clean accuracy beside it."
-_NORM = f"Normalization mode, repeatable or with commas: {', '.join(modes.usages())}."
+_NORM = (
+    f"Normalization mode, repeatable or with commas: {', '.join(modes.usages())}; or the file of `choose`."
+)
 
 
 def evaluate(
@@ -75,12 +77,14 @@ def evaluate(
     if context.args:
         raise UsageError(f"unexpected '{context.args[0]}'; repeat an option: --norm fixed --norm batch")
     own_code = plugins.run(plugin)
+    asked, choice = values.chosen(values.modes(norm or [], modes.names()))
     chosen = configs.load_preset(preset)
     overrides = {
         "data": data or chosen.data,
         "root": root,
         "shifts": values.named("--shift", shift or []) or None,
-        "modes": values.modes(norm or [], modes.names()) or None,
+        "modes": asked or None,
+        "chosen": choice,
         "corruptions": corruption or None,
         "severities": severity or None,
         "batch_size": batch_size,
