@@ -44,7 +44,7 @@ def test_wherever_images_lie_the_cells_are_the_same(
     (here,) = evaluation.evaluate(prepared(task, "cpu"), [None])
     with fresh_tables(), Device() as gpu:
         ready = prepared(task, "cuda", store=store, scratch=tmp_path / "images")
-        assert ready.images.clean.place == plan(ready.subjects, ready.images).store_place == store
+        assert ready.images.clean.place == plan(ready.subjects, ready.images, measure=False).store_place == store
         gpu.clear()
         (there,) = evaluation.evaluate(ready, [None])
         crossed, whole = gpu.carried, ready.images.clean.images.nbytes
@@ -67,7 +67,7 @@ def test_every_chunk_but_the_first_is_there_ahead(
     with fresh_tables(), Device():
         ready = prepared(task, "cuda", store="host")
         monkeypatch.setattr(supply, "moved", noted)
-        evaluation.evaluate(ready, [None])
+        evaluation.evaluate(ready, [None], compile="off")
     # Beside the first chunk of the run, what `adapt` draws under each of three conditions.
     assert sizes == [8, 15, 8, 8]
 
