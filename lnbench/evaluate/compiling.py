@@ -156,7 +156,7 @@ def _tried(
     try:
         mode.begin(forward, drawn, state)
         usual = forward(pixels)
-        eager = _seconds(lambda: forward(pixels), pixels.device)
+        eager = _seconds(lambda: forward(pixels), stream.device)
         if wanted == "auto" and eager / len(pixels) * todo < _WORTH:
             return None
         other = subject.classifier.logits(pixels, network)
@@ -164,7 +164,7 @@ def _tried(
         return None  # said where it is counted
     except Exception as error:  # a compiler fails in many ways, and none of them need stop a run
         return Trial(0.0, failed=f"{type(error).__name__}: {said(error)}")
-    taken = _seconds(lambda: subject.classifier.logits(pixels, network), pixels.device)
+    taken = _seconds(lambda: subject.classifier.logits(pixels, network), stream.device)
     apart = float((other - usual).abs().max() / usual.abs().max().clamp_min(1e-12))
     return Trial(eager, taken, apart, int((other.argmax(1) != usual.argmax(1)).sum()), len(pixels))
 
