@@ -59,6 +59,7 @@ def evaluate(
     cache: options.Cache = None,
     memory: options.Memory = None,
     store: options.Store = "auto",
+    compile: options.Compile = "auto",
     shard: options.Shard = None,
     diagnose: options.Diagnose = False,
     ema: options.Ema = False,
@@ -121,7 +122,7 @@ def evaluate(
     bound = values.size("--memory", memory)
 
     from lnbench.dist import joined
-    from lnbench.evaluate import evaluation, folders, supply
+    from lnbench.evaluate import compiling, evaluation, folders, supply
     from lnbench.evaluate.plan import plan
     from lnbench.memory import keep_freed
     from lnbench.pictures.sheet import for_report
@@ -140,6 +141,7 @@ def evaluate(
                 places = folders.run_folders(prepared.subjects, place)
                 outcomes = None if dry_run else evaluation.evaluate(
                     prepared, places, fresh=not resume, command=values.command(), sheet=for_report,
+                    compile=compiling.parse(compile),
                     observer=watch.observer(), processes=processes,
                 )  # fmt: skip
             if processes.first:

@@ -79,6 +79,7 @@ _RESUME = "Go on with what the folder holds, or start over."
 _CACHE = "Folder for decoded images, reused by the next run."
 _MEMORY = "Keep resident memory below this, such as 4GiB: more images than fit go to a temporary file."
 _STORE = "Where images lie while counted: auto, device (a GPU's memory), host or file."
+_COMPILE = "Compile the network: auto (on a GPU, where it pays), on or off; noted in the record."
 _SHARD = "Compute part I of N by itself; `lnbench merge` joins the parts."
 _DIAGNOSE = "Record how far each norm layer's inputs shift."
 Out = Annotated[Path | None, typer.Option(help=_OUT, show_default=False)]
@@ -86,6 +87,7 @@ Resume = Annotated[bool, typer.Option("--resume/--fresh", help=_RESUME)]
 Cache = Annotated[Path | None, typer.Option(help=_CACHE)]
 Memory = Annotated[str | None, typer.Option(help=_MEMORY)]
 Store = Annotated[str, typer.Option(help=_STORE)]
+Compile = Annotated[str, typer.Option(help=_COMPILE)]
 Shard = Annotated[str | None, typer.Option(metavar="I/N", help=_SHARD)]
 Diagnose = Annotated[bool, typer.Option("--diagnose", help=_DIAGNOSE)]
 Order = Annotated[str | None, typer.Option(help=_ORDER)]

@@ -15,6 +15,7 @@ from lnbench.dist import ALONE, Processes
 from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, RecordError, UsageError
 from lnbench.evaluate import (
     channels,
+    compiling,
     count,
     diagnose,
     examine,
@@ -225,13 +226,15 @@ def evaluate(
     *,
     fresh: bool = False,
     command: str = "",
+    compile: compiling.Wanted = "auto",
     sheet: Callable[[RunConfig, Images], bytes | None] = lambda config, images: None,
     observer: Observer | None = None,
     processes: Processes = ALONE,
 ) -> list[Outcome]:
     """Count every cell that is not yet finished; each subject writes its own run folder, or none.
 
-    `sheet` draws the contact sheet of the report, a PNG, or has none.
+    `compile`: whether networks are compiled, see `compiling`. `sheet` draws the contact sheet of the report,
+    a PNG, or has none.
 
     Interrupted at any moment, at most the conditions in flight are lost; called again, with any number of
     processes, it goes on. The first process alone reads and writes the folders and has an outcome.
@@ -265,6 +268,9 @@ def evaluate(
             return plan(subjects, prepared.images, done, measure=measured, processes=world)
 
         observer.started(processes.barrier(foretell), earlier)
+        for number, texts in _compiled(prepared, finished, compile, processes).items():
+            for text in texts if processes.first else ():
+                add_note(opened[number], text)
         pieces, told = count.Pieces(), set[str]()
 
         def stopped(subject: Subject, condition: Condition, why: str) -> None:
@@ -320,6 +326,21 @@ def evaluate(
             ]
 
         return processes.barrier(finish)
+
+
+def _compiled(
+    prepared: Prepared,
+    finished: Callable[[Subject, Mode, Condition], bool],
+    wanted: compiling.Wanted,
+    processes: Processes,
+) -> dict[int, list[str]]:
+    """Compile where it pays for what is left to count; what the records should say of it."""
+    images = prepared.images
+
+    def left(subject: Subject, mode: Mode) -> int:
+        return sum(images.count(c) for c in images.conditions if not finished(subject, mode, c))
+
+    return compiling.settle(prepared.subjects, images, left, wanted, processes)
 
 
 def _opened(
