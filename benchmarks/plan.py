@@ -149,7 +149,7 @@ def page(results: dict[str, dict[str, Any]]) -> str:
         "",
         "`OMP_NUM_THREADS=1 python -m benchmarks.plan --shared FOLDER`, on a machine that others used too.",
         "Time is that of the grid on the processor, with the clock on the wall beside it; memory is the most",
-        "that the process held, as the system counts it. The time left is judged at every chunk from one tenth",
+        "that the process held, as the system counts it. The time left is judged at every chunk from a tenth",
         "of the run to nineteen twentieths.",
         "",
         "| run | cells | time foretold | taken | on the wall | memory foretold | held | time left, worst |",
@@ -188,15 +188,7 @@ def main() -> None:
         return
     results = {}
     for number, name in enumerate(every):
-        command = [
-            sys.executable,
-            "-m",
-            "benchmarks.plan",
-            "--shared",
-            str(asked.shared),
-            "--only",
-            str(number),
-        ]
+        words = ["-m", "benchmarks.plan", "--shared", str(asked.shared), "--only", str(number)]
         ran = subprocess.run([sys.executable, *words], check=True, stdout=subprocess.PIPE, text=True)
         found = json.loads(ran.stdout.splitlines()[-1])
         results[name] = found
