@@ -34,6 +34,7 @@ class Result:
     """One cell: a mode under a condition. `correct` is bool (N,), in the order of the store.
 
     `seconds` is the time of the device, added over all processes; `counts` is what the mode counted. Where
+    `sums`: what `scores` are read from (`metrics.total`). Where
     the answer depends on the order: `tenths`, top-1 of the first tenth of the stream to its last; `batches`,
     of the stream; `resets`, numbers of the batches in which the mode forgot what it had learned. `store`: the
     images of a precomputed condition, None where every condition has the same.
@@ -49,6 +50,7 @@ class Result:
     batches: int = 0
     resets: tuple[int, ...] = ()
     store: Store | None = None
+    sums: Tensor | None = None
 
 
 @dataclass
@@ -202,19 +204,25 @@ class Task:
         self.noted = {name: float(value) for name, value in self.state.counts.items()}
 
     @torch.no_grad()
-    def result(self, condition: Condition, processes: Processes, order: np.ndarray) -> Result:
-        """The cell, with what all processes counted; `order` is that of the stream, int64 (N,)."""
+    def result(
+        self, condition: Condition, processes: Processes, order: np.ndarray, before: Tensor | None = None
+    ) -> Result:
+        """The cell, with what all processes counted; `order` is that of the stream, int64 (N,).
+
+        `before`: the sums of what was counted of the cell before this task; its flags are this task's alone.
+        """
         seconds = torch.tensor([self.watch.seconds()], dtype=torch.float64)
         for sums in (self.counts, self.correct, seconds):
             processes.all_reduce(sums)
-        scores = metrics.scores(self.counts.sum(0))
+        sums = metrics.total(self.counts, before)
+        scores = metrics.scores(sums)
         correct = self.correct.bool().cpu().numpy()
         noted: Counter[str] = Counter()
         resets: list[int] = []
         for own, rows in processes.gather((self.noted, self.resets)):
             noted.update(own)
             resets += rows
-        whole = Result(self.mode, condition, scores, correct, float(seconds), dict(noted))
+        whole = Result(self.mode, condition, scores, correct, float(seconds), dict(noted), sums=sums)
         if self.mode.unit == "image":
             return whole
         batches = -(-len(order) // self.subject.config.batch_size)
