@@ -1,12 +1,13 @@
-"""Modes that adapt on the stream under the protocols of the literature, on CIFAR-10 with a ResNet-20.
+"""Modes that adapt on the stream under the protocols of the literature, on three networks.
 
     unzip -q cifar10_jpeg_test.zip -d cifar        # test/airplane/0000.jpg …
-    python -m benchmarks.adaptation run --weights cifar10_resnet20-12fca82f.th --data folder:cifar/test
+    unzip -q imagenet_sample_800.zip -d photographs   # n01440764/….JPEG
+    python -m benchmarks.adaptation run --checkpoints DIR --cifar cifar/test --photographs photographs
     python -m benchmarks.adaptation table          # the tables of docs/adaptation.md
 
-Every run is one `lnbench evaluate`, printed as it starts; a study that was interrupted goes on. Reduced on
-purpose, so that two cores suffice: 1,000 images, three corruptions, severity 5, three seeds. The seed decides
-the images, their noise and their order.
+Every run is one `lnbench evaluate`, printed as it starts; a study that was interrupted goes on, and a mode
+that is added is run alone. Reduced on purpose, so that a part of one processor core suffices; `NETWORKS` says
+how far. The seed decides the images, their noise and their order.
 """
 
 from __future__ import annotations
@@ -19,74 +20,132 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-CORRUPTIONS = ("gaussian_noise", "fog", "contrast")
-SETTINGS: dict[str, list[str]] = {
-    "reset": ["--batch-size", "200"],
-    "continual": ["--batch-size", "200", "--sequence", "continual"],
-    "dirichlet 0.1": ["--batch-size", "200", "--order", "dirichlet:delta=0.1"],
-    "mixed": ["--batch-size", "200", "--mixed"],
-    "batch 16": ["--batch-size", "16"],
-}
-# Run by run, so that one can be added to a study of the others. Modes whose answers depend on an image alone
-# are the same in every setting.
-IMAGE = ("fixed", "local", "blend:N=16", "iabn:k=4", "adapt:n=32")
-GROUPS = {
-    "stream": ("fixed", "batch", "ema", "tent:lr=0.001,optimizer=adam"),
-    "filters": ("eta:lr=0.001,optimizer=adam,d=0.4",),
-}
 RESULTS = Path(__file__).parent / "results" / "adaptation.json"
 
 
-def groups(setting: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Names and modes of the runs of a setting."""
-    if setting == "reset":
-        yield "image", IMAGE
-    for name, modes in GROUPS.items():
-        # `fixed` beside the others once: what their time is compared with.
-        yield name, modes if setting == "reset" else tuple(mode for mode in modes if mode != "fixed")
+class Network(NamedTuple):
+    """A network of the study: what it is shown, and in batches of how many where nothing else is said."""
+
+    model: str
+    weights: str
+    preset: str
+    data: str
+    images: int
+    corruptions: tuple[str, ...]
+    batch: int
+    settings: tuple[str, ...]
+    learn: str
+    """Options of the modes that learn."""
+
+
+SETTINGS: dict[str, tuple[str, ...]] = {
+    "reset": (),
+    "continual": ("--sequence", "continual"),
+    "dirichlet 0.1": ("--order", "dirichlet:delta=0.1"),
+    "mixed": ("--mixed",),
+    "batch 16": ("--batch-size", "16"),
+    "batch 64": ("--batch-size", "64"),
+    "continual 16": ("--batch-size", "16", "--sequence", "continual"),
+    "batch 1": ("--batch-size", "1"),
+}
+CIFAR = "lr=0.001,optimizer=adam"
+NETWORKS = {
+    "resnet20": Network(
+        "cifar:resnet20", "cifar10_resnet20-12fca82f.th", "tta-cifar10-c", "cifar",
+        1000, ("gaussian_noise", "fog", "contrast"), 200, tuple(SETTINGS), CIFAR,
+    ),
+    "resnet56": Network(
+        "cifar:resnet56", "cifar10_resnet56-4bfd9763.th", "tta-cifar10-c", "cifar",
+        400, ("gaussian_noise", "contrast"), 200,
+        ("reset", "continual", "dirichlet 0.1", "mixed", "batch 16"), CIFAR,
+    ),
+    "efficientnet": Network(
+        "timm:tf_efficientnet_lite0", "tf_efficientnet_lite0.safetensors", "tta-imagenet-c", "photographs",
+        128, ("gaussian_noise", "contrast"), 64, ("batch 16", "reset", "mixed", "continual"), "lr=0.00025",
+    ),
+}  # fmt: skip
+# What is most worth knowing first: any beginning of this list is a table.
+USUAL = ("reset", "continual", "dirichlet 0.1", "mixed", "batch 16")
+ROUNDS: tuple[tuple[str, int, tuple[str, ...]], ...] = (
+    ("resnet20", 0, USUAL),
+    ("resnet56", 0, ("reset", "mixed", "batch 16")),
+    ("efficientnet", 0, ("batch 16",)),
+    ("resnet20", 0, ("continual 16", "batch 64", "batch 1")),
+    ("resnet20", 1, USUAL),
+    ("resnet56", 0, USUAL),
+    ("efficientnet", 0, ("reset", "mixed", "continual")),
+    ("resnet20", 2, USUAL),
+    # All that is left.
+    *((name, seed, ()) for seed in range(3) for name in ("resnet20", "resnet56", "efficientnet")),
+)
+# Answers that depend on an image alone are the same in every setting, and so is `fixed`.
+IMAGE = ("fixed", "local", "blend:N=16", "iabn:k=4", "adapt:n=32")
+
+
+def wanted(network: Network, setting: str) -> list[str]:
+    """The modes of a setting."""
+    if setting == "batch 1":  # what learns is refused there, and `batch` is `local`
+        return ["ema:m=0.05"]
+    small = network.learn.startswith("lr=0.001")
+    filters = ",d=0.4" if small else ""
+    # The rule of SAR's authors for batches below 32: 0.00025 / 64 · 2 · batch.
+    rate = 0.000125 if "16" in setting else 0.00025
+    fisher = ",fisher=100,alpha=1" if small else ",fisher=100"
+    stream = [
+        "batch",
+        "ema:m=0.05",
+        f"tent:{network.learn}",
+        f"eta:{network.learn}{filters}",
+        f"eata:{network.learn}{filters}{fisher}",
+        f"sar:lr={rate}",
+    ]
+    return [*(IMAGE if setting == "reset" else ()), *stream]
 
 
 def run(given: argparse.Namespace) -> None:
-    """Every run that is not finished yet, seed by seed."""
-    for seed in range(given.seeds):
-        for setting, options in SETTINGS.items():
-            for group, modes in groups(setting):
-                if group not in given.group:
-                    continue
-                out = given.runs / f"{setting}-{seed}-{group}".replace(" ", "-")
-                if (out / "results.json").exists():
-                    continue
-                words = [
-                    "evaluate", "--preset", "tta-cifar10-c", "--model", "cifar:resnet20",
-                    "--weights", given.weights, "--data", given.data, "--limit", "1000", "--seed", str(seed),
-                    "--cache", str(given.runs / "cache"), "--out", str(out), *options,
-                ]  # fmt: skip
-                words += [word for name in CORRUPTIONS for word in ("--corruption", name)]
-                words += [word for mode in modes for word in ("--norm", mode)]
-                print("lnbench", shlex.join(words), flush=True)
-                subprocess.run(
-                    [sys.executable, "-m", "lnbench", *words], check=True, stdout=subprocess.DEVNULL
-                )
-    collect(given)
+    """Every run that has modes without a row yet, one after another."""
+    for name, seed, settings in ROUNDS:
+        network = NETWORKS[name]
+        for setting in settings or network.settings:
+            rows = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
+            own = {
+                _short(r) for r in rows if (r["network"], r["setting"], r["seed"]) == (name, setting, seed)
+            }
+            modes = [mode for mode in wanted(network, setting) if mode.split(":")[0] not in own]
+            if not modes:
+                continue
+            out = given.runs / f"{name}-{setting}-{seed}".replace(" ", "-")
+            words = [
+                "evaluate", "--preset", network.preset, "--model", network.model,
+                "--weights", str(given.checkpoints / network.weights),
+                "--data", f"folder:{getattr(given, network.data)}", "--limit", str(network.images),
+                "--seed", str(seed), "--batch-size", str(network.batch),
+                "--cache", str(given.runs / "cache"), "--out", str(out), *SETTINGS[setting],
+            ]  # fmt: skip
+            words += [word for corruption in network.corruptions for word in ("--corruption", corruption)]
+            words += [word for mode in modes for word in ("--norm", mode)]
+            print("lnbench", shlex.join(words), flush=True)
+            subprocess.run([sys.executable, "-m", "lnbench", *words], check=True, stdout=subprocess.DEVNULL)
+            rows += _rows(name, setting, seed, json.loads((out / "results.json").read_text()))
+            _keep(rows)
 
 
-def collect(given: argparse.Namespace) -> None:
-    """Keep what the runs found: a row for each mode, setting and seed."""
-    rows = []
-    for setting in SETTINGS:
-        for seed in range(given.seeds):
-            for group, _ in groups(setting):
-                file = given.runs / f"{setting}-{seed}-{group}".replace(" ", "-") / "results.json"
-                if file.exists():
-                    rows += _rows(setting, seed, json.loads(file.read_text()))
-    head = {"images": 1000, "corruptions": CORRUPTIONS, "severity": 5, "model": "cifar:resnet20"}
+def _keep(rows: list[dict[str, Any]]) -> None:
+    head = {name: network._asdict() for name, network in NETWORKS.items()}
     lines = ",\n".join(json.dumps(row) for row in rows)
-    RESULTS.write_text(f'{{"about": {json.dumps(head)},\n"rows": [\n{lines}\n]}}\n')
+    text = f'{{"severity": 5, "networks": {json.dumps(head)},\n"rows": [\n{lines}\n]}}\n'
+    beside = RESULTS.with_suffix(".new")
+    beside.write_text(text)
+    beside.replace(RESULTS)
 
 
-def _rows(setting: str, seed: int, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _short(row: dict[str, Any]) -> str:
+    return str(row["mode"]).split(":")[0]
+
+
+def _rows(network: str, setting: str, seed: int, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for mode in record["suite"]["modes"]:
         cells = [c for c in record["cells"] if c["mode"] == mode]
         corrupted = [c for c in cells if c["corruption"] != "clean"]
@@ -96,63 +155,67 @@ def _rows(setting: str, seed: int, record: dict[str, Any]) -> Iterator[dict[str,
             for name, value in cell.get("counts", {}).items():
                 counts[name] = counts.get(name, 0) + value
         yield {
+            "network": network,
             "setting": setting,
             "seed": seed,
             "mode": mode,
-            "clean": next(c["top1"] for c in cells if c["corruption"] == "clean"),
+            "clean": next((c["top1"] for c in cells if c["corruption"] == "clean"), None),
             "top1": {c["corruption"]: c["top1"] for c in corrupted},
             "tenths": [round(statistics.fmean(part), 4) for part in zip(*tenths, strict=True)],
             "counts": counts,
-            "seconds": round(sum(c["seconds"] for c in cells), 2),
         }
 
 
 def table(_: argparse.Namespace) -> None:
-    """Mean error over the corruptions, mean over the seeds ± half their range, in Markdown."""
+    """Errors, first and last tenths of each network, in Markdown; mean over seeds ± half their range."""
     rows = json.loads(RESULTS.read_text())["rows"]
-    modes = list(dict.fromkeys(row["mode"] for row in rows))
-    print("| mode | " + " | ".join(SETTINGS) + " |\n|:--|" + "--:|" * len(SETTINGS))
-    for mode in modes:
+    for row in rows:
+        row["mode"] = _short(row)
+    for name, network in NETWORKS.items():
+        own = [row for row in rows if row["network"] == name]
+        if own:
+            print(f"\n<!-- {name} -->")
+            _errors(own, [s for s in network.settings if any(row["setting"] == s for row in own)])
+            print()
+            _tenths(own, network.settings)
+
+
+def _errors(rows: list[dict[str, Any]], settings: list[str]) -> None:
+    seeds = {s: len({row["seed"] for row in rows if row["setting"] == s}) for s in settings}
+    print("| mode | " + " | ".join(settings) + " |\n|:--|" + "--:|" * len(settings))
+    for mode in dict.fromkeys(row["mode"] for row in rows):
         entries = []
-        for setting in SETTINGS:
-            own = [r for r in rows if (r["mode"], r["setting"]) == (mode, setting)]
-            errors = [100 * (1 - statistics.fmean(row["top1"].values())) for row in own]
-            spread = (max(errors) - min(errors)) / 2 if errors else 0
-            entries.append(f"{statistics.fmean(errors):.1f} ±{spread:.1f}" if errors else "–")
+        for setting in settings:
+            found = [row for row in rows if (row["mode"], row["setting"]) == (mode, setting)]
+            errors = [100 * (1 - statistics.fmean(row["top1"].values())) for row in found]
+            if errors and (mode != "fixed" or setting == "reset"):
+                entries.append(f"{statistics.fmean(errors):.1f} ±{(max(errors) - min(errors)) / 2:.1f}")
+            else:
+                entries.append("–")
         print(f"| `{mode}` | " + " | ".join(entries) + " |")
-    print("\n| mode | setting | first tenth | last tenth |\n|:--|:--|--:|--:|")
-    for mode in modes:
-        for setting in SETTINGS:
-            ends = [
-                [100 * row["tenths"][k] for row in rows
-                 if (row["mode"], row["setting"]) == (mode, setting) and row["tenths"]]
-                for k in (0, -1)
-            ]  # fmt: skip
-            if ends[0]:
-                first, last = (f"{statistics.fmean(values):.1f}" for values in ends)
-                print(f"| `{mode}` | {setting} | {first} | {last} |")
-    print("\n| mode | time × `fixed` |\n|:--|--:|")
-    seconds = {(r["mode"], r["seed"]): r["seconds"] for r in rows if r["setting"] == "reset"}
-    for mode in GROUPS["stream"]:
-        ratios = [
-            own / seconds["fixed", seed]
-            for (name, seed), own in seconds.items()
-            if name.startswith(mode.split(":")[0])
-        ]
-        if ratios:
-            print(f"| `{mode}` | {min(ratios):.2f}–{max(ratios):.2f} |")
+    print("| seeds | " + " | ".join(str(seeds[setting]) for setting in settings) + " |")
+
+
+def _tenths(rows: list[dict[str, Any]], settings: tuple[str, ...]) -> None:
+    print("| mode | " + " | ".join(settings) + " |\n|:--|" + "--:|" * len(settings))
+    for mode in dict.fromkeys(row["mode"] for row in rows if row["tenths"]):
+        entries = []
+        for setting in settings:
+            found = [row["tenths"] for row in rows if (row["mode"], row["setting"]) == (mode, setting)]
+            ends = [100 * statistics.fmean(tenths[k] for tenths in found) for k in (0, -1)] if found else []
+            entries.append(f"{ends[0]:.0f} → {ends[1]:.0f}" if ends else "–")
+        print(f"| `{mode}` | " + " | ".join(entries) + " |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("action", choices=["run", "collect", "table"])
-    parser.add_argument("--weights")
-    parser.add_argument("--data")
+    parser.add_argument("action", choices=["run", "table"])
+    parser.add_argument("--checkpoints", type=Path)
+    parser.add_argument("--cifar", type=Path)
+    parser.add_argument("--photographs", type=Path)
     parser.add_argument("--runs", type=Path, default=Path("runs/adaptation"))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--group", nargs="+", default=["image", *GROUPS])
     given = parser.parse_args()
-    {"run": run, "collect": collect, "table": table}[given.action](given)
+    {"run": run, "table": table}[given.action](given)
 
 
 if __name__ == "__main__":

@@ -32,14 +32,18 @@ from PIL import Image
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # for tests.oracle, where this file is run as a script
 
+from benchmarks.clock import median_seconds  # noqa: E402
 from lnbench import memory  # noqa: E402
 from lnbench.corruptions import native, reference, registry  # noqa: E402
 from lnbench.corruptions.rng import Key  # noqa: E402
+from lnbench.dist import ALONE  # noqa: E402
 from tests.oracle.pictures import from_batch, photographs, to_batch  # noqa: E402
 
 RESULTS = HERE / "results" / "corruption_speed.json"
 BATCHES = {224: 64, 32: 512}
 SEVERITY = 3
+ON_DEVICE = 0  # in place of a number of threads
+THREADS = {ON_DEVICE: "GPU", 1: "1 thread"}
 TARGET = 10.0
 
 
@@ -50,6 +54,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.3, help="at least so long for native in a round")
     parser.add_argument("--threads", type=int, action="append", help="repeatable; 1 and all without it")
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        help="cuda: native there, by events; the reference on one thread",
+    )
     parser.add_argument("--only", action="append", choices=registry.BENCHMARK, help="repeatable")
     parser.add_argument("--compile", action="store_true", help="measure torch.compile on each kernel")
     parser.add_argument("--report", action="store_true", help="write the table from the results at hand")
@@ -62,23 +71,27 @@ def main() -> None:
             save(f"compiled/{name}", compiled(name))
     elif not options.report:
         save("machine", machine())
+        device = ALONE.device(options.device)
+        every = [ON_DEVICE] if device.type == "cuda" else options.threads or sorted({1, os.cpu_count() or 1})
         for side in BATCHES:
-            for threads in options.threads or sorted({1, os.cpu_count() or 1}):
+            for threads in every:
                 for name in names:
-                    save(f"{side}/{threads}/{name}", compare(name, side, threads, options))
+                    save(f"{side}/{threads}/{name}", compare(name, side, threads, options, device))
     RESULTS.with_suffix(".md").write_text(report(json.loads(RESULTS.read_text())))
 
 
 # -- measuring ----------------------------------------------------------------------------------------------
 
 
-def compare(name: str, side: int, threads: int, options: argparse.Namespace) -> dict[str, float]:
+def compare(
+    name: str, side: int, threads: int, options: argparse.Namespace, device: torch.device
+) -> dict[str, float]:
     """Images per second of both, and the ratio, of one corruption."""
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(threads)
-    clock = time.process_time if threads == 1 else time.perf_counter
-    pixels, run = batch_of(name, side)
-    pictures = from_batch(pixels)
+    torch.set_num_threads(threads or 1)
+    cv2.setNumThreads(threads or 1)
+    clock = time.process_time if threads <= 1 else time.perf_counter
+    pixels, run = batch_of(name, side, device)
+    pictures = from_batch(pixels.cpu())
     source = reference._Source()  # its kernels themselves, without lnbench's seeding of every picture
     source.reseed("speed")
     kernel = source.load()[name]
@@ -96,7 +109,14 @@ def compare(name: str, side: int, threads: int, options: argparse.Namespace) -> 
     # As many pictures as fill a round, at most the batch.
     count = max(2, min(len(pictures), int(options.seconds / max((clock() - started) / 2, 1e-5))))
     rounds = []
+    if threads == ON_DEVICE:
+        taken = median_seconds(lambda _: run(), device, repeats=max(options.rounds, 20))
     for _ in range(options.rounds):
+        if threads == ON_DEVICE:
+            middle = clock()
+            refer(count)
+            rounds.append((len(pictures) / taken, count / (clock() - middle)))
+            continue
         runs, started = 0, clock()
         while clock() - started < options.seconds:
             run()
@@ -111,14 +131,16 @@ def compare(name: str, side: int, threads: int, options: argparse.Namespace) -> 
     }
 
 
-def batch_of(name: str, side: int) -> tuple[torch.Tensor, Callable[[], torch.Tensor]]:
+def batch_of(
+    name: str, side: int, device: torch.device = torch.device("cpu")
+) -> tuple[torch.Tensor, Callable[[], torch.Tensor]]:
     """A batch of crops of photographs, uint8 (B, 3, side, side), and what corrupts it."""
     large = photographs(2 * side, 2 * side)
     tiles = [
         large[:, y : y + side, x : x + side] for y in (0, side) for x in (0, side)
     ]  # 16 crops, repeated to the size of the batch
     pixels = to_batch(np.resize(np.concatenate(tiles), (BATCHES[side], side, side, 3)))
-    key = Key(0, torch.arange(len(pixels)))
+    pixels, key = pixels.to(device), Key(0, torch.arange(len(pixels), device=device))
     parameters = registry.parameters("imagenet", name, SEVERITY)
 
     def run() -> torch.Tensor:
@@ -222,7 +244,7 @@ def table(results: dict[str, Any], side: int, count: int) -> list[str]:
         for t in threads
     ]
     heads = [
-        f"{word}, {'1 thread' if t == 1 else f'{t} threads'}"
+        f"{word}, {THREADS.get(t, f'{t} threads')}"
         for t in threads
         for word in ("native", "reference", "ratio")
     ]

@@ -40,12 +40,11 @@ WORK = HERE.parent / "build" / "depth"
 TEST_CLASSES, SPLIT_SEED = 200, 0
 LITE0 = "timm:tf_efficientnet_lite0"
 DEPTHS = (1, 2, 3, 5, 9, 16)
-COARSE = (1, 3, 9)
+COARSE = (3, 9)
+BLENDS = (1, 4, 16, 64)
 HEAVY = ("gaussian_noise", "contrast")
 CURVES = (*HEAVY, "fog", "defocus_blur")
-BLENDS = (1, 4, 16, 64)
-GRID = ("fixed,batch", "local:layers=first{1,3}", "adapt:n=32")
-GRID_MORE = ("local:layers=first{2,5,9}", "blend:N=1,layers=first9", "blend:N=4,layers=first16", "blend:N=16")
+GRID = ("fixed", "local:layers=first1", "adapt:n=32")
 
 
 def main() -> None:
@@ -103,28 +102,35 @@ def steps(shared: Path) -> dict[str, list[str]]:
         for name, file in weights_of.items()
     }
     small["demo"] = ["--model", "demo", "--data", "demo"]
-    main_modes = ("fixed,batch", "local:layers=first{1,3}", "adapt:n=32")
+    main_modes = ("fixed,batch", "local:layers=first{1,3}")
     found = {
-        "grid": [*evaluate("imagenet-c", (1, 3, 5), GRID, bf16), "--diagnose"],
-        "curves": evaluate("imagenet-c", (5,), curves(49), bf16, HEAVY),
-        "grid-more": evaluate("imagenet-c", (1, 3, 5), GRID_MORE, bf16),
-        "fp32": evaluate("imagenet-c", (5,), main_modes, large, HEAVY),
+        "depth": evaluate("imagenet-c", (5,), by_depth(49), bf16, HEAVY),
+        "blend": evaluate("imagenet-c", (5,), blended(49), bf16, HEAVY),
+        "grid": evaluate("imagenet-c", (1, 3, 5), GRID, bf16),
+        "fp32": evaluate("imagenet-c", (5,), main_modes, large, ("contrast",)),
     }
     for name, words in small.items():
         deepest = {"resnet56": 55, "resnet20": 19, "demo": 7}[name]
         preset = "demo" if name == "demo" else "cifar10-c"
-        found[name] = evaluate(preset, (5,), curves(deepest), words, CURVES)
+        modes = (*by_depth(deepest), *blended(deepest))
+        found[name] = evaluate(preset, (5,), modes, words, CURVES)
     return found
 
 
-def curves(layers: int) -> tuple[str, ...]:
-    """The modes of the depth curves of a network with that many norm layers."""
-    fine, coarse = (
-        ",".join(map(str, (*(depth for depth in depths if depth < layers), layers)))
-        for depths in (DEPTHS, COARSE)
-    )
-    blends = (f"blend:N={n},layers=first{{{coarse}}}" for n in BLENDS)
-    return ("fixed,batch", f"local:layers=first{{{fine}}}", f"adapt:n=32,layers=first{{{coarse}}}", *blends)
+def by_depth(layers: int) -> tuple[str, ...]:
+    """The modes of the curve of `local` over the depth, for a network with that many norm layers."""
+    return ("fixed,batch", f"local:layers=first{{{_depths(DEPTHS, layers)}}}")
+
+
+def blended(layers: int) -> tuple[str, ...]:
+    """The modes of the curves of `blend` and `adapt` over the depth."""
+    depths = _depths(COARSE, layers)
+    blends = (f"blend:N={n},layers=first{{{depths}}}" for n in BLENDS)
+    return (f"adapt:n=32,layers=first{{{depths}}}", *blends)
+
+
+def _depths(depths: Sequence[int], layers: int) -> str:
+    return ",".join(map(str, (*(depth for depth in depths if depth < layers), layers)))
 
 
 def evaluate(

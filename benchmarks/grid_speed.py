@@ -8,8 +8,7 @@ In one process and interleaved condition by condition, so that both sides see th
 - the bare forward pass: the network in the mode, on resident float tensors, same chunk size, precision,
   memory format and threads; nothing is corrupted, counted or written;
 - the grid: everything `lnbench evaluate` does, its run folder included. Grid efficiency is bare / grid;
-- where the grid's time goes, by timers around its parts (on a GPU with a synchronization each, so the
-  efficiency is taken from a run without them);
+- where the grid's time goes, by timers around its parts: on a GPU events, which nothing waits for;
 - the usual way, on `--usual` images: a DataLoader that decodes each image and calls imagecorruptions on
   it, one pass for each mode, batches of 64, NCHW. Loading is timed in one process and divided by the
   number of threads, as if as many workers lost no moment; the sum is scaled to all images. The parameters
@@ -25,20 +24,21 @@ import platform
 import resource
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.clock import Clock
 from lnbench import config, files, metrics
 from lnbench.corruptions import native, reference
 from lnbench.data import loading, specs
 from lnbench.data.geometry import fit
 from lnbench.evaluate import evaluation, loop, prepare, record
-from lnbench.evaluate.stream import Stream
+from lnbench.evaluate.stream import Stream, chunk_size
 from lnbench.memory import keep_freed
 from lnbench.models.classifier import Classifier
 from lnbench.norm.modes import local
@@ -47,11 +47,9 @@ from lnbench.results.store import RunFolder
 from lnbench.types import Condition
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-now = CLOCKS["wall"]
 
 
 def main() -> None:
-    global now
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--preset", default="cifar10-c")
     for name in ("--model", "--data"):
@@ -70,7 +68,6 @@ def main() -> None:
     parser.add_argument("--usual", type=int, default=0, help="images of the usual way; 0 leaves it out")
     parser.add_argument("-o", "--output", type=Path, required=True, help="without suffix: .json and .md")
     given = parser.parse_args()
-    now = CLOCKS[given.clock]
     keep_freed()
     if given.threads:
         torch.set_num_threads(given.threads)
@@ -100,29 +97,13 @@ def resolved(given: argparse.Namespace) -> config.RunConfig:
 
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
-    run = resolved(given)
-    decoding = _timed(loading, "open_store")
-    with decoding as decode:
+    run, clock = resolved(given), CLOCKS[given.clock]
+    opening = Clock(torch.device("cpu"), clock)
+    with _timed(loading, "open_store", opening):
         ready = evaluation.prepare_all([run])
     subject = ready.subjects[0]
-    bare: dict[str, float] = defaultdict(float)
-    grid = 0.0
-    resident = _resident(subject, ready.images.clean)
-    _bare(subject, resident, bare)  # warm
-    bare.clear()
-    with tempfile.TemporaryDirectory() as folder, _instrumented(subject) as parts:
-        head = record.run(subject, ready.images, "", 1)
-        with RunFolder.create_or_resume(Path(folder) / "run", head) as out:
-            begin = now()
-            for condition, results in loop.run(ready.subjects, ready.images, lambda s, m, c: False):
-                out.append([record.cell(subject, cell) for _, cells in results for cell in cells])
-                grid += now() - begin
-                with _paused(parts):
-                    _bare(subject, resident, bare)
-                print(f"{condition}: grid {grid:.1f} s, bare {sum(bare.values()):.1f} s", flush=True)
-                begin = now()
-            out.finish(labels=ready.images.clean.labels, ids=ready.images.clean.ids)
-            grid += now() - begin
+    grid, bare, parts = count(ready, clock)
+    decode = opening.seconds()["open_store"]
     images, conditions = len(ready.images.clean.labels), len(ready.images.conditions)
     found: dict[str, Any] = {
         "machine": machine(subject.classifier.device),
@@ -134,9 +115,9 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         "side": ready.images.clean.images.shape[-1],
         "conditions": conditions,
         "modes": [str(mode) for mode in subject.modes],
-        "chunk": resident[0].shape[0],
+        "chunk": chunk_size(subject.classifier.device, *ready.images.clean.images.shape[2:]),
         "batch_size": subject.config.batch_size,
-        "seconds": {"decode": decode[0], "grid": grid, "bare": dict(bare), **parts},
+        "seconds": {"decode": decode, "grid": grid, "bare": bare, **parts},
         "efficiency": sum(bare.values()) / grid,
         "forwards_per_second": images * conditions * len(subject.modes) / grid,
         "peak_memory_mib": _peak(subject.classifier.device),
@@ -144,8 +125,41 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     if given.usual:
         found["usual"] = _usual_way(run, subject, ready, given.usual)
         total = found["usual"]["seconds_per_image"] * images * conditions
-        found["usual"] |= {"seconds": total, "speedup": total / (grid + decode[0])}
+        found["usual"] |= {"seconds": total, "speedup": total / (grid + decode)}
     return found
+
+
+def count(
+    ready: evaluation.Prepared, host: Callable[[], float] = time.perf_counter
+) -> tuple[float, dict[str, float], dict[str, float]]:
+    """Seconds of the whole grid of one subject, of bare passes by mode, and of the grid's parts."""
+    subject = ready.subjects[0]
+    grid = 0.0
+    resident = _resident(subject, ready.images.clean)
+    warm, bare = Clock(subject.classifier.device, host), Clock(subject.classifier.device, host)
+    _bare(subject, resident, warm)
+    parts = Clock(subject.classifier.device, host)
+    with tempfile.TemporaryDirectory() as folder, _instrumented(subject, parts):
+        head = record.run(subject, ready.images, "", 1)
+        with RunFolder.create_or_resume(Path(folder) / "run", head) as out:
+            begin = parts.now()
+            for condition, results in loop.run(ready.subjects, ready.images, lambda s, m, c: False):
+                cells = [cell for _, own in results for cell in own]
+                out.append([record.cell(subject, cell, ready.images.clean) for cell in cells])
+                grid += parts.now() - begin
+                parts.paused = True
+                _bare(subject, resident, bare)
+                parts.paused = False
+                spent = sum(bare.seconds().values())
+                print(f"{condition}: grid {grid:.1f} s, bare {spent:.1f} s", flush=True)
+                begin = parts.now()
+            out.finish(labels=ready.images.clean.labels, ids=ready.images.clean.ids)
+            grid += parts.now() - begin
+    found = parts.seconds()
+    # What the forward pass does not explain of the logits is scaling pixels to the network's input.
+    found["normalization"] = found.pop("logits") - found["forward"]
+    found["writing"] = found.pop("appending") + found.pop("finishing")
+    return grid, bare.seconds(), found
 
 
 def machine(device: torch.device) -> str:
@@ -172,7 +186,7 @@ def _resident(subject: prepare.Subject, store: Any) -> list[torch.Tensor]:
         ]
 
 
-def _bare(subject: prepare.Subject, resident: list[torch.Tensor], seconds: dict[str, float]) -> None:
+def _bare(subject: prepare.Subject, resident: list[torch.Tensor], clock: Clock) -> None:
     """One forward pass over all images for each mode; modes without batch in `fixed` and as themselves."""
     network, layers = subject.classifier.network, subject.layers
     size = subject.config.batch_size
@@ -185,48 +199,34 @@ def _bare(subject: prepare.Subject, resident: list[torch.Tensor], seconds: dict[
         for mode in subject.modes:
             state = State()
             layers.use(mode, state)
-            _wait(subject)
-            begin = now()
-            mode.begin(network, lambda n: torch.cat(resident[: -(-n // len(resident[0]))])[:n], state)
-            for part in batches if mode.unit == "batch" else resident:
-                network(part)
-            _wait(subject)
-            seconds[str(mode)] += now() - begin
+            with clock.part(str(mode)):
+                mode.begin(network, partial(_first, resident), state)
+                for part in batches if mode.unit == "batch" else resident:
+                    network(part)
 
 
-def _wait(subject: prepare.Subject) -> None:
-    if subject.classifier.device.type == "cuda":
-        torch.cuda.synchronize(subject.classifier.device)
+def _first(resident: list[torch.Tensor], count: int, draw: int) -> torch.Tensor:
+    return torch.cat(resident[: -(-count // len(resident[0]))])[:count]
 
 
 @contextlib.contextmanager
-def _timed(
-    owner: Any, name: str, seconds: dict[str, float] | None = None, key: str = ""
-) -> Iterator[list[float]]:
-    """Add up the time spent in `owner.name`, in the yielded list or under `key`."""
+def _timed(owner: Any, name: str, clock: Clock, key: str = "") -> Iterator[None]:
+    """Add up the time spent in `owner.name`, under `key` or its name."""
     original = getattr(owner, name)
-    total = [0.0]
 
     def timed(*args: Any, **kwargs: Any) -> Any:
-        begin = now()
-        try:
+        with clock.part(key or name):
             return original(*args, **kwargs)
-        finally:
-            spent = now() - begin
-            total[0] += spent
-            if seconds is not None and not seconds.get("paused"):
-                seconds[key] += spent
 
     setattr(owner, name, timed)
     try:
-        yield total
+        yield
     finally:
         setattr(owner, name, original)
 
 
 @contextlib.contextmanager
-def _instrumented(subject: prepare.Subject) -> Iterator[dict[str, float]]:
-    parts: dict[str, float] = defaultdict(float)
+def _instrumented(subject: prepare.Subject, parts: Clock) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for owner, name, key in (
             (native, "corrupt", "corruption"),
@@ -241,17 +241,7 @@ def _instrumented(subject: prepare.Subject) -> Iterator[dict[str, float]]:
             (RunFolder, "finish", "finishing"),
         ):
             stack.enter_context(_timed(owner, name, parts, key))
-        yield parts
-    # What the forward pass does not explain of the logits is scaling pixels to the network's input.
-    parts["normalization"] = parts.pop("logits") - parts["forward"]
-    parts["writing"] = parts.pop("appending") + parts.pop("finishing")
-
-
-@contextlib.contextmanager
-def _paused(parts: dict[str, float]) -> Iterator[None]:
-    parts["paused"] = 1.0
-    yield
-    parts.pop("paused")
+        yield
 
 
 def _peak(device: torch.device) -> float:
@@ -296,16 +286,16 @@ def _usual_way(run: config.RunConfig, subject: Any, ready: Any, count: int) -> d
         for mode in subject.modes:
             state = State()
             subject.layers.use(mode, state)
-            begin = now()
+            begin = time.perf_counter()
             batches = list(torch.utils.data.DataLoader(dataset, batch_size=64))
-            loading += now() - begin
-            begin = now()
+            loading += time.perf_counter() - begin
+            begin = time.perf_counter()
             with torch.no_grad():
-                mode.begin(network, lambda n: batches[0][0][:n], state)  # noqa: B023 – called at once
+                mode.begin(network, lambda n, draw: batches[0][0][:n], state)  # noqa: B023 – called at once
                 right = 0
                 for images, labels in batches:
                     right += int((network(images).argmax(1) == labels).sum())
-            forward += now() - begin
+            forward += time.perf_counter() - begin
     network.to(memory_format=subject.classifier.format)
     # A worker for each core would load while the network runs, at best without a moment lost.
     counted = len(ids) * len(ready.images.conditions)

@@ -14,6 +14,8 @@ import sys
 from collections.abc import Callable
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -24,7 +26,7 @@ from benchmarks import compare_rate, parity_report  # noqa: E402
 from benchmarks.parity_data import pictures  # noqa: E402
 from lnbench.corruptions import registry  # noqa: E402
 from lnbench.corruptions.rng import normal_quantiles  # noqa: E402
-from tests.oracle import blur  # noqa: E402
+from tests.oracle import blur, weather  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 Figures = list[str]
@@ -60,6 +62,28 @@ def imagemagick_truncating() -> Figures:
         ]
         lost.append(float(np.mean([np.floor(x + 0.5) - np.floor(x + 1e-9) for x in sums])))
     return [f"motion blur comes out {min(lost):.2f} to {max(lost):.2f} levels darker"]
+
+
+@check("docs/corruptions.md")
+def imagemagick_truncating_in_snow() -> Figures:
+    """The same of snow, of every table."""
+    lost = []
+    for table, side in parity_report.SIDES.items():
+        images, random = pictures(side, 4, None), np.random.default_rng(0)
+        for severity in range(1, 6):
+            given = registry.parameters(table, "snow", severity)
+            sums = []
+            for image, angle in zip(images, (-120.0, -100.0, -80.0, -60.0), strict=True):
+                field = random.standard_normal(image.shape[:2])
+                rounded = weather.snow(image, given, field, angle).astype(float)
+                with mock.patch.object(weather, "motion_blur", _truncated):
+                    sums.append(rounded - weather.snow(image, given, field, angle))
+            lost.append(float(np.mean(sums)))
+    return [f"snow, of which only the flakes are blurred, {min(lost):.2f} to {max(lost):.2f}"]
+
+
+def _truncated(*given: Any) -> np.ndarray:
+    return np.floor(weather.motion_sums(*given) + 1e-9).astype(np.uint8)
 
 
 @check("docs/modes.md")

@@ -8,7 +8,7 @@ import sys
 import warnings as python_warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -350,13 +350,15 @@ def modes() -> dict[str, Entry]:
         'images whose statistics are taken; default 32'
     """
     from lnbench.norm.modes import registry
+    from lnbench.norm.modes.options import choices
 
     found = {}
     for name in registry.names():
         kind = registry.find(name)
         options = {}
         for option, (type_, said, default) in kind.options.items():
-            words = f" ({', '.join(get_args(type_))})" if get_origin(type_) is Literal else ""
+            possible = choices(type_)
+            words = f" ({', '.join(possible)})" if possible else ""
             options[option] = f"{said.about}{words}; default {default}"
         found[name] = Entry(kind.about, options)
     return found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -49,23 +51,43 @@ def write_atomic(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def read_bytes(path: Path, error: type[LnbenchError] = RecordError, *, most: int = 1 << 30) -> bytes:
-    """The content of a regular file of at most `most` bytes.
+def regular(path: str | os.PathLike[str]) -> io.BufferedReader:
+    """A regular file to read from: the one way in for what a person or a stranger's file names.
 
-    Raises `error`, in one line, where the system refuses, and for pipes and devices, which would block or
+    Raises OSError where the system refuses, and for folders, and for pipes and devices, which would block or
     never end.
     """
-    where = one_line(path)
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | _CLOEXEC | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise error(f"{where} is not a regular file")
-            if status.st_size > most:
-                raise error(f"{where} has {status.st_size / 2**20:,.0f} MiB, which is beyond reason")
-            return file.read(most)
+        handle = os.open(path, os.O_RDONLY | _CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+    except ValueError as error:  # a zero byte in the name
+        raise OSError(errno.EINVAL, str(error)) from None
+    mode = os.fstat(handle).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(handle, "rb")
+    os.close(handle)
+    why = os.strerror(errno.EISDIR) if stat.S_ISDIR(mode) else "not a regular file"
+    raise OSError(errno.EINVAL, why)
+
+
+@contextlib.contextmanager
+def opened(
+    path: str | os.PathLike[str], error: type[LnbenchError] = RecordError
+) -> Iterator[io.BufferedReader]:
+    """`regular` for a block, and `error`, in one line, for what the system refuses in it."""
+    try:
+        with regular(path) as file:
+            yield file
     except OSError as problem:
-        raise error(f"cannot read {where}: {reason(problem)}") from None
+        raise error(f"cannot read {one_line(path)}: {reason(problem)}") from None
+
+
+def read_bytes(path: Path, error: type[LnbenchError] = RecordError, *, most: int = 1 << 30) -> bytes:
+    """The content of a regular file of at most `most` bytes. Raises `error` as `opened` does."""
+    with opened(path, error) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise error(f"{one_line(path)} has {size / 2**20:,.0f} MiB, which is beyond reason")
+        return file.read(most)
 
 
 def temporary(path: Path) -> Path:

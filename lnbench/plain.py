@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import yaml
 
 from lnbench.errors import UsageError
-from lnbench.files import one_line
+from lnbench.files import one_line, opened
 
 _MOST_BYTES = 1 << 20
 _MOST_DIGITS = 40
@@ -46,13 +46,8 @@ for _kind in ("int", "float"):
 
 def read_yaml(path: Path, where: str, kind: type[Kind]) -> Kind:
     """The mapping or list in a file, `where` naming it in errors. Raises UsageError."""
-    try:
-        if path.exists() and not path.is_file():  # a pipe or device would block or never end
-            raise UsageError(f"{where}: {one_line(path)} is not a regular file")
-        with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"{where}: cannot read {path}: {error.strerror or error}") from None
+    with opened(path, UsageError) as file:
+        content = file.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
         raise UsageError(f"{where}: larger than 1 MiB; it should be names and numbers only")
     try:

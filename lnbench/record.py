@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,7 +91,7 @@ class RunRecord:
     def __repr__(self) -> str:
         from lnbench.results.render.terminal import to_text
 
-        return to_text([self.content]).rstrip()
+        return to_text([self.content], width=_width()).rstrip()
 
     def _repr_html_(self) -> str:
         from lnbench.results.render.notebook import record_html
@@ -153,12 +154,17 @@ class RunComparison:
     def __repr__(self) -> str:
         from lnbench.results.render.terminal import comparison_to_text
 
-        return comparison_to_text(self.content).rstrip()
+        return comparison_to_text(self.content, width=_width()).rstrip()
 
     def _repr_html_(self) -> str:
         from lnbench.results.render.notebook import comparison_html
 
         return comparison_html(self.content)
+
+
+def _width() -> int:
+    """Columns of the terminal, where there is one."""
+    return shutil.get_terminal_size((100, 24)).columns
 
 
 def _pandas() -> Any:

@@ -272,6 +272,19 @@ def test_wrapped_models_are_evaluated_as_what_is_inside(
         assert torch.equal(wrapped(x), said)
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_a_model_in_half_precision_is_taken_and_given_back_as_it_is(
+    arrays: tuple[np.ndarray, np.ndarray], kind: torch.dtype
+) -> None:
+    data, options = (arrays[0][::10], arrays[1][::10]), {**QUICK, "limit": None}
+    network = demo().to(kind)
+    before = portrait(network)
+    found = lnbench.evaluate(network, data, **options)
+    assert portrait(network) == before and {p.dtype for p in network.parameters()} == {kind}
+    # Its rounded weights, computed in the precision that is asked for.
+    assert counted(found) == counted(lnbench.evaluate(network.float(), data, **options))
+
+
 def test_a_model_evaluated_on_another_device_comes_back_from_it(
     arrays: tuple[np.ndarray, np.ndarray],
 ) -> None:
@@ -353,8 +366,12 @@ def test_warnings_are_pythons_and_nothing_else_is_said(
     assert said[0].filename == __file__ and capfd.readouterr() == ("", "")
 
 
-def test_a_record_is_looked_at_as_text_html_frames_and_pictures(record: lnbench.RunRecord) -> None:
+def test_a_record_is_looked_at_as_text_html_frames_and_pictures(
+    record: lnbench.RunRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert "top-1 %" in repr(record) and "contrast" in str(record) and "layers=first1" in repr(record)
+    monkeypatch.setenv("COLUMNS", "60")
+    assert max(map(len, repr(record).splitlines())) <= 60
     html = record._repr_html_()
     assert html.startswith("<table>") and "contrast" in html and "<b>" in html
     cells, images = record.cells, record.images

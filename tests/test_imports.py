@@ -114,3 +114,30 @@ def test_one_door_to_torch_load(path: Path) -> None:
         and node.value.id == "torch"
     ]
     assert not calls or str(path.relative_to(ROOT)) == "models/checkpoint.py"
+
+
+# A library's own files, looked at before; the package's own; those that are opened to be written.
+OWN_FILES = {
+    "data/sources/hf.py",
+    "data/labels.py",
+    "corruptions/reference.py",
+    "pictures/layouts.py",
+    "results/render/github.py",
+}
+READERS = {"open", "read_bytes", "read_text", "open_memmap", "memmap", "mmap", "safe_open", "load_from_disk"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_one_door_to_files(path: Path) -> None:
+    """What a person or a file names is opened in files.py, where pipes, devices and folders are refused."""
+    where = str(path.relative_to(ROOT))
+    if where in OWN_FILES | {"files.py", "streams.py"}:
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        owner = ast.unparse(node.func).rpartition(".")[0]
+        inner = owner in ("archive", "Image", "tarfile", "registry")  # members, bytes, an open file
+        door = name == "read_bytes" and not owner
+        assert name not in READERS or inner or door, f"{where}:{node.lineno}: {ast.unparse(node)[:80]}"

@@ -22,7 +22,7 @@ from lnbench.data.gzipped import Gzip, is_gzip
 from lnbench.data.store import Listing, file_stamp
 from lnbench.data.tree import arrange, normal, shown
 from lnbench.errors import DataError
-from lnbench.files import one_line, reason
+from lnbench.files import one_line, reason, regular
 
 Member = TypeVar("Member")
 Slice = tuple[int, int] | str  # where a member's bytes lie, (offset, size); or why they cannot be read
@@ -72,6 +72,7 @@ def list_members(
 def zip_members(path: Path) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
     """An open zip archive and its members by name. Raises DataError."""
     try:
+        regular(path).close()
         archive = zipfile.ZipFile(path)
         return archive, {info.filename.replace("\\", "/"): info for info in archive.infolist()}
     except OSError as error:
@@ -104,7 +105,7 @@ def tar_members(path: Path) -> tuple[dict[str, Slice], Fetch]:
     try:
         packed = Gzip(path) if is_gzip(path) else None
         size = path.stat().st_size if packed is None else None
-        with path.open("rb") as file:
+        with regular(path) as file:
             for member in _headers(packed or file):
                 found[member.name + "/" * member.isdir()] = _slice(member, size, found)
         if packed is not None:
@@ -124,7 +125,7 @@ def tar_members(path: Path) -> tuple[dict[str, Slice], Fetch]:
 def first_names(path: Path, count: int) -> list[str]:
     """Names of a tar archive's first members; none where it is no such archive."""
     try:
-        with path.open("rb") as file:
+        with regular(path) as file:
             opened = Gzip(path) if is_gzip(path) else file
             return [member.name for member in itertools.islice(_headers(opened), count)]
     except (OSError, *_DAMAGED):
@@ -176,7 +177,7 @@ def _slice_bytes(read: Callable[[int, int], bytes], member: Slice) -> bytes:
 
 
 def _read(path: Path, offset: int, size: int) -> bytes:
-    with path.open("rb") as file:
+    with regular(path) as file:
         file.seek(offset)
         return file.read(size)
 
@@ -197,6 +198,6 @@ def _slice(member: tarfile.TarInfo, end: int | None, found: Mapping[str, Slice])
 
 def _packed_by(path: Path) -> str | None:
     """The program that compressed a file, of those whose streams can be read from the start alone."""
-    with path.open("rb") as file:
+    with regular(path) as file:
         start = file.read(6)
     return next((name for name, magic in _STREAMS.items() if start.startswith(magic)), None)

@@ -1,26 +1,27 @@
-"""Datasets that are arrays already: checked, listed, mapped."""
+"""Datasets that are arrays already: checked, listed, left in their files."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from lnbench.data.decode import MAX_PIXELS
-from lnbench.data.store import Listing, Pixels, numerals, release
+from lnbench.data.rows import FileRows
+from lnbench.data.store import Listing, Pixels, numerals
 from lnbench.errors import DataError
-from lnbench.files import reason
+from lnbench.files import reason, regular
 from lnbench.hashing import Indices
 
 MAX_CLASSES = 1_000_000  # a label beyond this is a mistake, not a class
-LARGE = 1 << 28  # bytes from which an array is worth mapping
-_KEPT = 512  # images of a mapped file read between two times of giving its memory back
+LARGE = 1 << 28  # bytes from which an array is worth leaving in its file
 
 
 def list_arrays(
@@ -38,8 +39,6 @@ def list_arrays(
 
     def read(index: int) -> tuple[Image.Image, bytes]:
         row = np.array(rows[index])
-        if index % _KEPT == 0:
-            release(rows)
         return Image.fromarray(row), row_digest(row)
 
     return Listing(
@@ -101,13 +100,43 @@ def check_memory(needed: int, source: str, remedy: str) -> None:
         )
 
 
-def map_npy(file: Path) -> npt.NDArray[Any]:
-    """Memory-map an `.npy` file for reading; nothing is unpickled. Raises DataError."""
+def open_npy(file: Path) -> npt.NDArray[Any]:
+    """An `.npy` file's array, left in the file but for one laid out by columns; nothing is unpickled.
+
+    Raises DataError.
+    """
     try:
-        return np.lib.format.open_memmap(file, mode="r")
+        with regular(file) as stream:
+            version = np.lib.format.read_magic(stream)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else _header_2_0
+            shape, columns_first, dtype = read(stream)
+            offset, size = stream.tell(), os.fstat(stream.fileno()).st_size
+        if dtype.hasobject or min(shape, default=1) < 0:
+            raise ValueError("Python objects, which are not read" if dtype.hasobject else f"shape {shape}")
+        if offset + math.prod(map(int, shape)) * dtype.itemsize > size:
+            raise ValueError(f"it claims shape {shape}, and ends before")
+        rows = FileRows(file, offset, tuple(shape) or (1,), dtype)
+        if shape and not (columns_first and len(shape) > 1):
+            return cast("npt.NDArray[Any]", rows)
+        check_memory(rows.nbytes, str(file), "save it by rows (C order)")
+        return np.asarray(rows).reshape(shape, order="F")
+    except DataError:
+        raise
     except Exception as error:
         # Damaged headers raise ValueError, EOFError, SyntaxError, OverflowError, …
         raise DataError(f"{file}: not a readable npy file ({reason(error)})") from error
+
+
+def read_npy(file: Path, *, most: int) -> npt.NDArray[Any]:
+    """An `.npy` file's array of at most `most` bytes, in memory. Raises DataError."""
+    found = open_npy(file)
+    if found.nbytes > most:
+        raise DataError(f"{file}: {found.nbytes / 2**20:,.0f} MiB, which is beyond reason here")
+    return np.asarray(found)
+
+
+def _header_2_0(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    return np.lib.format.read_array_header_2_0(stream)  # ValueError for versions that it does not know
 
 
 def describe(array: npt.NDArray[Any]) -> str:

@@ -1,4 +1,4 @@
-"""A store in one file, memory-mapped: found again by its key, verified to the last byte, else rebuilt.
+"""A store in one file, read where asked for: found again by its key, verified to the last byte, else rebuilt.
 
 Layout: a header of 4,096 bytes (magic, place, length and sha256 of the footer), the pixels as
 uint8 (N, 3, H, W), the footer (JSON: labels, ids, names, content digests, a checksum for each block of
@@ -19,15 +19,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 
 from lnbench.data.batches import spans
 from lnbench.data.decode import Unreadable
+from lnbench.data.rows import FileRows
 from lnbench.data.store import Listing, Pixels, Store, Tally, fingerprint
 from lnbench.errors import DataError
-from lnbench.files import atomic, lock, reason
+from lnbench.files import atomic, lock, reason, regular
 from lnbench.types import Geometry
 
 _MAGIC = b"lnstore1"
@@ -53,7 +54,7 @@ def load(
     the last byte: names, sizes and times can be those of others.
     """
     try:
-        with path.open("rb") as file:
+        with regular(path) as file:
             magic, offset, length, digest = _HEADER.unpack(file.read(_HEADER.size))
             if magic != _MAGIC or offset + length != os.fstat(file.fileno()).st_size:
                 return None
@@ -74,7 +75,7 @@ def _opened(
 ) -> Store | None:
     if not _intact(path, math.prod(footer["shape"]), footer["checksums"], workers):
         return None
-    images = np.memmap(path, np.uint8, "r", _PIXELS_AT, tuple(footer["shape"]))
+    images = cast(Pixels, FileRows(path, _PIXELS_AT, tuple(footer["shape"]), np.uint8))
     labels = np.array(footer["labels"], np.int64)
     ids = np.array(footer["ids"], np.int64)
     digests = [bytes.fromhex(digest) for digest in footer["digests"]]
@@ -130,8 +131,7 @@ def _current(footer: dict[str, Any], listing: Listing, workers: int) -> bool:
 
 def _intact(path: Path, size: int, checksums: list[int], workers: int) -> bool:
     def checksum(span: tuple[int, int]) -> int:
-        # Read, not mapped: mapped pages would all count as memory of this process.
-        with path.open("rb") as file:
+        with regular(path) as file:
             file.seek(_PIXELS_AT + span[0])
             return zlib.crc32(file.read(span[1] - span[0]))
 

@@ -13,7 +13,7 @@ import yaml
 
 from lnbench.data.labels import Combine, Written
 from lnbench.errors import DataError
-from lnbench.files import one_line, reason
+from lnbench.files import one_line, opened
 
 _MAX_BYTES = 1 << 22  # ten thousand classes with long names
 
@@ -80,11 +80,8 @@ def read_classes(path: Path) -> tuple[tuple[str, ...], ...]:
 
 
 def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {reason(error)}") from None
+    with opened(path, DataError) as file:
+        content = file.read(_MAX_BYTES + 1)
     if len(content) > _MAX_BYTES:
         raise DataError(f"{path}: larger than 4 MiB; it should hold names and numbers only")
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from lnbench.data.encoded import check_size, list_encoded
 from lnbench.data.store import Listing
 from lnbench.data.tree import SUFFIXES, evaluation_split, in_order, is_image, only_splits, suffix, visible
 from lnbench.errors import DataError
-from lnbench.files import one_line, printable, reason
+from lnbench.files import one_line, printable, reason, regular
 
 
 @dataclass(frozen=True)
@@ -73,12 +72,9 @@ def class_names(root: Path) -> list[str]:
 def read_file(path: Path) -> bytes:
     """The bytes of one image file. Raises `Unreadable`."""
     try:
-        # A pipe or device with an image's name would block or never end.
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise Unreadable("not a regular file")
-        check_size(status.st_size)
-        return path.read_bytes()
+        with regular(path) as file:
+            check_size(os.fstat(file.fileno()).st_size)
+            return file.read()
     except OSError as error:
         raise Unreadable(reason(error)) from error
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lnbench.files import regular
+
 _CHUNK = 1 << 16  # bytes handled at a time
 _APART = 1 << 20  # bytes inside between two marks, until there are too many of them
 _MOST = 1024
@@ -98,7 +100,7 @@ class Gzip:
     def _from(self, mark: _Mark) -> Iterator[tuple[int, bytes]]:
         _, inside, state, begun = mark
         state, data = state.copy(), b""
-        with self._path.open("rb") as file:
+        with regular(self._path) as file:
             file.seek(mark.outside)
             while True:
                 self._leave(_Mark(file.tell() - len(data), inside, state, begun))
@@ -130,5 +132,5 @@ class Gzip:
 
 def is_gzip(path: Path) -> bool:
     """Whether a file begins as gzip files do. Raises OSError."""
-    with path.open("rb") as file:
+    with regular(path) as file:
         return file.read(2) == b"\x1f\x8b"

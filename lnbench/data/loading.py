@@ -18,7 +18,7 @@ from lnbench.data.batches import spans, subset
 from lnbench.data.decode import Unreadable, orientation, ready, turned_upright
 from lnbench.data.geometry import UNCHANGED, fit
 from lnbench.data.specs import DataSpec, listing
-from lnbench.data.store import Decoding, Listing, Pixels, Store, Tally, check_side, fingerprint, release
+from lnbench.data.store import Decoding, Listing, Pixels, Store, Tally, check_side, fingerprint
 from lnbench.errors import DataError, UsageError
 from lnbench.hashing import Indices
 from lnbench.types import Condition, Geometry
@@ -102,7 +102,6 @@ def _copied(listing: Listing, rows: Pixels, ids: Indices, on_progress: Progress 
         block = np.ascontiguousarray(rows[ids[start:stop]])
         images[start:stop] = block.transpose(0, 3, 1, 2)
         digests.extend(row_digest(row) for row in block)
-        release(rows)
         if on_progress:
             on_progress(stop, len(ids))
     return _store(listing, geometry=UNCHANGED, images=images, tally=Tally(ids.tolist(), digests))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lnbench.errors import DataError
-from lnbench.files import atomic
+from lnbench.files import atomic, read_bytes
 from lnbench.types import Condition
 
 MANIFEST = "lnbench-export.json"
 _SCHEMA = 1
+_MOST_BYTES = 1 << 24  # a thousand classes and conditions take some 50 kB
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,10 @@ class Manifest:
 def read_manifest(folder: Path) -> Manifest | None:
     """The manifest in `folder`, None where there is none; DataError where it cannot be understood."""
     path = folder / MANIFEST
+    if not os.path.lexists(path):
+        return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_bytes(path, DataError, most=_MOST_BYTES))
         if found["schema"] != _SCHEMA:
             raise DataError(f"{path}: schema {found['schema']!r} is not known to this version")
         layout, identity, classes, finished = (
@@ -45,8 +49,6 @@ def read_manifest(folder: Path) -> Manifest | None:
         if not all(isinstance(text, str) for text in texts):
             raise TypeError("not text")
         return Manifest(layout, identity, tuple(classes), frozenset(finished))
-    except FileNotFoundError:
-        return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: damaged; remove the folder and export again") from error
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ MIN_SIDE = 32  # the smallest side the corruptions are defined for
 
 @dataclass(frozen=True)
 class Store:
-    """Decoded images at the network's resolution, in memory or memory-mapped.
+    """Decoded images at the network's resolution, in memory or in a file (`rows.FileRows`).
 
     `images`: uint8 (N, 3, H, W), RGB; `labels`: int64 (N,), index into `classes`; `ids`: int64 (N,),
     index in the whole dataset, so that a subset keeps its noise.
@@ -106,7 +105,6 @@ class _Rows:
 
     def __init__(self, images: Pixels, positions: Indices) -> None:
         self._images, self._positions = images, positions
-        self._mmap = getattr(images, "_mmap", None)
         self.shape = (len(positions), *images.shape[1:])
         self.nbytes = 0
 
@@ -134,13 +132,6 @@ class Tally:
     digests: list[bytes] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     turned: int = 0
-
-
-def release(images: Pixels) -> None:
-    """Give back the memory of an array's mapped file; it is read again where it is needed again."""
-    mapped = getattr(images, "_mmap", None)
-    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
-        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def file_stamp(paths: Iterable[Path]) -> str:

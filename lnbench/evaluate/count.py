@@ -28,16 +28,18 @@ from lnbench.types import Condition
 Whole = TypeVar("Whole", Tensor, np.ndarray, range)
 Made = TypeVar("Made")
 
+_FORGETS = ("resets", "recoveries")  # names under which a mode counts that it forgot what it had learned
+
 
 @dataclass(frozen=True)
 class Result:
     """One cell: a mode under a condition. `correct` is bool (N,), in the order of the store.
 
-    `seconds` is the time of the device, added over all processes; `counts` is what the mode counted. Where
-    `sums`: what `scores` are read from (`metrics.total`). Where
-    the answer depends on the order: `tenths`, top-1 of the first tenth of the stream to its last; `batches`,
-    of the stream; `resets`, numbers of the batches in which the mode forgot what it had learned. `store`: the
-    images of a precomputed condition, None where every condition has the same.
+    `seconds` is the time of the device, added over all processes; `counts` is what the mode counted; `sums`
+    is what `scores` are read from (`metrics.total`). Where the answer depends on the order: `tenths`, top-1
+    of the first tenth of the stream to its last; `batches`, of the stream; `resets`, `recoveries`: numbers of
+    the batches in which the mode forgot what it had learned, because it was time or because its predictions
+    had collapsed. `store`: the images of a precomputed condition, None where every condition has the same.
     """
 
     mode: Mode
@@ -49,6 +51,7 @@ class Result:
     tenths: tuple[float, ...] = ()
     batches: int = 0
     resets: tuple[int, ...] = ()
+    recoveries: tuple[int, ...] = ()
     store: Store | None = None
     sums: Tensor | None = None
 
@@ -110,8 +113,8 @@ class Task:
     `counts`: float64 (chunks or batches, SIZE), a row for each, so that their sum is taken in the order of
     the grid whoever computed them; `correct`: uint8 (N,); `shares`: which of the mode's draws answers for
     each image, int64 (N,), None where it has one; `columns`: the score of each label, where not its own
-    number. `resets`: rows in which the mode
-    counted a reset or a recovery; `noted`: what it had counted when the task was closed; `stopped`: why there
+    number. `forgot`: rows in which the mode counted a reset, and those in which it
+    counted a recovery; `noted`: what it had counted when the task was closed; `stopped`: why there
     is no result, where the mode learned its way out of the numbers.
     """
 
@@ -124,7 +127,7 @@ class Task:
     shares: Tensor | None = None
     state: State = field(default_factory=State)
     columns: Tensor | None = None
-    resets: list[int] = field(default_factory=list)
+    forgot: dict[str, list[int]] = field(default_factory=lambda: {name: [] for name in _FORGETS})
     noted: dict[str, float] = field(default_factory=dict)
     stopped: str | None = None
 
@@ -179,15 +182,16 @@ class Task:
         """The answer for chunk or batch `row`, of the images at these positions; None once it stopped."""
         if self.stopped is not None:
             return None
-        before = self._forgotten()
+        before = {name: self.state.counts.get(name, 0) for name in _FORGETS}
         with self.watch:
             try:
                 prediction = self._predict(pixels, positions)
             except Diverged as error:
                 self.stopped = f"--norm {self.mode}: {error}"
                 return None
-        if self._forgotten() > before:
-            self.resets.append(row)
+        for name, rows in self.forgot.items():
+            if self.state.counts.get(name, 0) > before[name]:
+                rows.append(row)
         return prediction
 
     def tally(self, row: int, prediction: Prediction, labels: Tensor, positions: Tensor) -> None:
@@ -218,19 +222,19 @@ class Task:
         scores = metrics.scores(sums)
         correct = self.correct.bool().cpu().numpy()
         noted: Counter[str] = Counter()
-        resets: list[int] = []
-        for own, rows in processes.gather((self.noted, self.resets)):
+        forgot: dict[str, list[int]] = {name: [] for name in _FORGETS}
+        for own, found in processes.gather((self.noted, self.forgot)):
             noted.update(own)
-            resets += rows
+            for name, rows in found.items():
+                forgot[name] += rows
         whole = Result(self.mode, condition, scores, correct, float(seconds), dict(noted), sums=sums)
         if self.mode.unit == "image":
             return whole
         batches = -(-len(order) // self.subject.config.batch_size)
-        return replace(whole, tenths=tenths(correct, order), batches=batches, resets=tuple(resets))
-
-    def _forgotten(self) -> float:
-        found: float = self.state.counts.get("resets", 0) + self.state.counts.get("recoveries", 0)
-        return found
+        resets, recoveries = (tuple(forgot[name]) for name in _FORGETS)
+        return replace(
+            whole, tenths=tenths(correct, order), batches=batches, resets=resets, recoveries=recoveries
+        )
 
     def _forward(self, state: State) -> Forward:
         def forward(pixels: Tensor) -> Tensor:

@@ -9,10 +9,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lnbench.config import RunConfig, parse_shard
-from lnbench.data.store import Decoding
+from lnbench.data.store import Decoding, Store
 from lnbench.dist import ALONE, Processes
 from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, RecordError
-from lnbench.evaluate import channels, count, diagnose, examine, loop, mixed, prepare, record, shard, shifts
+from lnbench.evaluate import (
+    channels,
+    count,
+    diagnose,
+    examine,
+    loop,
+    mixed,
+    prepare,
+    record,
+    rounds,
+    shard,
+    shifts,
+    sources,
+)
 from lnbench.evaluate.plan import Plan, plan
 from lnbench.evaluate.prepare import Given, Images, Subject
 from lnbench.hashing import Indices
@@ -44,6 +57,7 @@ class Observer:
     header: Callable[[str], None] = lambda text: None
     started: Callable[[Plan, Kept], None] = lambda plan, cells: None
     progress: Callable[[loop.Progress], None] = lambda progress: None
+    counted: Callable[[Condition, Kept], None] = lambda condition, cells: None
     finished: Callable[[Condition, Kept], None] = lambda condition, cells: None
     warning: Callable[[str], None] = lambda text: None
 
@@ -65,7 +79,6 @@ class Prepared:
     subjects: tuple[Subject, ...]
     images: Images
     failed: tuple[LnbenchError, ...] = ()
-    bounded: bool = False
 
 
 def prepare_all(
@@ -109,15 +122,16 @@ def prepare_all(
             for subject in ready:
                 shifts.check_sizes(subject, images)
                 warnings += [f"{subject.name}: {note}" for note in shifts.notes(subject, images)]
+        images = sources.open_sources(ready, decoding, images)
         if configs[0].shard is not None:
             kept = shard.conditions_of(len(images.conditions), *parse_shard(configs[0].shard))
             images = replace(images, conditions=tuple(images.conditions[k] for k in kept))
         for text in (*(f"left out: {error}" for error in failed), *images.notes, *warnings):
             observer.warning(text)
-        return Prepared(ready, images, tuple(failed), memory is not None)
+        return Prepared(ready, images, tuple(failed))
 
     found = processes.barrier(work)
-    stores = (found.images.clean, *found.images.shifts.values())
+    stores = (found.images.clean, *found.images.shifts.values(), *found.images.sources.values())
     heads = [
         (
             [store.fingerprint for store in stores],
@@ -204,8 +218,12 @@ def evaluate(
     sheet: Callable[[RunConfig, Images], bytes | None] = lambda config, images: None,
     observer: Observer | None = None,
     processes: Processes = ALONE,
+    asked: rounds.Asked | None = None,
 ) -> list[Outcome]:
     """Count every cell that is not yet finished; each subject writes its own run folder, or none.
+
+    In rounds where that is `asked`, or the folder holds blocks; interrupted after the first, this process
+    being alone, it raises `rounds.Interrupted` with what is known by then.
 
     `sheet` draws the contact sheet of the report, a PNG, or has none.
 
@@ -226,6 +244,7 @@ def evaluate(
         opened = processes.barrier(open_folders)
         done = processes.broadcast([folder.finished() for folder in opened])
         place = {id(subject): number for number, subject in enumerate(subjects)}
+        course = rounds.begin(subjects, prepared.images, opened, asked, processes)
 
         def finished(subject: Subject, mode: Mode, condition: Condition) -> bool:
             return (str(mode), condition) in done[place[id(subject)]]
@@ -248,10 +267,21 @@ def evaluate(
             processes.barrier(note)
             observer.warning(text)
 
-        settings = loop.Settings(processes, pieces, prepared.bounded, stopped)
+        settings = loop.Settings(processes, pieces, stopped)
         given = subjects, prepared.images, finished, observer.progress, settings
-        counted = (loop.run(*given), mixed.run(*given)) if subjects[0].config.mixed else (loop.run(*given),)
-        for condition, results in itertools.chain(*counted):
+
+        def so_far(condition: Condition, results: rounds.Results, kept: Kept, first: bool) -> None:
+            for text in _warnings(condition, results, told) if first else ():
+                observer.warning(text)
+            observer.counted(condition, kept)
+
+        def counted() -> Iterator[tuple[Condition, rounds.Results]]:
+            if course is not None:
+                return course.run(finished, observer.progress, settings, so_far)
+            both = (loop.run(*given), mixed.run(*given)) if subjects[0].config.mixed else (loop.run(*given),)
+            return itertools.chain(*both)
+
+        for condition, results in rounds.interruptible(counted(), course, processes):
 
             def keep() -> Kept:
                 # B023: called at once, so the loop's variables are the right ones.
@@ -271,26 +301,33 @@ def evaluate(
                 return kept
 
             kept = processes.barrier(keep)
-            for text in (
-                *_chance_warnings(condition, results),
-                *_unanswered(condition, results, told),
-            ):
+            for text in _warnings(condition, results, told) if course is None else ():
                 observer.warning(text)
             observer.finished(condition, kept)
 
         def finish() -> list[Outcome]:
             drawn = sheet(subjects[0].config, prepared.images) if opened else None
             return [
-                Outcome(
-                    folder.finish(labels=clean.labels, ids=clean.ids, sheet=drawn),
-                    folder.path,
-                    clean.labels,
-                    clean.ids,
-                )
-                for folder in opened
+                _outcome(folder, clean, drawn, None if course is None else course.early(number))
+                for number, folder in enumerate(opened)
             ]
 
-        return processes.barrier(finish)
+        outcomes = processes.barrier(finish)
+        if course is not None and course.interrupt is not None:
+            raise rounds.Interrupted(outcomes) from course.interrupt
+        return outcomes
+
+
+def _outcome(
+    folder: RunFolder | Unsaved, clean: Store, sheet: bytes | None, early: rounds.Early | None
+) -> Outcome:
+    """What is known of one subject: all of it, or of a run in rounds that ended early, what it counted."""
+    if early is None:
+        record = folder.finish(labels=clean.labels, ids=clean.ids, sheet=sheet)
+        return Outcome(record, folder.path, clean.labels, clean.ids)
+    labels, ids = clean.labels[early.positions], clean.ids[early.positions]
+    record = folder.finish(labels=labels, ids=ids, sheet=sheet, early=(early.cells, early.rounds))
+    return Outcome(record, folder.path, labels, ids)
 
 
 def _opened(
@@ -299,6 +336,13 @@ def _opened(
     if path is None:
         return Unsaved(run)
     return stack.enter_context(RunFolder.create_or_resume(path, run, fresh=fresh))
+
+
+def _warnings(
+    condition: Condition, results: Sequence[tuple[Subject, list[count.Result]]], told: set[str]
+) -> Iterator[str]:
+    yield from _chance_warnings(condition, results)
+    yield from _unanswered(condition, results, told)
 
 
 def _unanswered(

@@ -53,13 +53,12 @@ class Progress:
 class Settings:
     """How to compute, as far as it changes no figure.
 
-    `pieces` learns when device memory ran short; `bounded`: give back the memory of mapped images once used.
+    `pieces` learns when device memory ran short.
     `stopped` is told of each cell without a result, and why, by every process.
     """
 
     processes: Processes = ALONE
     pieces: Pieces = field(default_factory=Pieces)
-    bounded: bool = False
     stopped: Callable[[Subject, Condition, str], None] = lambda subject, condition, why: None
 
     def with_result(self, condition: Condition, tasks: Sequence[Task]) -> list[Task]:
@@ -89,7 +88,7 @@ class _Job:
     condition: Condition
     work: Work
     stream: Stream
-    clean: Callable[[], Stream]  # of images of the same classes, without corruption or shift
+    seen_first: Callable[[Mode], Stream]  # of what a mode looks at before the first batch
     part: Part
     carried: Carried | None  # None where every condition starts afresh
     span: range
@@ -215,7 +214,7 @@ def _jobs(
             condition,
             work,
             stream,
-            partial(_clean, stream, images),
+            partial(_seen_first, stream, images),
             part,
             carried if continual and condition.is_corrupted else None,
             _span(stream, block),
@@ -228,8 +227,15 @@ def _span(stream: Stream, block: Block | None) -> range:
     return range(len(stream.order)) if block is None else block.span
 
 
-def _clean(stream: Stream, images: Images) -> Stream:
-    """The images of a stream without corruption; beside a shift, the clean ones of its classes."""
+def _seen_first(stream: Stream, images: Images, mode: Mode) -> Stream:
+    """What a mode looks at before the first batch: images of the stream, corrupted or not, or other ones.
+
+    Those that are not corrupted are beside a shift the clean ones of its classes.
+    """
+    if mode.source is not None:
+        return stream.uncorrupted(images.sources[mode.source, mode.images])
+    if not mode.is_begun_clean:
+        return stream
     name = stream.condition.corruption
     if name not in stream.suite.shifts:
         return stream.uncorrupted()
@@ -299,7 +305,7 @@ def _count(job: _Job, settings: Settings, report: Callable[[_Job, int], None]) -
     )
     lanes = [lane for lane in (batches, streams) if lane.tasks]
     for task in (*apart, *(task for lane in lanes for task in lane.tasks)):
-        task.begin(partial(_drawn, job.clean() if task.mode.is_begun_clean else stream, pieces))
+        task.begin(partial(_drawn, job.seen_first(task.mode), pieces))
     for number, start in enumerate(range(first, last, stream.chunk)):
         stop = min(start + stream.chunk, last)
         alone = apart and number in part.chunks
@@ -315,8 +321,6 @@ def _count(job: _Job, settings: Settings, report: Callable[[_Job, int], None]) -
         for lane, span in zip(lanes, spans, strict=True):
             if span:
                 lane.take([tensor[span.start - low : span.stop - low] for tensor in chunk])
-        if settings.bounded:
-            stream.release()
         report(job, high - low)
     batches.finish(stream, pieces, complete=True)
     streams.finish(stream, pieces, complete=False)

@@ -24,6 +24,7 @@ from lnbench.evaluate.prepare import Images, Subject
 from lnbench.evaluate.rebatch import Rebatch
 from lnbench.evaluate.shard import whole_streams
 from lnbench.evaluate.stream import Stream
+from lnbench.norm.modes.registry import Mode
 from lnbench.types import Condition
 
 
@@ -91,7 +92,7 @@ def run(
             for condition in conditions
         ])  # fmt: skip
         mine = whole_streams(len(work), processes.rank, processes.world)
-        return mixture, _count(mixture, work, mine, settings, on_progress)
+        return mixture, _count(mixture, images, work, mine, settings, on_progress)
 
     for one in subjects:
         one.answer(conditions[0])
@@ -109,17 +110,23 @@ def run(
             yield condition, by_subject(results)
 
 
-def _drawn(mixture: Mixture, clean: bool, pieces: Pieces, count: int, number: int) -> Tensor:
+def _drawn(mixture: Mixture, images: Images, mode: Mode, pieces: Pieces, count: int, number: int) -> Tensor:
     """The images that a mode looks at first."""
-    if not clean:
+    if not mode.is_begun_clean:
         return mixture.pixels(mixture.drawn(count, number), pieces)
-    stream = mixture.streams[0].uncorrupted()
+    other = None if mode.source is None else images.sources[mode.source, mode.images]
+    stream = mixture.streams[0].uncorrupted(other)
     return torch.cat(in_pieces(stream.pixels, stream.drawn(count, number), pieces))
 
 
 @torch.no_grad()
 def _count(
-    mixture: Mixture, work: Work, mine: range, settings: Settings, on_progress: Callable[[Progress], None]
+    mixture: Mixture,
+    images: Images,
+    work: Work,
+    mine: range,
+    settings: Settings,
+    on_progress: Callable[[Progress], None],
 ) -> list[list[Task]]:
     """A task for each mode and condition; those of the modes that are not `mine` stay empty."""
     pieces, streams, size = settings.pieces, mixture.streams, work[0][0].config.batch_size
@@ -129,16 +136,13 @@ def _count(
     ]
     leads = {number: Task.start(*work[number], pieces, 0, 0) for number in mine}
     for lead in leads.values():
-        lead.begin(partial(_drawn, mixture, lead.mode.is_begun_clean, pieces))
+        lead.begin(partial(_drawn, mixture, images, lead.mode, pieces))
     waiting, row, total = Rebatch(size), 0, len(mixture.order)
     for start in range(0, total if leads else 0, streams[0].chunk):
         waiting.add(mixture.pixels(mixture.order[start : start + streams[0].chunk], pieces))
         for (pixels,) in waiting.batches():
             _count_batch(mixture, leads, tasks, row, pixels, mixture.order[row * size :][:size])
             row += 1
-        if settings.bounded:
-            for stream in streams:
-                stream.release()
         through = min(total, start + streams[0].chunk)
         condition = streams[min(len(streams) - 1, through * len(streams) // total)].condition
         on_progress(Progress(condition, through, total))
@@ -185,4 +189,4 @@ def _share(lead: Task, own: Sequence[Task], total: int) -> None:
     seconds = lead.watch.seconds()
     for task in own:
         task.watch = Stopwatch(lead.watch.device, seconds * len(task.correct) / total)
-        task.noted, task.resets = lead.noted, lead.resets
+        task.noted, task.forgot = lead.noted, lead.forgot

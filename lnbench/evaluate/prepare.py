@@ -84,6 +84,7 @@ class Images:
     geometry: Geometry  # what was done to each picture
     notes: tuple[str, ...] = ()  # what was done that a person may not expect
     shifts: Mapping[str, Store] = field(default_factory=dict)  # by the name of their condition
+    sources: Mapping[tuple[str, int], Store] = field(default_factory=dict)  # by spec and number of images
 
     def count(self, condition: Condition) -> int:
         """How many images a condition has; of a stored one, as many as the first."""

@@ -14,7 +14,7 @@ from lnbench.corruptions.rng import GENERATOR
 from lnbench.data.labels import ClassMap
 from lnbench.data.order import SHUFFLED
 from lnbench.data.store import Store
-from lnbench.evaluate import count, shifts
+from lnbench.evaluate import count, shifts, sources
 from lnbench.evaluate.prepare import Images, Subject
 from lnbench.results import schema
 from lnbench.results.bits import pack
@@ -40,7 +40,7 @@ def run(subject: Subject, images: Images, command: str, processes: int) -> schem
     return schema.Run(
         command=command,
         started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        config=config.model_dump(mode="json", exclude={"device"}),
+        config=config.model_dump(mode="json", exclude={"device"}) | sources.recorded(subject, images),
         suite=schema.RecordedSuite(
             preset=config.preset,
             version=config.preset_version,
@@ -150,6 +150,7 @@ def _deviations(subject: Subject, images: Images) -> Iterator[str]:
         yield f"{len(store.skipped)} unreadable images left out"
     yield from _protocol(config, {mode.unit for mode in subject.modes})
     yield from shifts.notes(subject, images)
+    yield from sources.notes(subject, images)
     yield from images.notes
     for mode in subject.modes:
         left = [name for name in subject.layers.all_names if mode.is_learning and not mode.learns(name)]
@@ -233,7 +234,13 @@ def _course(result: count.Result) -> schema.Course | None:
     unit = result.mode.unit
     if unit == "image":
         return None
-    return schema.Course(unit=unit, tenths=result.tenths, batches=result.batches, resets=result.resets)
+    return schema.Course(
+        unit=unit,
+        tenths=result.tenths,
+        batches=result.batches,
+        resets=result.resets,
+        recoveries=result.recoveries or None,
+    )
 
 
 def _draws(result: count.Result) -> tuple[tuple[int, int], ...] | None:

@@ -19,6 +19,7 @@ import torch
 from lnbench import metrics
 from lnbench.config import RunConfig
 from lnbench.data.order import SHUFFLED
+from lnbench.dist import Processes
 from lnbench.errors import DataError, RecordError, UsageError
 from lnbench.evaluate import count, loop, record
 from lnbench.evaluate.count import Result
@@ -28,27 +29,41 @@ from lnbench.norm.modes.registry import Mode, parse
 from lnbench.results import schema
 from lnbench.results.blocks import Part, make
 from lnbench.results.common import restricted
-from lnbench.results.correct import from_cells
+from lnbench.results.correct import Correct, from_cells
 from lnbench.results.gate import Gate, judge
+from lnbench.results.pairing import find_mismatches
 from lnbench.results.schema import Record, Rounds
 from lnbench.results.store import RunFolder, make_record
 from lnbench.results.unsaved import Unsaved
 from lnbench.results.until import Target, known
+from lnbench.results.until import check as check_targets
 from lnbench.types import Condition
 
 _FIRST = 500  # images of the first round, at least
 _GROWTH = 4  # a round is a quarter of what was counted before it
 Folder = RunFolder | Unsaved
 CellKey = tuple[int, str, Condition]  # a subject's number, mode, condition
+Progress = dict[CellKey, tuple[int, torch.Tensor]]  # images counted, sums
 Results = list[tuple[Subject, list[Result]]]
 Counted = Callable[[Condition, Results, list[tuple[Subject, list[schema.Cell]]], bool], None]
 
 
 @dataclass(frozen=True)
 class Against:
-    """A baseline that is compared with after each round: `judge(base, new, …)` until all is decided."""
+    """A baseline that is compared with after each round, until every figure is decided."""
 
-    judge: Callable[[Record], Gate]
+    base: Record
+    correct: Correct | None
+    margin: float
+
+    def check(self, run: schema.Run) -> None:
+        """RecordError where the run that begins does not compare."""
+        if mismatches := find_mismatches(self.base, make_record(run, ())):
+            raise RecordError(f"this run cannot be compared with the baseline: {'; '.join(mismatches)}")
+
+    def judge(self, new: Record) -> Gate:
+        """What is certain by now; cells of `new` carry their bits."""
+        return judge(self.base, new, self.correct, from_cells(new.cells), self.margin)
 
 
 @dataclass(frozen=True)
@@ -119,6 +134,15 @@ def _fitting(size: int, chunk: int) -> int:
     return min(near, key=lambda n: abs(n - size))
 
 
+@dataclass(frozen=True)
+class Early:
+    """What is known of a subject on some images: cells, and the images' positions, ascending, int64 (n,)."""
+
+    cells: list[schema.Cell]
+    rounds: Rounds
+    positions: np.ndarray
+
+
 @dataclass
 class Course:
     """Rounds of one evaluation: what is counted of each cell, in every process; folders in the first.
@@ -131,9 +155,10 @@ class Course:
     folders: Sequence[Folder]
     asked: Asked
     ends: list[int]
-    progress: dict[CellKey, tuple[int, torch.Tensor]]
+    progress: Progress
     dropped: set[CellKey] = field(default_factory=set)
     why: str | None = None
+    interrupt: KeyboardInterrupt | None = None
 
     def drop(self, subject: Subject, mode: str, condition: Condition) -> None:
         """This cell has no result, and will have none."""
@@ -252,35 +277,38 @@ class Course:
                         least = min(least, self.progress.get(key, (0, None))[0])
         return least
 
-    def early(self, number: int, images: int, why: str) -> tuple[list[schema.Cell], Rounds]:
-        """One subject's cells on the first `images` of the order, and why there are no more."""
+    def early(self, number: int) -> Early | None:
+        """What is known of one subject, None where all is."""
+        if self.why is None:
+            return None
+        images = self.through()
+        rounds = Rounds(images=images, of=self.ends[-1], why=self.why)
+        return Early(self._cells(number, images), rounds, np.sort(self._order[:images]))
+
+    def _cells(self, number: int, images: int) -> list[schema.Cell]:
+        """One subject's cells on the first `images` of the order."""
         subject = self.subjects[number]
-        cells = [
+        return [
             cell
             for mode in subject.modes
             for condition in self.images.conditions
             if (cell := self._cell(number, mode, condition, images)) is not None
         ]
-        return cells, Rounds(images=images, of=self.ends[-1], why=why)
-
-    def record(self, number: int, images: int, why: str) -> Record:
-        """One subject's record of the first `images`."""
-        cells, rounds = self.early(number, images, why)
-        return make_record(self.folders[number].run, cells, rounds)
 
     def _reason(self, images: int) -> str | None:
         """Why no further round is needed, None where one is."""
         asked = self.asked
         if not asked.targets and asked.against is None:
             return None
-        if self.through() < images:
+        if self.through() != images:
             return None
         reasons = []
         for number in range(len(self.subjects)):
-            found = self.record(number, images, "")
-            assert found.rounds is not None
+            run = self.folders[number].run
+            rounds = Rounds(images=images, of=self.ends[-1], why="")
+            found = make_record(run, self._cells(number, images), rounds)
             if asked.targets:
-                if not known(asked.targets, found.summary, found.cells, found.run, found.rounds):
+                if not known(asked.targets, found.summary, found.cells, run, rounds):
                     return None
                 reasons.append("known to ± " + ", ".join(f"{t.text}" for t in asked.targets) + " points")
             if asked.against is not None:
@@ -290,37 +318,55 @@ class Course:
         return "; ".join(dict.fromkeys(reasons))
 
 
-def begin(subjects: Sequence[Subject], images: Images, folders: Sequence[Folder], asked: Asked) -> Course:
-    """Rounds for these subjects, going on with what their folders hold.
+def begin(
+    subjects: Sequence[Subject],
+    images: Images,
+    folders: Sequence[Folder],
+    asked: Asked | None,
+    processes: Processes,
+) -> Course | None:
+    """Rounds for these subjects, going on with what their folders hold; None where neither asks for any.
 
     RecordError where blocks there are of another grid, UsageError where there can be no rounds.
     """
+    if not processes.broadcast(asked is not None or any(folder.blocks for folder in folders)):
+        return None
+    asked = asked or Asked()
     for subject in subjects:
         check(subject.config)
-    if images.precomputed and images.clean.skipped:
-        raise UsageError("--rounds: some stored images cannot be read, so conditions may hold different ones")
     found = ends(len(images.clean.labels), unit_of(subjects, images))
-    progress: dict[CellKey, tuple[int, torch.Tensor]] = {}
-    for number, folder in enumerate(folders):
-        for mode, condition in folder.run.suite.keys:
-            parts = folder.blocks.parts((mode, condition))
-            if any(part.stop not in found for part in parts):
-                raise RecordError(
-                    f"{folder.path} holds blocks that fit other chunks or batches than those of this device: go "
-                    "on where they were counted, or give --fresh"
-                )
-            if parts:
-                progress[number, mode, condition] = parts[-1].stop, torch.from_numpy(parts[-1].sums.copy())
+
+    def read() -> Progress:
+        progress: Progress = {}
+        for number, folder in enumerate(folders):
+            check_targets(asked.targets, folder.run)
+            if asked.against is not None:
+                asked.against.check(folder.run)
+            for mode, condition in folder.run.suite.keys:
+                parts = folder.blocks.parts((mode, condition))
+                if any(part.stop not in found for part in parts):
+                    raise RecordError(
+                        f"{folder.path} holds blocks that fit other chunks than those of this device: go on "
+                        "where they were counted, or give --fresh"
+                    )
+                if parts:
+                    progress[number, mode, condition] = parts[-1].stop, torch.from_numpy(parts[-1].sums)
+        return progress
+
+    progress = processes.broadcast(processes.barrier(read))
     return Course(subjects, images, folders, asked, found, progress)
 
 
-def against(base: Record, bits: object, margin: float) -> Against:
-    """A comparison with a baseline, image by image."""
-
-    def found(new: Record) -> Gate:
-        return judge(base, new, bits, from_cells(new.cells), margin)  # type: ignore[arg-type]
-
-    return Against(found)
+def interruptible(
+    counted: Iterator[tuple[Condition, Results]], course: Course | None, processes: Processes
+) -> Iterator[tuple[Condition, Results]]:
+    """The same, but that rounds end when they are interrupted once something is known, in one process."""
+    try:
+        yield from counted
+    except KeyboardInterrupt as interrupt:
+        if course is None or processes.world > 1 or not course.through():
+            raise
+        course.why, course.interrupt = "interrupted", interrupt
 
 
 def _sums(result: Result) -> np.ndarray:

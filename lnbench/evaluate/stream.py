@@ -17,7 +17,7 @@ from lnbench.corruptions import native, reference
 from lnbench.corruptions.rng import Key
 from lnbench.data import order as orders
 from lnbench.data.batches import drawn, shuffled
-from lnbench.data.store import Store, release
+from lnbench.data.store import Store
 from lnbench.device import moved
 from lnbench.types import CLEAN, Condition
 
@@ -104,10 +104,6 @@ class Stream:
     def indices(self, positions: np.ndarray) -> Tensor:
         """The positions themselves: int64 (B,) on the device."""
         return self._to_device(positions)
-
-    def release(self) -> None:
-        """Give back the memory of the images read so far, where they lie in a mapped file."""
-        release(self.store.images)
 
     def _cut(self, order: np.ndarray) -> Iterator[np.ndarray]:
         for start in range(0, len(order), self.chunk):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 import pickle
 import struct
 import warnings
@@ -17,7 +16,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 import safetensors
 import safetensors.torch
@@ -25,11 +24,12 @@ import torch
 from torch import Tensor, nn
 
 from lnbench.errors import CheckpointError
-from lnbench.files import atomic, one_line
+from lnbench.files import atomic, one_line, opened, regular
 from lnbench.models import keys, unpickle
 from lnbench.models.sniff import SUFFIXES, Format, identify
 from lnbench.models.unwrap import cleaned, entries, unwrap
 
+_LONGEST_LINE = 1 << 20  # of a pickle: names, and numbers as text
 OWN_ENTRY = "lnbench"  # metadata in a .pth file
 EXTRAS_ENTRY = "lnbench.extras"  # extras in a safetensors file, as JSON
 
@@ -79,12 +79,9 @@ def read(path: Path, *, ema: bool = False, allow_pickle: bool = False) -> Checkp
 def digest(path: Path) -> str:
     """SHA-256 of a file, as hex, read in pieces of 1 MiB."""
     total = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while piece := file.read(1 << 20):
-                total.update(piece)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
+    with opened(path, CheckpointError) as file:
+        while piece := file.read(1 << 20):
+            total.update(piece)
     return total.hexdigest()
 
 
@@ -93,9 +90,13 @@ def digest(path: Path) -> str:
 
 def load_safetensors(path: Path) -> tuple[dict[object, object], dict[str, str]]:
     try:
-        with safetensors.safe_open(str(path), framework="pt", device="cpu") as file:
-            metadata = dict(file.metadata() or {})
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+        # Read and not mapped, as safe_open does: a mapped file that is cut short kills the process.
+        with opened(path, CheckpointError) as file:
+            content = file.read()
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        return dict(safetensors.torch.load(content)), dict(header.get("__metadata__") or {})
+    except CheckpointError:
+        raise
     except Exception as error:  # whatever a stranger's file makes the reader raise
         raise CheckpointError(f"{path} is a damaged safetensors file: {reason(error)}") from None
 
@@ -142,7 +143,7 @@ def blocked_in(path: Path, kind: Format) -> list[str]:
     """Globals beyond plain weights in every pickle of a torch.save file. ValueError and others if damaged."""
     if kind == "zip":
         found: list[str] = []
-        with zipfile.ZipFile(path) as archive:
+        with regular(path) as whole, zipfile.ZipFile(whole) as archive:
             for member in archive.infolist():
                 # torch.save without checksums leaves 0; a whole read of the others is what checks theirs.
                 member.CRC = member.CRC or None  # type: ignore[assignment]
@@ -152,10 +153,27 @@ def blocked_in(path: Path, kind: Format) -> list[str]:
                     while file.read(1 << 20):
                         pass
         return found
-    # Old format: magic number, protocol, system, the object, the storages' keys, then raw storages. Mapped,
-    # so that a length the file lies about cannot ask for more memory than the file has bytes.
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-        return [name for _ in range(5) for name in unpickle.blocked_globals(view)]
+    # Old format: magic number, protocol, system, the object, the storages' keys, then raw storages.
+    with regular(path) as old:
+        bounded = _Bounded(old, path.stat().st_size)
+        return [name for _ in range(5) for name in unpickle.blocked_globals(bounded)]
+
+
+@dataclass(frozen=True)
+class _Bounded:
+    """A file of which no read is longer than what is left: a length that it lies about takes no memory."""
+
+    file: BinaryIO
+    size: int
+
+    def read(self, count: int) -> bytes:
+        return self.file.read(min(max(count, 0), self.size))
+
+    def readline(self) -> bytes:
+        return self.file.readline(_LONGEST_LINE)
+
+    def tell(self) -> int:
+        return self.file.tell()
 
 
 def torch_load(path: Path, *, weights_only: bool) -> object:

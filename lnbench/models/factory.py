@@ -23,7 +23,9 @@ import torch
 from torch import nn
 
 from lnbench.errors import ModelError
-from lnbench.files import one_line, reason, said
+from lnbench.files import one_line, read_bytes, said
+
+_MOST_BYTES = 1 << 24  # of a Python file
 
 
 def call(path: Path, function: str, classes: int | None) -> tuple[nn.Module, object]:
@@ -54,8 +56,7 @@ def call(path: Path, function: str, classes: int | None) -> tuple[nn.Module, obj
 
 def load_module(path: Path) -> ModuleType:
     """Run the file as a module, its neighbours importable, as in a script. Raises ModelError."""
-    if not path.is_file():
-        raise ModelError(f"{one_line(path)} cannot be read: there is no such file")
+    text = _read(path)
     location = importlib.util.spec_from_file_location(f"lnbench_user_{path.stem}", path)
     if location is None or location.loader is None:
         raise ModelError(f"{one_line(path)} is not a Python file")
@@ -67,7 +68,7 @@ def load_module(path: Path) -> ModuleType:
     with running(path, "it"):
         # Not through the loader: its cache of compiled code knows a file by size and second alone, and
         # would run the text before an edit, which is not the one that `code_digest` reads.
-        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
+        exec(compile(text, str(path), "exec"), module.__dict__)
     return module
 
 
@@ -154,10 +155,7 @@ def _files(base: Path, names: Sequence[str]) -> Iterator[Path]:
 
 
 def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise ModelError(f"cannot read {one_line(file)}: {reason(error)}") from None
+    return read_bytes(file, ModelError, most=_MOST_BYTES)
 
 
 def state_digest(network: nn.Module) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from lnbench.errors import CheckpointError
-from lnbench.files import one_line
+from lnbench.files import one_line, opened, regular
 
 Format = Literal["zip", "legacy", "safetensors"]
 
@@ -58,11 +58,8 @@ def identify(path: Path) -> Format:
     Raises CheckpointError, in one line, for anything that is not a whole-looking PyTorch or safetensors file.
     """
     size = regular_size(path)
-    try:
-        with path.open("rb") as file:
-            head = file.read(1024)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
+    with opened(path, CheckpointError) as file:
+        head = file.read(1024)
     if not head:
         raise CheckpointError(f"{path} is empty: download or copy it again")
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
@@ -151,7 +148,7 @@ def guess(head: bytes) -> str:
 def check_zip(path: Path, size: int) -> None:
     """Refuse a zip that is cut short, compressed (a bomb: torch.save only stores) or not torch.save's."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with regular(path) as file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
             comment = archive.comment
     except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError):
@@ -187,7 +184,7 @@ def check_safetensors(path: Path, head: bytes, size: int) -> None:
             f"{path} is a truncated or damaged safetensors file: its header claims {size_text(length)}, "
             f"the file has {size_text(size)}"
         )
-    with path.open("rb") as file:
+    with opened(path, CheckpointError) as file:
         file.seek(8)
         raw = file.read(length)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import torch
@@ -67,7 +68,7 @@ def _on_device(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
 def normalize_images(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """Normalize each image of (B, C, ...) by its own statistics over its pixels; weight and bias are (C,)."""
     images = x.shape[0]
-    if x.numel() == images * x.shape[1]:
+    if math.prod(x.shape[2:]) == 1:  # whatever the number of images, which an export may leave open
         return _one_value(x, weight.expand(images, -1), bias.expand(images, -1), None)
     return normalize(x, image_statistics(x), weight, bias, eps)
 

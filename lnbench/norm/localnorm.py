@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import torch
@@ -114,7 +115,7 @@ class LocalNorm2d(nn.Module):
                 " so that a short last batch is left out"
             )
         weight, bias = precise(self.weight), precise(self.bias)
-        _warn_of_one_value(x, groups)
+        _warn_of_one_value(x.numel() == groups * x.shape[1])
         mean, var = weight.detach().new_zeros(2, weight.numel())  # (K·C,), (K·C,)
         y = normalize_by_groups(x, weight, bias, self.eps, track=(mean, var))
         self._track(mean.view(groups, -1), var.view(groups, -1), x.numel() // self.num_features)
@@ -122,7 +123,7 @@ class LocalNorm2d(nn.Module):
 
     def _eval_forward(self, x: Tensor) -> Tensor:
         weight, bias = self.affine(self.group)  # (C,), (C,)
-        _warn_of_one_value(x, x.shape[0])
+        _warn_of_one_value(math.prod(x.shape[2:]) == 1)
         return normalize_images(x, precise(weight), precise(bias), self.eps)
 
     @torch.no_grad()
@@ -144,7 +145,7 @@ class LocalNorm2d(nn.Module):
                 stored.lerp_(batch.to(stored.dtype), self.momentum)
 
 
-def _warn_of_one_value(x: Tensor, groups: int) -> None:
-    # Shapes only: nothing waits for the device. Always from this line, so python shows it once.
-    if x.numel() == groups * x.shape[1] and not torch.compiler.is_compiling():
+def _warn_of_one_value(found: bool) -> None:
+    # Found from shapes only: nothing waits for the device. Always from this line, so python shows it once.
+    if found and not torch.compiler.is_compiling():
         warnings.warn(ONE_VALUE, stacklevel=1)

@@ -55,8 +55,10 @@ def norm_mode(model: nn.Module, mode: str, *, inputs: Tensor | None = None) -> I
 def with_mode(model: nn.Module, mode: str, *, inputs: Tensor | None = None) -> nn.Module:
     """A copy of a network that is in a normalization mode for good, in evaluation mode.
 
-    A module to keep: move it, save it whole with torch.save, call it. The given model stays as it is. In
-    training mode its layers are the original ones. Arguments and errors as in `norm_mode`.
+    A module to keep: move it, save it whole with torch.save, call it, or hand it on with torch.export or
+    torch.onnx.export, with any number of images where the mode's unit is the image. The given model stays as
+    it is. In training mode its layers are the original ones. Arguments and errors as in `norm_mode`; a mode
+    that goes on learning from what it sees has nothing that could be exported, and raises UsageError then.
 
     Example:
         >>> import lnbench, torch
@@ -74,12 +76,15 @@ class InMode(nn.Module):
     def __init__(self, model: nn.Module, mode: str, inputs: Tensor | None) -> None:
         super().__init__()
         self.mode = mode
+        self._is_stream = parse(mode).unit == "stream"
         self.network = copy.deepcopy(bare(model)).eval()
         _enter(self.network, parse(mode), inputs)
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
         """The network's inputs (B, 3, H, W) → logits (B, classes); see `norm_mode`."""
+        if self._is_stream and torch.compiler.is_exporting():
+            raise UsageError(f"mode '{self.mode}' changes with every batch it sees: it cannot be exported")
         return self.network(x)  # type: ignore[no-any-return]
 
     def extra_repr(self) -> str:
@@ -105,7 +110,9 @@ class _Passes:
             return logits[-1]
 
         found = self.mode.predict(forward, x, self.state, self.layers.groups)
-        whole = len(logits) == 1 and len(logits[0]) == len(x)  # not with views of the images beside them
+        whole = (
+            len(logits) == 1 and logits[0].shape[0] == x.shape[0]
+        )  # not with views of the images beside them
         return logits[0].detach() if whole else found.log_probs
 
     def plain(self, x: Tensor) -> Tensor:

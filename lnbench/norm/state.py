@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -92,7 +93,8 @@ class Layer:
 
     def normalize_images(self, x: Tensor, state: State) -> Tensor:
         """Each image by its own statistics over its pixels."""
-        self._warn_of_one_value(x, x.shape[0])
+        # Asked of the pixels alone: an export may leave the number of images open.
+        self._warn_of_one_value(math.prod(x.shape[2:]) == 1)
         return self._finish(normalize_images(x, *self.affine(state), self.eps))
 
     def normalize_batch(self, x: Tensor, state: State) -> Tensor:
@@ -102,7 +104,7 @@ class Layer:
                 f"{x.shape[0]} images cannot be cut into the {self.groups} groups of layer"
                 f" '{self.name}': use a --batch-size that is a multiple of {self.groups}"
             )
-        self._warn_of_one_value(x, self.groups)
+        self._warn_of_one_value(x.numel() == self.groups * x.shape[1])
         weights, biases = state.affine.get(self.name, (self.weights, self.biases))
         return self._finish(normalize_by_groups(x, weights, biases, self.eps))
 
@@ -112,8 +114,8 @@ class Layer:
             y = module(y)
         return y
 
-    def _warn_of_one_value(self, x: Tensor, groups: int) -> None:
-        # From shapes alone: nothing waits for the device.
-        if x.numel() == groups * x.shape[1] and ONE_VALUE not in self._said:
+    def _warn_of_one_value(self, found: bool) -> None:
+        # Found from shapes alone: nothing waits for the device.
+        if found and ONE_VALUE not in self._said:
             self._said.add(ONE_VALUE)
             warnings.warn(f"layer '{self.name}': {ONE_VALUE}", stacklevel=2)

@@ -30,7 +30,7 @@ def beside_views(forward: Forward, views: int | None) -> Forward:
     """A pass over images together with their views, which gives the logits (B, classes) of the images."""
     if views is None:
         return forward
-    return lambda images: forward(with_views(images, views))[: len(images)]
+    return lambda images: forward(with_views(images, views))[: images.shape[0]]
 
 
 def image_statistics(x: Tensor, views: int | None, var: str = "biased") -> Statistics:
@@ -42,7 +42,7 @@ def image_statistics(x: Tensor, views: int | None, var: str = "biased") -> Stati
     values = count * x[0, 0].numel()
     if views is None:
         return stats.corrected(stats.image_statistics(x), values, var)
-    mean, variance = stats.corrected(stats.batch_statistics(x, len(x) // count), values, var)
+    mean, variance = stats.corrected(stats.batch_statistics(x, x.shape[0] // count), values, var)
     return mean.repeat(count, 1), variance.repeat(count, 1)
 
 

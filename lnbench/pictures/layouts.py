@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import math
 import os
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +25,7 @@ from lnbench.data.sources.cifar_c import SEVERITIES
 from lnbench.data.store import Pixels, Store
 from lnbench.data.tree import SUFFIXES, in_order
 from lnbench.errors import DataError, UsageError
-from lnbench.files import atomic, reason
+from lnbench.files import atomic, reason, regular
 from lnbench.hashing import Indices
 from lnbench.types import Condition
 
@@ -119,7 +121,7 @@ class ArrayWriter:
         self._manifest = manifest
         self._shape = (len(store.ids), *store.images.shape[2:], 3)
         self._pending: dict[Condition, npt.NDArray[np.bool_]] = {}
-        self._rows: dict[str, npt.NDArray[Any]] = {}
+        self._rows: dict[str, _Unfinished] = {}
         _save_npy(root / "labels.npy", np.tile(store.labels, len(SEVERITIES)))
 
     def finished(self, condition: Condition) -> bool:
@@ -131,23 +133,23 @@ class ArrayWriter:
         count = self._shape[0]
         start = 0 if condition.is_clean else (int(condition.severity) - 1) * count
         try:
-            rows = self._open(condition)
-            rows[start + positions] = images.transpose(0, 2, 3, 1)
+            self._open(condition).write(start + positions, images.transpose(0, 2, 3, 1))
         except OSError as error:
             raise _unwritable(self._root, error) from error
         self._pending.setdefault(condition, np.zeros(count, bool))[positions] = True
 
     def finish(self, condition: Condition) -> None:
         _check_complete(condition, self._pending.pop(condition, None))
-        rows = self._rows[condition.corruption]
-        if isinstance(rows, np.memmap):
-            rows.flush()
+        try:
+            self._rows[condition.corruption].flush()
+        except OSError as error:
+            raise _unwritable(self._root, error) from error
         self._manifest = _noted(self._root, self._manifest, condition)
         needed = (
             [condition] if condition.is_clean else [Condition(condition.corruption, s) for s in SEVERITIES]
         )
         if all(self._manifest.has(each) for each in needed):
-            del self._rows[condition.corruption], rows  # unmapped before it is renamed
+            self._rows.pop(condition.corruption).close()
             whole, unfinished = self._files(condition)
             try:
                 unfinished.replace(whole)
@@ -158,12 +160,12 @@ class ArrayWriter:
         whole = self._root / f"{safe_name(condition.corruption)}.npy"
         return whole, whole.with_name(f".{whole.name}.partial")
 
-    def _open(self, condition: Condition) -> npt.NDArray[Any]:
+    def _open(self, condition: Condition) -> _Unfinished:
         rows = self._rows.get(condition.corruption)
         if rows is None:
             unfinished = self._files(condition)[1]
             shape = (self._shape[0] * (1 if condition.is_clean else len(SEVERITIES)), *self._shape[1:])
-            rows = _mapped(unfinished, shape)
+            rows = _Unfinished(unfinished, shape)
             self._rows[condition.corruption] = rows
         return rows
 
@@ -260,35 +262,57 @@ def _save_npy(path: Path, array: npt.NDArray[Any]) -> None:
         np.save(file, array, allow_pickle=False)
 
 
-def _mapped(path: Path, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """An unfinished array on disk, continued if it has the right shape, else started.
+class _Unfinished:
+    """An unfinished array on disk, uint8, continued if it has the right shape, else started.
 
-    Its place on the disk is taken first: writing to a mapped file on a full disk kills the program.
+    Written row by row and not mapped: on a full disk, or where somebody cuts the file short, a mapped file
+    kills the program. Its place on the disk is taken first, so that a full disk is known at the start.
     """
-    if path.is_file() and not path.is_symlink():
-        with suppress(ValueError):
-            rows = np.lib.format.open_memmap(path, mode="r+")
-            if rows.shape == shape and rows.dtype == np.uint8:
-                _reserve(path, path.stat().st_size)
-                return rows
-    path.unlink(missing_ok=True)
-    with path.open("xb") as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        end = file.tell() + math.prod(shape)
-        file.truncate(end)
-    try:
-        _reserve(path, end)
-    except OSError:
-        path.unlink()
-        raise
-    return np.lib.format.open_memmap(path, mode="r+")
 
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        self._row = math.prod(shape[1:])
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        self._offset = header.tell()
+        self._end = self._offset + math.prod(shape)
+        started = not self._continues(path, header.getvalue())
+        if started:
+            path.unlink(missing_ok=True)
+            with path.open("xb") as file:
+                file.write(header.getvalue())
+                file.truncate(self._end)
+        self._file = path.open("r+b")
+        weakref.finalize(self, self._file.close)
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(self._file.fileno(), 0, self._end)
+        except OSError:
+            self._file.close()
+            if started:
+                path.unlink()
+            raise
 
-def _reserve(path: Path, size: int) -> None:
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, size)
+    def _continues(self, path: Path, header: bytes) -> bool:
+        if path.is_symlink() or not path.is_file() or path.stat().st_size != self._end:
+            return False
+        with regular(path) as file:
+            return file.read(len(header)) == header
+
+    def write(self, places: Indices, rows: Pixels) -> None:
+        """Write rows uint8 (B, ...) at `places` (B,). OSError where the disk refuses."""
+        for place, row in zip(places.tolist(), rows, strict=True):
+            self._file.seek(self._offset + place * self._row)
+            self._file.write(np.ascontiguousarray(row).data)
+
+    def flush(self) -> None:
+        """To the disk. OSError where it refuses, or where the file was cut short."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        if os.fstat(self._file.fileno()).st_size < self._end:
+            raise OSError(errno.EIO, "it was cut short while it was written; export again")
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def _unwritable(path: Path, error: OSError) -> DataError:

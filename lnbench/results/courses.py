@@ -16,12 +16,14 @@ REFERENCE = "fixed"
 class Line:
     """A mode along its stream, or `()` where its answers do not depend on one.
 
-    `tenths`: top-1, mean over the cells; `resets`: where along the stream the mode forgot, 0–1.
+    `tenths`: top-1, mean over the cells; `resets`, `recoveries`: where along the stream the mode forgot,
+    because it was time or because its predictions had collapsed, 0–1.
     """
 
     name: str
     tenths: tuple[float, ...] = ()
     resets: tuple[float, ...] = ()
+    recoveries: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,9 @@ def _line(name: str, cells: Sequence[Cell]) -> Line:
     tenths = tuple(
         sum(rates) / len(courses) for rates in zip(*(course.tenths for course in courses), strict=True)
     )
-    resets = sorted({row / course.batches for course in courses for row in course.resets})
-    return Line(name, tenths, tuple(resets))
+    resets = {row / course.batches for course in courses for row in course.resets}
+    recoveries = {row / course.batches for course in courses for row in course.recoveries or ()}
+    return Line(name, tenths, tuple(sorted(resets)), tuple(sorted(recoveries)))
 
 
 def costs(records: Sequence[Record], labels: Sequence[str] = ()) -> list[Cost]:

@@ -54,7 +54,8 @@ class Course(BaseModel):
     """How a cell went along its stream, where its answers depend on more than their own image.
 
     `tenths`: top-1 of the first tenth of the images to the last; `batches`: of the stream; `resets`: numbers,
-    from 0, of the batches in which the mode forgot what it had learned.
+    from 0, of the batches in which the mode forgot what it had learned because it was time; `recoveries`: of
+    those in which it did because its predictions had collapsed, where there are any.
     """
 
     model_config = STRICT
@@ -63,6 +64,7 @@ class Course(BaseModel):
     tenths: tuple[Rate, ...]
     batches: int = Field(ge=1)
     resets: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    recoveries: tuple[Annotated[int, Field(ge=0)], ...] | None = None
 
 
 class Cell(BaseModel):

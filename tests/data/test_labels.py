@@ -220,7 +220,7 @@ def test_a_networks_own_names_are_a_list(tmp_path: Path) -> None:
     (tmp_path / "names.yaml").write_text("cat: 1\n")
     with pytest.raises(DataError, match="expected a list"):
         class_file.read_classes(tmp_path / "names.yaml")
-    with pytest.raises(DataError, match=r"none\.txt: cannot be read"):
+    with pytest.raises(DataError, match=r"cannot read .*none\.txt"):
         class_file.read_classes(tmp_path / "none.txt")
 
 

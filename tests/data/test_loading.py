@@ -18,6 +18,7 @@ from lnbench.data.arrays import list_arrays
 from lnbench.data.batches import subset
 from lnbench.data.folder import list_folder
 from lnbench.data.loading import open_listing
+from lnbench.data.rows import FileRows
 from lnbench.data.store import Decoding, Listing, Store, fingerprint
 from lnbench.errors import DataError, UsageError
 from lnbench.types import Geometry
@@ -70,15 +71,13 @@ def test_arrays_stay_untouched_without_geometry(cifar_npz: Path) -> None:
 
 def test_large_arrays_beyond_the_bound_lie_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listing = array_listing()
-    assert not isinstance(
-        opened(listing, cache=tmp_path, cache_above=1).images, np.memmap
-    )  # too small to ask
+    assert not isinstance(opened(listing, cache=tmp_path, cache_above=1).images, FileRows)  # too small to ask
     monkeypatch.setattr(loading, "LARGE", 1)
     mapped = opened(listing, cache=tmp_path, cache_above=1, limit=12)
-    assert isinstance(mapped.images, np.memmap)
+    assert isinstance(mapped.images, FileRows)
     assert same(mapped, opened(listing, limit=12))
-    assert not isinstance(opened(listing, cache=tmp_path, cache_above=10**6).images, np.memmap)
-    assert not isinstance(opened(listing, cache=tmp_path).images, np.memmap)
+    assert not isinstance(opened(listing, cache=tmp_path, cache_above=10**6).images, FileRows)
+    assert not isinstance(opened(listing, cache=tmp_path).images, FileRows)
 
 
 def test_arrays_are_resized_through_pil_with_geometry() -> None:

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from lnbench import config, memory
+from lnbench.data.rows import FileRows
 from lnbench.errors import CheckpointError, DataError, ModelError, UsageError
 from lnbench.evaluate import evaluation
 from lnbench.evaluate.prepare import Images, load_subject
@@ -134,15 +134,15 @@ def write_folder(folder: Path) -> str:
 def test_more_images_than_fit_in_memory_go_to_a_file(task: tuple[str, str, str], tmp_path: Path) -> None:
     chosen = resolved(task, data=write_folder(tmp_path / "images"), batch_size=8, modes=["fixed", "batch"])
     free = evaluation.prepare_all([chosen], scratch=tmp_path / "scratch")
-    assert not isinstance(free.images.clean.images, np.memmap) and not (tmp_path / "scratch").exists()
+    assert not isinstance(free.images.clean.images, FileRows) and not (tmp_path / "scratch").exists()
     bound = evaluation.prepare_all([chosen], scratch=tmp_path / "scratch", memory=1)
-    assert isinstance(bound.images.clean.images, np.memmap)
+    assert isinstance(bound.images.clean.images, FileRows)
     outcomes = [
         evaluation.evaluate(ready, [tmp_path / name])[0] for ready, name in ((free, "free"), (bound, "bound"))
     ]
     assert counts(outcomes[0]) == counts(outcomes[1])
     kept = evaluation.prepare_all([chosen], cache=tmp_path / "cache", scratch=tmp_path / "none")
-    assert isinstance(kept.images.clean.images, np.memmap) and not (tmp_path / "none").exists()
+    assert isinstance(kept.images.clean.images, FileRows) and not (tmp_path / "none").exists()
 
 
 def test_room_for_images() -> None:

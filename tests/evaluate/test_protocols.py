@@ -233,6 +233,18 @@ def test_the_course_says_where_a_mode_forgot(task: tuple[str, str, str]) -> None
     assert mixture[mode, NOISE].resets == mixture[mode, CONTRAST].resets == (4, 8)
 
 
+def test_the_course_says_where_a_mode_recovered(task: tuple[str, str, str]) -> None:
+    """A network that is sure of everything has collapsed at every batch."""
+    mode, protocols = str(parse("sar:margin=1,reset=4")), ({}, {"sequence": "continual"}, {"mixed": True})
+    for protocol in protocols:
+        prepared = evaluation.prepare_all([resolved(task, modes=[mode], **protocol)])
+        prepared.subjects[0].classifier.network[-1].weight.data *= 1e4  # type: ignore[index, union-attr, operator]
+        found = results(prepared)[mode, CONTRAST]
+        every = range(11) if "mixed" in protocol else range(6)
+        assert found.recoveries == tuple(every) and found.counts["recoveries"] == len(every)
+        assert found.resets == ((4, 8) if "mixed" in protocol else (2,) if protocol else (4,))
+
+
 def test_a_config_says_only_what_is_not_usual(task: tuple[str, str, str]) -> None:
     """So that a run of before there was a choice has the same identity and the same name."""
     usual = resolved(task)

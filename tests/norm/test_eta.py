@@ -138,12 +138,21 @@ def test_a_reset_forgets_the_average_prediction_and_keeps_the_fisher_information
 def test_eata_asks_for_images_without_corruption() -> None:
     mode = parse("eata:fisher=200")
     assert mode.is_begun_clean and mode.images == 200 and not parse("eta").is_begun_clean
-    with pytest.raises(UsageError, match="only 100 images: use a smaller fisher"):
+    with pytest.raises(UsageError, match="only 100 images: use a smaller fisher, or source=DATA"):
         mode.refuse(Setting(("bn",), (), 1, 50, 100))
-    with pytest.raises(UsageError, match="a corrupted set has none; eta needs none"):
+    with pytest.raises(
+        UsageError, match="a corrupted set has none: give others by source=DATA; eta needs none"
+    ):
         mode.refuse(Setting(("bn",), (), 1, 50, 1000, clean=False))
     with pytest.raises(UsageError, match="mode local"):
         mode.refuse(Setting(("bn",), (), 1, 1, 1000))
+    other = parse("eata:fisher=200,source=folder:a/b=c d")
+    assert other.source == "folder:a/b=c d" and mode.source is None and parse(str(other)) == other
+    for setting in (Setting(("bn",), (), 1, 50, 100), Setting(("bn",), (), 1, 50, 1000, clean=False)):
+        other.refuse(setting)
+    with pytest.raises(UsageError, match=r"^mode 'eata:source=a\\nb': source holds characters") as caught:
+        parse("eata:source=a\nb")
+    assert "\n" not in str(caught.value)
 
 
 def test_the_fisher_information_is_the_same_whatever_is_learned_first() -> None:

@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lnbench.errors import UsageError
-from lnbench.norm.modes import registry
+from lnbench.norm.modes import options, registry
 from lnbench.norm.modes.registry import Mode, Option, Setting, make, parse, select
 from lnbench.norm.state import State
 from lnbench.norm.wrap import FIXED, attach
 from tests.norm.networks import build, images
 
+PLAIN = st.characters(exclude_characters=",").filter(str.isprintable)
 LAYERS = st.sampled_from(["all", "localnorm", "first3", "last1", "bn1|layer1.*"])
 
 
@@ -24,7 +25,7 @@ def modes(draw: st.DrawFn) -> Mode:
     kind = registry.find(draw(st.sampled_from(registry.names())))
     given_: dict[str, object] = {}
     for name, (declared, option, _) in kind.options.items():
-        possible = get_args(declared) if registry._is_union(declared) else (declared,)
+        possible = get_args(declared) if options.is_union(declared) else (declared,)
         values = []
         for one in possible:
             if get_origin(one) is Literal:
@@ -33,6 +34,8 @@ def modes(draw: st.DrawFn) -> Mode:
                 values.append(st.integers(max(0, int(option.least)), 10**6))
             elif one is float:
                 values.append(st.floats(max(0, option.least), 1e12, allow_nan=False).map(abs))
+            elif one is str:
+                values.append(st.text(PLAIN, min_size=1).filter(lambda text: text == text.strip()))
             else:
                 values.append(st.none())
         given_[name] = draw(st.one_of(values))

@@ -69,7 +69,12 @@ def frost(
 
 
 def motion_blur(layer: np.ndarray, radius: int, sigma: float, degrees: float) -> np.ndarray:
-    """Blur an 8-bit layer as ImageMagick's MotionBlurImage does, one half of a Gaussian along a line."""
+    """Blur an 8-bit layer as ImageMagick's MotionBlurImage of 2018 does: its sums, rounded."""
+    return np.floor(motion_sums(layer, radius, sigma, degrees) + 0.5).astype(np.uint8)
+
+
+def motion_sums(layer: np.ndarray, radius: int, sigma: float, degrees: float) -> np.ndarray:
+    """One half of a Gaussian along a line, over an 8-bit layer (H, W); float64."""
     taps = 2 * radius + 1
     weights = np.exp(-(np.arange(taps) ** 2) / (2 * sigma**2)) / (np.sqrt(2 * np.pi) * sigma)
     weights /= weights.sum()
@@ -81,7 +86,7 @@ def motion_blur(layer: np.ndarray, radius: int, sigma: float, degrees: float) ->
         y = np.clip(rows + int(np.ceil(i * down / length - 0.5)), 0, layer.shape[0] - 1)
         x = np.clip(columns + int(np.ceil(i * right / length - 0.5)), 0, layer.shape[1] - 1)
         total += weight * layer[y, x]
-    return np.floor(total + 0.5).astype(np.uint8)
+    return total
 
 
 def clipped_zoom(layer: np.ndarray, factor: float) -> np.ndarray:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 
 import pytest
 
 from lnbench.results.baseline import baseline_bytes
 from lnbench.results.compare import compare
-from lnbench.results.courses import cost_table, costs, lines
+from lnbench.results.courses import Line, cost_table, costs, lines
 from lnbench.results.reading import record_bytes
+from lnbench.results.render.delimited import columns, to_csv
 from lnbench.results.render.html import to_html
 from lnbench.results.render.markdown import to_markdown
+from lnbench.results.render.plots import course_plot
 from lnbench.results.schema import Cell, Course, Record
 from lnbench.results.store import make_record
 from lnbench.results.tables import basis, pivot
@@ -29,7 +33,11 @@ def adapted(**config: object) -> Record:
             return cell
         fall = cell.severity / 10
         course = Course(
-            unit="stream", tenths=tuple(1 - fall * k / 9 for k in range(10)), batches=20, resets=(5, 15)
+            unit="stream",
+            tenths=tuple(1 - fall * k / 9 for k in range(10)),
+            batches=20,
+            resets=(5, 15),
+            recoveries=(2,),
         )
         return cell.model_copy(update={"course": course, "counts": {"updates": 20.0}, "seconds": 1.0})
 
@@ -45,7 +53,7 @@ def test_a_line_is_the_mean_over_the_corrupted_cells() -> None:
     fixed, batch, local = found["all corrupted conditions"]
     assert fixed.tenths == local.tenths == ()
     assert batch.tenths[0] == 1 and batch.tenths[-1] == pytest.approx(1 - 0.3)  # severities 1, 5, 1, 5
-    assert batch.resets == (0.25, 0.75)
+    assert batch.resets == (0.25, 0.75) and batch.recoveries == (0.1,)
     assert found["contrast/5"][1].tenths[-1] == pytest.approx(0.5)
 
 
@@ -66,6 +74,31 @@ def test_reports_show_the_stream_where_there_is_one() -> None:
     assert "Accuracy along the stream" in page and "time × fixed" in page
     assert "batch goes from 100.0 to 70.0 percent" in page
     assert re.search(r"\| batch \| 100\.0 \| 70\.0 \| 100 \| 4\.00 \|", text)
+
+
+def test_the_course_is_in_the_csv_where_there_is_one() -> None:
+    record, _ = sample()
+    assert not {name for name in columns([record]) if name.startswith(("tenth", "count", "resets"))}
+    found = list(csv.DictReader(io.StringIO(to_csv([adapted()]))))
+    (row,) = [r for r in found if (r["mode"], r["corruption"], r["severity"]) == ("batch", "contrast", "5")]
+    assert [float(row[f"tenth_{k}"]) for k in range(1, 11)] == pytest.approx(
+        [1 - 0.5 * k / 9 for k in range(10)]
+    )
+    assert (row["batches"], row["resets_at"], row["recoveries_at"]) == ("20", "5 15", "2")
+    assert row["count_updates"] == "20"
+    (other,) = [r for r in found if (r["mode"], r["corruption"], r["severity"]) == ("fixed", "contrast", "5")]
+    assert other["tenth_1"] == other["count_updates"] == other["batches"] == ""
+
+
+def test_recoveries_are_drawn_beside_resets() -> None:
+    """Lines and triangles are there, and where they belong: seen by what drawing them adds to the picture."""
+    tenths = tuple(0.1 * k for k in range(10))
+    plain, reset, recovered = (
+        course_plot([Line("sar", tenths, *places)], "t").count("<use ")
+        for places in ((), ((0.5,),), ((), (0.25, 0.5)))
+    )
+    assert recovered == plain + 2 and reset == plain
+    assert course_plot([Line("sar", tenths, (0.5,))], "t") != course_plot([Line("sar", tenths)], "t")
 
 
 def test_compare_says_what_a_test_over_one_stream_leaves_out() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lnbench.data.registry import source
 from lnbench.errors import DataError
-from lnbench.files import one_line, read_bytes, reason
+from lnbench.files import one_line, read_bytes, reason, regular
 from lnbench.lazy import np
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _holds(path: Path, wanted: Iterable[str]) -> bool:
 
     missing = set(wanted)
     try:
-        with tarfile.open(path, "r:*") as archive:
+        with regular(path) as file, tarfile.open(fileobj=file, mode="r:*") as archive:
             for member in _members(archive, path):
                 missing.discard(PurePosixPath(member.name).name)
                 if not missing:
@@ -172,7 +172,7 @@ def _from_tar(path: Path, wanted: tuple[str, ...]) -> dict[str, bytes]:
     import tarfile
 
     found: dict[str, bytes] = {}
-    with tarfile.open(path, "r:*") as archive:
+    with regular(path) as file, tarfile.open(fileobj=file, mode="r:*") as archive:
         for member in _members(archive, path):
             name = PurePosixPath(member.name).name
             stream = archive.extractfile(member) if name in wanted and member.isreg() else None

@@ -18,28 +18,29 @@ if TYPE_CHECKING:
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
+_MOST_LABELS = 1 << 26  # bytes
 _LAYOUT = "<corruption>.npy, labels.npy"
 
 
 def looks(path: Path, *, ten: bool) -> bool:
     if not (path / "labels.npy").is_file():
         return False
-    from lnbench.data.arrays import map_npy
+    from lnbench.data.arrays import read_npy
 
-    labels = map_npy(path / "labels.npy")
+    labels = read_npy(path / "labels.npy", most=_MOST_LABELS)
     return bool(labels.size and labels.max() < 10) == ten
 
 
 def conditions(path: Path) -> list[Condition]:
     """What the arrays hold; `clean` from `clean.npy`, a fifth as long."""
-    from lnbench.data.arrays import map_npy
+    from lnbench.data.arrays import open_npy
 
     labels = _labels(path)
     found: list[Condition] = []
     for file in sorted(path.glob("*.npy")):
         if file.name == "labels.npy" or file.name.startswith(".") or not file.name.isprintable():
             continue
-        _check_rows(file, map_npy(file), labels)
+        _check_rows(file, open_npy(file), labels)
         if file.stem == CLEAN_NAME:
             found.append(CLEAN)
         else:
@@ -72,7 +73,7 @@ def cifar100_c(path: Path, condition: Condition) -> Listing:
 
 
 def _list(kind: str, path: Path, condition: Condition, classes: tuple[str, ...]) -> Listing:
-    from lnbench.data.arrays import list_arrays, map_npy
+    from lnbench.data.arrays import list_arrays, open_npy
     from lnbench.data.manifest import read_manifest
     from lnbench.data.store import file_stamp
 
@@ -80,7 +81,7 @@ def _list(kind: str, path: Path, condition: Condition, classes: tuple[str, ...])
     if not file.is_file() or (condition.severity not in SEVERITIES and not condition.is_clean):
         raise DataError(f"{kind}:{path}: holds no {condition}")
     labels = _labels(path)
-    rows = map_npy(file)
+    rows = open_npy(file)
     _check_rows(file, rows, labels)
     count = len(labels) // len(SEVERITIES)
     start = 0 if condition.is_clean else (int(condition.severity) - 1) * count
@@ -95,12 +96,12 @@ def _list(kind: str, path: Path, condition: Condition, classes: tuple[str, ...])
 
 
 def _labels(path: Path) -> npt.NDArray[Any]:
-    from lnbench.data.arrays import map_npy
+    from lnbench.data.arrays import read_npy
 
     file = path / "labels.npy"
     if not file.is_file():
         raise DataError(f"{path}: no labels.npy; a CIFAR-C set holds one beside its <corruption>.npy")
-    labels = map_npy(file)
+    labels = read_npy(file, most=_MOST_LABELS)
     described = f"{labels.dtype} {labels.shape}"
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels) or len(labels) % len(SEVERITIES):
         raise DataError(f"{file}: must hold 5·n integers, the labels of the five severities, not {described}")

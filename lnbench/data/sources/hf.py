@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lnbench.data.registry import needs, source
 from lnbench.errors import DataError, LnbenchError
-from lnbench.files import one_line, said
+from lnbench.files import one_line, regular, said
 
 if TYPE_CHECKING:
     from lnbench.data.store import Listing
@@ -88,6 +88,9 @@ def _load(name: str, revision: str | None, wanted: str, where: str) -> tuple[Any
 
     folder = Path(name)
     if looks(folder):
+        for file in folder.rglob("*"):
+            if not file.is_dir():
+                regular(file).close()  # what the library maps by name
         saved = datasets.load_from_disk(name)
         if not isinstance(saved, datasets.DatasetDict):
             if wanted:

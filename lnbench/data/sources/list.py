@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lnbench.data.registry import source
 from lnbench.errors import DataError
-from lnbench.files import one_line, printable, reason
+from lnbench.files import one_line, opened, printable, reason
 
 if TYPE_CHECKING:
     from lnbench.data.store import Listing
@@ -70,11 +70,8 @@ def _rows(path: Path, where: str) -> list[Row]:
 
 
 def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise DataError(f"{path}: {reason(error).lower()}") from error
+    with opened(path, DataError) as file:
+        content = file.read(_MAX_BYTES + 1)
     if len(content) > _MAX_BYTES or b"\0" in content:
         raise DataError(f"{path}: no list of images, which is text")
     return content.decode("utf-8-sig", "surrogateescape")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lnbench.data.registry import source
 from lnbench.errors import DataError
-from lnbench.files import one_line, printable, reason
+from lnbench.files import one_line, printable, reason, regular
 from lnbench.lazy import np
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
 
     wanted = ("images", "labels", "classes")
     try:
-        with zipfile.ZipFile(path) as archive:
+        with regular(path) as file, zipfile.ZipFile(file) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             found = {key: _read_member(archive, members[key], path) for key in wanted if key in members}
             return found or dict.fromkeys(members, np.zeros(0))
@@ -86,6 +86,7 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) 
     import zipfile
 
     from lnbench.data import arrays
+    from lnbench.data.rows import FileRows
 
     with archive.open(member) as stream:
         version = np.lib.format.read_magic(stream)
@@ -113,9 +114,9 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) 
         raise DataError(
             f"{path}: array '{one_line(member.filename)}' looks like a zip bomb ({size / 2**30:.1f} GiB)"
         )
-    if size > arrays.LARGE and member.compress_type == zipfile.ZIP_STORED:
+    if size > arrays.LARGE and member.compress_type == zipfile.ZIP_STORED and not columns_first:
         offset = _start(path, member) + header
-        return np.memmap(path, dtype, "r", offset, shape, "F" if columns_first else "C")
+        return cast("npt.NDArray[Any]", FileRows(path, offset, shape, dtype))
     arrays.check_memory(
         size, str(path), "write it with numpy.savez, which is read in place, or take a part of it"
     )
@@ -127,7 +128,7 @@ def _start(path: Path, member: zipfile.ZipInfo) -> int:
     """Where a member's bytes begin: behind its local header of 30 bytes, a name and an extra field."""
     import struct
 
-    with path.open("rb") as file:
+    with regular(path) as file:
         file.seek(member.header_offset + 26)
         name, extra = struct.unpack("<HH", file.read(4))
     return member.header_offset + 30 + int(name) + int(extra)

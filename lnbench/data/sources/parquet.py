@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lnbench.data.registry import needs, source
 from lnbench.errors import DataError
-from lnbench.files import one_line, reason
+from lnbench.files import one_line, reason, regular
 
 if TYPE_CHECKING:
     from lnbench.data.store import Listing
@@ -47,6 +47,7 @@ def parquet(path: Path) -> Listing:
     expected: arrow.Columns | None = None
     for file in files:
         try:
+            regular(file).close()
             found = arrow.columns(pq.read_schema(file), str(file))
             given = pq.ParquetFile(file).read(columns=[found.label]).column(0).to_pylist()
         except (pa.ArrowException, OSError, ValueError) as error:

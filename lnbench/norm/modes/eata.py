@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from lnbench.norm.state import Layer, State
 
 Fisher = Annotated[int, Option("images without corruption that say how much each weight matters", least=1)]
+Source = Annotated[
+    str | None, Option("data of which those images are, such as folder:PATH; the run's own otherwise")
+]
 Alpha = Annotated[float, Option("how much a weight that matters is held back", least=0)]
 
 
@@ -33,6 +36,7 @@ def adapt(
     groups: int,
     *,
     fisher: Fisher = 2000,
+    source: Source = None,
     alpha: Alpha = 2000.0,
     lr: Rate = 0.00025,
     optimizer: Optimizer = "sgd",
@@ -47,11 +51,15 @@ def adapt(
     return answer(gradient.step(forward, pixels, state, objective, lr, optimizer, gradient.LOSSES[loss]))
 
 
-def _refuse(setting: Setting | None, *, fisher: Fisher, reset: Reset) -> str | None:
-    if setting is not None and fisher > setting.images:
-        return f"the data has only {setting.images} images: use a smaller fisher"
-    if setting is not None and not setting.clean:
-        return "it needs images without corruption, and a corrupted set has none; eta needs none"
+def _refuse(setting: Setting | None, *, fisher: Fisher, source: Source, reset: Reset) -> str | None:
+    if setting is not None and source is None:
+        if fisher > setting.images:
+            return f"the data has only {setting.images} images: use a smaller fisher, or source=DATA"
+        if not setting.clean:
+            return (
+                "it needs images without corruption, and a corrupted set has none: give others by "
+                "source=DATA; eta needs none"
+            )
     return learning.refuse(setting, reset=reset)
 
 
@@ -60,6 +68,7 @@ def _refuse(setting: Setting | None, *, fisher: Fisher, reset: Reset) -> str | N
     unit="stream",
     begin=measure,
     clean=True,
+    source=lambda *, source: source,
     predict=adapt,
     images=lambda *, fisher: fisher,
     refuse=_refuse,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import inspect
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 from lnbench.errors import UsageError, unknown
 from lnbench.lazy import F
+from lnbench.norm.modes.options import Declared, declared, keywords, show, usual, value
+from lnbench.norm.modes.options import Option as Option
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,13 +29,6 @@ The draw is the run's: seed, condition and number decide it, and one draw is ind
 
 LAYERS = "layers"  # the option that every mode has
 ALL = "all"
-
-
-class Option(NamedTuple):
-    """What an option's annotation says beside its type: one line of help, and the least number it takes."""
-
-    about: str
-    least: float = -math.inf
 
 
 Variance = Annotated[Literal["biased", "unbiased"], Option("variance divided by n values, or by n − 1")]
@@ -87,7 +80,7 @@ class Kind:
     name: str
     about: str
     function: Callable[..., Tensor]
-    options: Mapping[str, tuple[Any, Option, Any]]
+    options: Mapping[str, Declared]
     unit: Unit | Callable[..., Unit]
     begin: Callable[..., None] | None
     predict: Callable[..., Prediction]
@@ -99,6 +92,7 @@ class Kind:
     note: Callable[..., str | None]
     learns: Callable[..., bool] | None
     clean: bool
+    source: Callable[..., str | None]
 
 
 KINDS: dict[str, Kind] = {}
@@ -118,6 +112,7 @@ def mode(
     note: Callable[..., str | None] = lambda setting: None,
     learns: Callable[..., bool] | None = None,
     clean: bool = False,
+    source: Callable[..., str | None] = lambda: None,
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
     """Register the decorated `function(x, layer, state, *, options) -> Tensor`, the output of a norm layer.
 
@@ -141,6 +136,7 @@ def mode(
         learns: `(name) -> bool`, whether weight and bias of a layer are in `state.affine` when it is used:
             copies that take a gradient. A mode that learns is also for GroupNorm and LayerNorm.
         clean: whether the images that `begin` sees are those without corruption.
+        source: `() -> str | None`, a data spec of which the images are that `begin` sees; None: of the run's.
 
     Raises ValueError when the name is taken.
 
@@ -157,10 +153,10 @@ def mode(
     def enter(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         if name in KINDS:
             raise ValueError(f"mode '{name}' is registered twice")
-        options: dict[str, tuple[Any, Option, Any]] = {}
+        options: dict[str, Declared] = {}
         for part in (function, predict, begin):
-            for option, declared in _options(part).items() if part else ():
-                options.setdefault(option, declared)
+            for option, one in declared(part).items() if part else ():
+                options.setdefault(option, one)
         about = " ".join((function.__doc__ or "").split("\n\n")[0].split()).removesuffix(".")
         KINDS[name] = Kind(
             name,
@@ -178,6 +174,7 @@ def mode(
             note,
             learns,
             clean,
+            source,
         )
         return function
 
@@ -200,7 +197,7 @@ class Mode:
 
     def __str__(self) -> str:
         shown = [
-            f"{name}={_text(value)}"
+            f"{name}={show(value)}"
             for name, value in self.options.items()
             # Numbers are always said; a word only where it is not the usual one.
             if value is not None and (isinstance(value, int | float) or value != self._kind.options[name][2])
@@ -243,6 +240,11 @@ class Mode:
         """Whether the images that `begin` sees are those without corruption."""
         return self._kind.clean
 
+    @property
+    def source(self) -> str | None:
+        """The data of which the images are that `begin` sees, where not the run's own."""
+        return self._call(self._kind.source)
+
     def learns(self, layer: str) -> bool:
         """Whether the layer's weight and bias are among those copies."""
         return self._kind.learns is not None and self._call(self._kind.learns, layer)
@@ -284,7 +286,7 @@ class Mode:
         return function(*arguments, **self._given(function))
 
     def _given(self, function: Callable[..., Any]) -> dict[str, Any]:
-        return {name: self.options[name] for name in _keywords(function)}
+        return {name: self.options[name] for name in keywords(function)}
 
 
 def find(name: str) -> Kind:
@@ -307,7 +309,7 @@ def usages() -> tuple[str, ...]:
 def describe(name: str) -> str:
     """One line about a mode with its options."""
     kind = find(name)
-    options = [f"{option}={_usual(declared)}" for option, declared in kind.options.items()]
+    options = [f"{option}={usual(one)}" for option, one in kind.options.items()]
     return kind.about + (f"; {', '.join(options)}" if options else "")
 
 
@@ -326,14 +328,16 @@ def parse(text: str) -> Mode:
     kind = find(name)
     given: dict[str, Any] = {}
     for item in rest.split(",") if rest.strip() else ():
-        option, equals, value = (part.strip() for part in item.partition("="))
+        option, equals, word = (part.strip() for part in item.partition("="))
         if option not in kind.options and option != LAYERS:
             raise _unknown_option(text, kind, option)
-        if not equals or not value:
+        if not equals or not word:
             raise UsageError(f"mode '{text}': option '{option}' has no value; write {option}=…")
         if option in given:
             raise UsageError(f"mode '{text}': option '{option}' is given twice")
-        given[option] = _layers(text, value) if option == LAYERS else _value(text, kind, option, value)
+        given[option] = (
+            _layers(text, word) if option == LAYERS else value(text, option, kind.options[option], word)
+        )
     made = make(name, **given)
     made.refuse(None)
     return made
@@ -370,69 +374,6 @@ def select(layers: str, names: tuple[str, ...], local: tuple[str, ...], asked: s
     return found
 
 
-@cache
-def _keywords(function: Callable[..., Any]) -> tuple[str, ...]:
-    parameters = inspect.signature(function).parameters.values()
-    return tuple(one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY)
-
-
-def _options(function: Callable[..., Any]) -> dict[str, tuple[Any, Option, Any]]:
-    """Keyword options of a function: name → (type, Option, default)."""
-    found = {}
-    for name in _keywords(function):
-        parameter = inspect.signature(function).parameters[name]
-        annotation = parameter.annotation
-        if isinstance(annotation, str):
-            # One at a time: annotations of tensors are for type checkers only and need not evaluate.
-            annotation = eval(annotation, function.__globals__)
-        options = [extra for extra in getattr(annotation, "__metadata__", ()) if isinstance(extra, Option)]
-        kind = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
-        found[name] = (kind, options[0] if options else Option(""), parameter.default)
-    return found
-
-
-def _usual(declared: tuple[Any, Option, Any]) -> str:
-    """An option's default, or the words it takes."""
-    words = _words(declared[0])
-    return "|".join(words) if words else "…" if declared[2] is None else _text(declared[2])
-
-
-def _words(kind: Any) -> tuple[str, ...]:
-    return get_args(kind) if get_origin(kind) is Literal else ()
-
-
-def _value(text: str, kind: Kind, name: str, value: str) -> Any:
-    declared, option, _ = kind.options[name]
-    possible = get_args(declared) if _is_union(declared) else (declared,)
-    words = [word for one in possible for word in _words(one)]
-    if value in words:
-        return value
-    for number, what in ((int, "a whole number"), (float, "a number")):
-        if number in possible:
-            read = _whole(value) if number is int else _number(value)
-            if read is not None and read >= option.least:
-                return read
-            words.append(what + (f" of at least {option.least:g}" if option.least > -math.inf else ""))
-    raise UsageError(f"mode '{text}': {name} must be {' or '.join(words)}, not '{value}'")
-
-
-def _is_union(kind: Any) -> bool:
-    return get_origin(kind) is Union or type(kind).__name__ == "UnionType"
-
-
-def _whole(value: str) -> int | None:
-    # isdecimal alone would take other scripts' digits, which int() reads but str(mode) does not give back
-    return int(value) if value.isascii() and value.isdecimal() and len(value) <= 9 else None
-
-
-def _number(value: str) -> float | None:
-    try:
-        number = float(value) + 0.0  # -0 is 0
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
 def _layers(text: str, value: str) -> str:
     if not value.isascii() or not value.isprintable() or set(value) & set("/' \""):
         raise UsageError(
@@ -451,8 +392,3 @@ def _unknown_option(text: str, kind: Kind, name: str) -> UsageError:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else f"'{kind.name}' takes {', '.join(known)}"
     return UsageError(f"mode '{text}': unknown option '{name}': {hint}")
-
-
-def _text(value: Any) -> str:
-    """Shortest text that reads back as the same value, without '.0' on whole numbers."""
-    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)

@@ -13,7 +13,7 @@ from lnbench.files import one_line
 from lnbench.metrics import METRICS
 from lnbench.results import header
 from lnbench.results.compare import Change, Comparison
-from lnbench.results.schema import Record
+from lnbench.results.schema import Cell, Record
 from lnbench.results.scores import rate_interval
 
 # A spreadsheet runs a field that begins with one of these as a formula.
@@ -26,6 +26,8 @@ def columns(records: Sequence[Record]) -> list[str]:
     found = dict.fromkeys([*METRICS, *(name for r in records for cell in r.cells for name in cell.scores)])
     scores = [name for name in found if name != "top1"]
     where = ["run", "model", "data", "mode", "corruption", "severity", "images"]
+    tenths = max((len(c.course.tenths) for r in records for c in r.cells if c.course), default=0)
+    counts = dict.fromkeys(name for r in records for c in r.cells for name in c.counts or ())
     return [
         *where,
         "top1",
@@ -36,11 +38,18 @@ def columns(records: Sequence[Record]) -> list[str]:
         "seconds",
         "outputs",
         "preprocessing",
+        *(["batches", "resets_at", "recoveries_at"] if tenths else []),
+        *(f"tenth_{number}" for number in range(1, tenths + 1)),
+        *(f"count_{name}" for name in counts),
     ]
 
 
 def rows(records: Sequence[Record], labels: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Every cell as a flat row; `top1_low` and `top1_high` are its 95 % interval. Rates in 0–1."""
+    """Every cell as a flat row; `top1_low` and `top1_high` are its 95 % interval. Rates in 0–1.
+
+    Where a cell has a course, `tenth_1` to `tenth_10` are its top-1 along the stream, `resets_at` and
+    `recoveries_at` numbers of batches, in one field; `count_…` is what a mode counted.
+    """
     names = list(labels) if labels else [""] * len(records)
     head = columns(records)
     found = []
@@ -63,9 +72,23 @@ def rows(records: Sequence[Record], labels: Sequence[str] = ()) -> list[dict[str
                 "seconds": cell.seconds,
                 "outputs": outputs,
                 "preprocessing": prepared,
+                **_course(cell),
+                **{f"count_{name}": value for name, value in (cell.counts or {}).items()},
             }
             found.append({column: values.get(column) for column in head})
     return found
+
+
+def _course(cell: Cell) -> dict[str, Any]:
+    course = cell.course
+    if course is None:
+        return {}
+    return {
+        "batches": course.batches,
+        "resets_at": " ".join(map(str, course.resets)) or None,
+        "recoveries_at": " ".join(map(str, course.recoveries or ())) or None,
+        **{f"tenth_{number}": rate for number, rate in enumerate(course.tenths, 1)},
+    }
 
 
 def to_csv(records: Sequence[Record], labels: Sequence[str] = ()) -> str:

@@ -203,14 +203,20 @@ def _course_plots(records: Sequence[Record], labels: Sequence[str]) -> Iterator[
         shown = [line for line in entries if line.tenths]
         tenths = max((len(line.tenths) for line in shown), default=0)
         rows = [
-            (line.name, *(percent(rate, 1) for rate in line.tenths), f"{len(line.resets)}") for line in shown
+            (
+                line.name,
+                *(percent(rate, 1) for rate in line.tenths),
+                f"{len(line.resets)}",
+                f"{len(line.recoveries)}",
+            )
+            for line in shown
         ]
         parts = [
             f"{line.name} goes from {percent(line.tenths[0], 1)} to {percent(line.tenths[-1], 1)} percent"
             for line in shown
         ]
         alt = f"Top-1 accuracy along the stream, {title}: {'; '.join(parts)}."
-        head = ("tenth", *(str(one) for one in range(1, tenths + 1)), "resets")
+        head = ("tenth", *(str(one) for one in range(1, tenths + 1)), "resets", "recoveries")
         yield Plot(title, Markup(course_plot(entries, f"t{number}")), alt, head, tuple(rows))
 
 

@@ -98,7 +98,10 @@ def sweep_plot(
 
 
 def course_plot(entries: Sequence[Line], prefix: str) -> str:
-    """Accuracy (%) in each tenth of the stream, one line for each mode; a thin line where one forgot."""
+    """Accuracy (%) in each tenth of the stream, one line for each mode.
+
+    An upright line where one forgot because it was time, a triangle at the top where one recovered.
+    """
 
     def draw(axes: Axes) -> None:
         most = 1
@@ -107,9 +110,12 @@ def course_plot(entries: Sequence[Line], prefix: str) -> str:
                 most = max(most, len(entry.tenths))
                 style = line_style(number)
                 axes.plot(range(1, len(entry.tenths) + 1), [100 * rate for rate in entry.tenths], **style)
+                length = len(entry.tenths)
                 for place in entry.resets:
-                    at = 0.5 + place * len(entry.tenths)
+                    at = 0.5 + place * length
                     axes.axvline(at, color=style["color"], linewidth=0.8, linestyle=style["linestyle"])
+                recovered = [0.5 + place * length for place in entry.recoveries]
+                axes.plot(recovered, [100] * len(recovered), "v", color=style["color"], clip_on=False)
         axes.set_xticks(range(1, most + 1))
         axes.set_ylim(0, 100)
         axes.set_yticks(range(0, 101, 25))

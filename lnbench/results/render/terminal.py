@@ -245,7 +245,7 @@ def show_ranking(records: Sequence[Record], console: Console, labels: Sequence[s
 def to_text(records: Sequence[Record], labels: Sequence[str] = (), *, width: int = 100) -> str:
     """The table as plain text without colour codes."""
     buffer = io.StringIO()
-    console = Console(file=buffer, width=width, color_system=None, legacy_windows=False)
+    console = _writer(buffer, width)
     for record in records:
         console.print(Text(encodable(inert(header.line(record), 4000), console)), style="dim")
     show(records, console, labels)
@@ -256,5 +256,10 @@ def to_text(records: Sequence[Record], labels: Sequence[str] = (), *, width: int
 def comparison_to_text(comparison: Comparison, *, width: int = 100) -> str:
     """The comparison as plain text without colour codes."""
     buffer = io.StringIO()
-    show_comparison(comparison, Console(file=buffer, width=width, color_system=None, legacy_windows=False))
+    show_comparison(comparison, _writer(buffer, width))
     return buffer.getvalue()
+
+
+def _writer(buffer: io.StringIO, width: int) -> Console:
+    """A console that writes text and no more: in a notebook rich would show it there and then."""
+    return Console(file=buffer, width=width, color_system=None, legacy_windows=False, force_jupyter=False)
