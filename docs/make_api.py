@@ -14,23 +14,27 @@ BELOW = """
 # Reference
 
 Generated from the docstrings by `python docs/make_api.py`; a test fails when it is stale, and every example
-is run. Names that are not on this page are private, whatever module they are in.
+is run. Names that are not on this page are private, whatever module they are in. Errors are those of
+`lnbench.errors`, each with one line that says what, where and what to do: `LnbenchError`, and of its kind
+`UsageError`, `CheckpointError`, `ModelError`, `DataError` and `RecordError`.
 """
 
 
 def render() -> str:
     """The whole page as Markdown: the tour, then a section for each public name."""
     import lnbench
+    from lnbench.testing import assert_no_regression
 
     names = [name for name in lnbench.__all__ if name != "__version__"]
     ordered = sorted(names, key=lambda name: (not inspect.isfunction(getattr(lnbench, name)), name))
     sections = [_section(name, getattr(lnbench, name)) for name in ordered]
+    sections.append(_section("testing.assert_no_regression", assert_no_regression))
     return TOUR.read_text(encoding="utf-8") + BELOW + "".join(sections)
 
 
 def _section(name: str, thing: Any) -> str:
     if not inspect.isclass(thing):
-        return f"\n## `lnbench.{name}`\n\n{_signature(name, thing)}\n{_text(thing)}"
+        return f"\n## `lnbench.{name}`\n\n{_signature(name.rpartition('.')[2], thing)}\n{_text(thing)}"
     parts = [f"\n## `lnbench.{name}`\n\n"]
     if ("__init__" in vars(thing) and vars(thing)["__init__"].__doc__) or name == "LocalNorm2d":
         parts.append(_signature(name, thing) + "\n")

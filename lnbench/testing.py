@@ -44,13 +44,34 @@ def assert_no_regression(
     significance: float | None = None,
     **options: Any,
 ) -> Comparison | None:
-    """Evaluate `model` on `data` and compare it with `baseline`: AssertionError says what got worse.
+    """Evaluate a network and compare it with a committed baseline, for a test of one's own.
 
-    `model` and `data` are whatever `lnbench.evaluate` takes: a module and arrays, or specifications.
-    `baseline` is a baseline file, run folder or results.json; `fail_if` and `significance` are those of
-    `lnbench compare`; `options` are further keys of a run: `limit=500`, `modes=["fixed"]`, `seed=1`,
-    `mean=(0.5, 0.5, 0.5)`. Returns the comparison, or None where the baseline was written instead.
-    LnbenchError where model, data or baseline cannot be used.
+    With LNBENCH_UPDATE_BASELINE=1 in the environment the baseline is written instead; commit it.
+
+    Args:
+        baseline: a baseline file, run folder or results.json.
+        model, data: whatever `lnbench.evaluate` takes: a module and arrays, or specifications.
+        preset: the suite that everything not said otherwise comes from.
+        weights: a checkpoint file for a model given as a specification.
+        fail_if, significance: those of `lnbench.compare`.
+        **options: further arguments of `lnbench.evaluate`: limit, modes, seed, mean, std, …
+
+    Returns the comparison, whose `passed` is True, or None where the baseline was written.
+
+    Raises:
+        AssertionError: it got worse; a line for each rule that is broken.
+        LnbenchError: model, data or baseline cannot be used.
+
+    Example:
+        >>> import os, tempfile
+        >>> from lnbench.testing import assert_no_regression
+        >>> file = os.path.join(tempfile.mkdtemp(), "baseline.json")
+        >>> options = {"corruptions": ["contrast"], "severities": [5], "modes": ["fixed"], "limit": 48}
+        >>> os.environ["LNBENCH_UPDATE_BASELINE"] = "1"
+        >>> assert_no_regression(file, "demo", "demo", **options)
+        >>> del os.environ["LNBENCH_UPDATE_BASELINE"]
+        >>> assert_no_regression(file, "demo", "demo", **options).passed
+        True
     """
     from lnbench.api import evaluate
 

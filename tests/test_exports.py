@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 
 import lnbench
+from lnbench import testing
 from lnbench.corruptions.registry import CORRUPTIONS
 from lnbench.data.registry import sources
 from lnbench.metrics import METRICS
@@ -83,9 +84,11 @@ def test_importing_lnbench_alone_imports_nothing_but_the_standard_library() -> N
     assert not any(name.startswith("lnbench.") for name in new), new
 
 
-@pytest.mark.parametrize("name", [name for name in PUBLIC if name != "__version__"])
+@pytest.mark.parametrize(
+    "name", [*(name for name in PUBLIC if name != "__version__"), "assert_no_regression"]
+)
 def test_the_examples_say_what_happens(name: str) -> None:
-    thing = getattr(lnbench, name)
+    thing = getattr(testing if name == "assert_no_regression" else lnbench, name)
     module = importlib.import_module(thing.__module__)
     finder = doctest.DocTestFinder(recurse=False)
     found = finder.find(thing, name, module=module, globs={})

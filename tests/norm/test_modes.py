@@ -196,6 +196,6 @@ def test_options_of_every_part_are_the_modes() -> None:
     try:
         assert str(parse("test-parts:c=3,b=on")) == "test-parts:b=on,c=3"
         assert parse("test-parts:b=on").unit == "stream" and parse("test-parts").unit == "image"
-        assert registry.describe("test-parts") == "Parts; b=on|off, c=1"
+        assert registry.describe("test-parts") == "Parts; b=off|on, c=1"
     finally:
         del registry.KINDS["test-parts"]

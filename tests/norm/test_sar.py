@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lnbench.norm.modes.registry import parse
-from lnbench.norm.modes.sar import learns
+from lnbench.norm.modes.registry import Setting, parse
+from lnbench.norm.modes.sar import learns, rate
 from tests.norm import official
 from tests.norm.networks import build
 from tests.norm.streams import Run, along, assert_same, case, drifting, published
@@ -79,6 +79,30 @@ def test_recovery_as_published_goes_on_firing(
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
     fixed = along(network, text, stream).state
     assert fixed.counts["recoveries"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("lr", "batch", "wanted"),
+    [
+        ("resnet", 64, 0.00025), ("resnet", 32, 0.00025), ("resnet", 31, 0.000_242_187_5),
+        ("resnet", 16, 0.000125), ("resnet", 1, 0.000_015_625), ("vit", 64, 0.001),
+        ("vit", 16, 0.00025), ("vit", 1, 0.000_031_25),
+        (0.01, 1, 0.01),
+    ],
+)  # fmt: skip
+def test_the_rate_is_that_of_the_authors_scripts(lr: float | str, batch: int, wanted: float) -> None:
+    """Worked out by hand from their main.py: 0.00025 / 64 · 2 · batch below 32, 0.001 / 64 · batch."""
+    assert rate(lr, batch) == pytest.approx(wanted, rel=1e-12)  # type: ignore[arg-type]
+
+
+def test_the_rate_is_by_the_batches_of_the_stream_not_by_its_last() -> None:
+    first, short, last = drifting(count=3)
+    stream = [first, short[:5], last]
+    ruled, plain = (along(build("plain"), f"sar:margin=1,lr={lr}", stream) for lr in ("resnet", "0.000125"))
+    assert all(torch.equal(*pair) for pair in zip(ruled.logits, plain.logits, strict=True))
+    setting = Setting(("bn",), (), 1, 16, 100)
+    assert parse("sar:lr=vit").note(setting) == "sar: lr=vit is 0.00025 for batches of 16"
+    assert parse("sar").note(setting) is None
 
 
 def test_after_a_recovery_the_network_is_as_fresh() -> None:

@@ -46,13 +46,16 @@ def declared(function: Callable[..., Any]) -> dict[str, Declared]:
 
 
 def usual(one: Declared) -> str:
-    """An option's default, or the words it takes."""
-    words = choices(one[0])
-    return "|".join(words) if words else "…" if one[2] is None else show(one[2])
+    """An option's default, then the other words it takes."""
+    kind, _, default = one
+    words = dict.fromkeys([*([] if default is None else [show(default)]), *choices(kind)])
+    return "|".join(words) or "…"
 
 
 def choices(kind: Any) -> tuple[str, ...]:
-    """The words that an option of this type takes; none where it takes others."""
+    """The words that an option of this type takes, beside numbers or none."""
+    if is_union(kind):
+        return tuple(word for one in get_args(kind) for word in choices(one))
     return get_args(kind) if get_origin(kind) is Literal else ()
 
 
@@ -62,7 +65,7 @@ def value(text: str, name: str, one: Declared, given: str) -> Any:
     possible = get_args(kind) if is_union(kind) else (kind,)
     if str in possible:
         return _own_words(text, name, given)
-    words = [word for one in possible for word in choices(one)]
+    words = list(choices(kind))
     if given in words:
         return given
     for number, what in ((int, "a whole number"), (float, "a number")):

@@ -8,17 +8,20 @@ from lnbench.lazy import torch
 from lnbench.norm import gradient, reliable
 from lnbench.norm.modes import learning
 from lnbench.norm.modes.eta import Margin
-from lnbench.norm.modes.learning import Loss, Rate, Reset
-from lnbench.norm.modes.registry import Forward, Option, Prediction, answer, mode
+from lnbench.norm.modes.learning import Loss, Reset
+from lnbench.norm.modes.registry import Forward, Option, Prediction, Setting, answer, mode
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from lnbench.norm.state import Layer, State
 
+Rule = Literal["resnet", "vit"]
+Rate = Annotated[float | Rule, Option("length of a step, or the authors' for batches of this size", least=0)]
 Radius = Annotated[float, Option("length of the step aside at whose end the gradient is taken", least=0)]
 Recover = Annotated[Literal["fixed", "official"], Option("what is forgotten when predictions collapse")]
 
+_BATCH = "batch size"  # in State.extra: of the stream, whose last batch may be shorter
 _COLLAPSED = 0.2  # nats: a running mean of entropies below this is a network that answers one class
 _KEEP = 0.9  # of that mean at every batch
 _MEAN = "entropy"  # in what is learned
@@ -28,6 +31,21 @@ _LEFT_OUT = ("layer4", "blocks.9", "blocks.10", "blocks.11", "norm.")
 def learns(name: str) -> bool:
     """All but the last block, by its name in torchvision's ResNets and timm's ViT-Base, and a last `norm`."""
     return name != "norm" and not any(part in name for part in _LEFT_OUT)
+
+
+def rate(lr: Rate, batch: int) -> float:
+    """The length of a step: as given, or by the rule of the authors' scripts for batches of so many images.
+
+    For ResNets 0.00025, below 32 images 0.00025 · batch / 32; for vision transformers 0.001 · batch / 64;
+    either is doubled for single images.
+    """
+    if lr == "resnet":
+        found = 0.00025 if batch >= 32 else 0.00025 / 64 * batch * 2
+    elif lr == "vit":
+        found = 0.001 / 64 * batch
+    else:
+        return float(lr)
+    return 2 * found if batch == 1 else found
 
 
 def adapt(
@@ -45,6 +63,7 @@ def adapt(
 ) -> Prediction:
     """Two forward and two backward passes; the answer is that of the first."""
     learning.next_batch(state, reset)
+    length_of_step = rate(lr, state.extra.setdefault(_BATCH, len(pixels)))
     first = _Reliable(margin)
     logits, aside = gradient.gradients(forward, pixels, state, first, gradient.LOSSES[loss])
     state.counts["samples"] += int(first.chosen.sum())
@@ -60,7 +79,7 @@ def adapt(
     with torch.no_grad():
         for name, values in before.items():
             named[name].copy_(values)
-    gradient.descend(state, found, lr, "sgd")
+    gradient.descend(state, found, length_of_step, "sgd")
     _recover(state, second, recover)
     return answer(logits)
 
@@ -98,6 +117,12 @@ def _recover(state: State, second: _Reliable, recover: Recover) -> None:
         gradient.forget(state)
 
 
+def _note(setting: Setting, *, lr: Rate) -> str | None:
+    if isinstance(lr, str):
+        return f"sar: lr={lr} is {rate(lr, setting.batch_size):.6g} for batches of {setting.batch_size}"
+    return None
+
+
 @mode(
     "sar",
     unit="stream",
@@ -105,6 +130,7 @@ def _recover(state: State, second: _Reliable, recover: Recover) -> None:
     predict=adapt,
     passes=lambda groups: 2,
     refuse=learning.refuse,
+    note=_note,
     learns=learns,
 )
 def sar(x: Tensor, layer: Layer, state: State) -> Tensor:
