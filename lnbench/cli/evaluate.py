@@ -57,6 +57,10 @@ def evaluate(
     cache: options.Cache = None,
     memory: options.Memory = None,
     shard: options.Shard = None,
+    rounds: options.Rounds = False,
+    until: options.Until = None,
+    against: options.Against = None,
+    margin: options.Margin = None,
     diagnose: options.Diagnose = False,
     ema: options.Ema = False,
     allow_pickle: options.AllowPickle = False,
@@ -66,6 +70,7 @@ def evaluate(
     """Measure accuracy under corruptions × severities × normalization modes; print and save the tables."""
     from lnbench import config as configs
     from lnbench.cli import console, plugins, values
+    from lnbench.cli import rounds as parts
     from lnbench.errors import LnbenchError, UsageError
     from lnbench.evaluate import checkpoints
 
@@ -112,6 +117,7 @@ def evaluate(
         for own, place in checkpoints.of_seeds(seed or 0, seeds, out)
     ]
     bound = values.size("--memory", memory)
+    asked = parts.asked(rounds, until or [], against, margin, [run for runs, _ in planned for run in runs])
 
     from lnbench.dist import joined
     from lnbench.evaluate import evaluation, folders
@@ -125,7 +131,11 @@ def evaluate(
         if allow_pickle and processes.first:
             console.warn("--allow-pickle runs whatever code the checkpoint file contains")
         for runs, place in planned:
-            with folders.scratch(place, processes) as scratch, Watch(shown=processes.first) as watch:
+            with (
+                parts.shown_if_interrupted(),
+                folders.scratch(place, processes) as scratch,
+                Watch(shown=processes.first) as watch,
+            ):
                 prepared = evaluation.prepare_all(
                     runs, cache=cache, scratch=scratch, memory=bound, allow_pickle=allow_pickle,
                     strict=strict, observer=watch.observer(), processes=processes,
@@ -133,13 +143,14 @@ def evaluate(
                 places = folders.run_folders(prepared.subjects, place)
                 outcomes = None if dry_run else evaluation.evaluate(
                     prepared, places, fresh=not resume, command=values.command(), sheet=for_report,
-                    observer=watch.observer(), processes=processes,
+                    observer=watch.observer(), processes=processes, asked=asked,
                 )  # fmt: skip
             if processes.first:
                 if outcomes is None:
                     console.show_plan(plan(prepared.subjects, prepared.images), places)
                 else:
                     console.show(outcomes)
+                    parts.decide(asked, outcomes)
                 if failed := len(prepared.failed):
                     raise LnbenchError(
                         f"{failed} of {len(runs)} checkpoints could not be used and were left out"

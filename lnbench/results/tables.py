@@ -11,7 +11,7 @@ from lnbench.results.compare import DEFAULT_FIGURES, Change, Comparison
 from lnbench.results.gate import Answer, Gate
 from lnbench.results.pairing import find_changes
 from lnbench.results.protocol import dependence, describe
-from lnbench.results.schema import Gap, Interval, Record
+from lnbench.results.schema import Gap, Interval, Record, Summary
 from lnbench.results.scores import corrupted_names, severity_means
 
 Kind = Literal["corruption", "clean", "mean", "error", "mce", "relative_mce", "shift", "beside", "gap"]
@@ -60,12 +60,12 @@ def pivot(records: Sequence[Record], labels: Sequence[str] = ()) -> Pivot:
         for name in corrupted_names(c for r in records for c in r.suite.conditions)
     ]
     headline: tuple[tuple[str, Kind, list[float | None], list[Interval | None]], ...] = (
-        ("clean", "clean", [s.clean_top1 for s in summaries], [s.clean_interval for s in summaries]),
+        ("clean", "clean", [s.clean_top1 for s in summaries], [clean_range(s) for s in summaries]),
         (
             "mean",
             "mean",
             [s.mean_corruption_top1 for s in summaries],
-            [s.mean_corruption_interval for s in summaries],
+            [mean_range(s) for s in summaries],
         ),
         ("mean error", "error", [_error(record, mode) for record, _, mode in columns], none),
         ("mCE", "mce", [s.mce for s in summaries], none),
@@ -75,6 +75,16 @@ def pivot(records: Sequence[Record], labels: Sequence[str] = ()) -> Pivot:
     for name in dict.fromkeys(name for summary in summaries for name in summary.shifts):
         rows += _shift_rows(name, [summary.shifts.get(name) for summary in summaries])
     return Pivot(tuple((label, mode) for _, label, mode in columns), tuple(rows), _notes(records, labels))
+
+
+def clean_range(summary: Summary) -> Interval | None:
+    """The interval of clean accuracy that holds for how the run ended: at any moment where it was early."""
+    return summary.clean_sequence or summary.clean_interval
+
+
+def mean_range(summary: Summary) -> Interval | None:
+    """Likewise, of the mean over corruptions."""
+    return summary.mean_corruption_sequence or summary.mean_corruption_interval
 
 
 def _shift_rows(name: str, gaps: Sequence[Gap | None]) -> Iterator[PivotRow]:
@@ -114,10 +124,28 @@ def _notes(records: Sequence[Record], labels: Sequence[str]) -> tuple[str, ...]:
         notes += [prefix + text] if (text := describe(record)) else []
         notes += [prefix + text for text in dict.fromkeys(s.mce_note for s in record.summary.values())]
         notes += [prefix + text for text in draw_notes(record, "±")]
+        notes += [prefix + text for text in _round_notes(record)]
         missing = len(record.suite.keys) - len(record.cells)
         if missing:
             notes.append(f"{prefix}incomplete: {missing} of {len(record.suite.keys)} cells are missing")
     return tuple(dict.fromkeys(notes))
+
+
+def _round_notes(record: Record) -> list[str]:
+    """Of a run that ended early: how many images, why, and what its intervals are."""
+    if record.rounds is None:
+        return []
+    found = record.rounds
+    fixed = []
+    for mode, summary in record.summary.items():
+        parts = (("clean", summary.clean_interval), ("mean", summary.mean_corruption_interval))
+        figures = ", ".join(f"{name} {half_width(interval)}" for name, interval in parts if interval)
+        fixed += [f"{mode} {figures}"] if figures else []
+    meant = f"± of clean and mean: for all {found.of:,} images, at whatever moment one looks (95 %)"
+    return [
+        f"{found.images:,} of {found.of:,} images: {found.why}",
+        f"{meant}; for other images, had their number been fixed: {'; '.join(fixed)}",
+    ]
 
 
 def draw_notes(record: Record, what: str) -> list[str]:
@@ -180,6 +208,8 @@ def outcome(comparison: Comparison) -> str:
 def basis(comparison: Comparison) -> list[str]:
     """What the decision rests on, in sentences."""
     lines = [f"fails on: {rule}" for rule in comparison.rules]
+    if comparison.cells and (comparison.base.rounds or comparison.new.rounds):
+        lines.append(f"on the {comparison.base.cells[0].images:,} images that both runs counted")
     if comparison.seeds > 1:
         lines.append(
             f"means of {comparison.seeds} seeds, each its own noise, order and stream; p and interval: "

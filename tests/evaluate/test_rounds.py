@@ -13,7 +13,7 @@ import pytest
 
 from lnbench import config
 from lnbench.errors import RecordError, UsageError
-from lnbench.evaluate import evaluation, loop, rounds
+from lnbench.evaluate import cut, evaluation, loop, rounds
 from lnbench.evaluate.rounds import Against, Asked
 from lnbench.hashing import SHUFFLE, order
 from lnbench.results.correct import read_correct
@@ -21,6 +21,7 @@ from lnbench.results.reading import read
 from lnbench.results.schema import Cell, Record
 from lnbench.results.until import parse
 from tests.networks import write_task
+from tests.processes import Fault, run_world
 
 IMAGES = 1_300
 MODES = ["fixed", "batch", "adapt:n=8", "adapt:n=8,draws=2", "blend:N=16,scope=batch", "local"]
@@ -60,7 +61,7 @@ def in_any_order(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("images", [1, 63, 64, 500, 501, 1_300, 10_000, 50_000])
 @pytest.mark.parametrize("unit", [1, 32, 64, 1_600])
 def test_rounds_grow_and_end_on_the_grids(images: int, unit: int) -> None:
-    found = rounds.ends(images, unit)
+    found = cut.ends(images, unit)
     assert found[-1] == images and all(end % unit == 0 for end in found[:-1])
     steps = [after - before for before, after in itertools.pairwise([0, *found])]
     assert all(step > 0 for step in steps) and steps[1:-1] == sorted(steps[1:-1])
@@ -124,7 +125,7 @@ def test_killed_anywhere_it_goes_on_to_the_same_integers(
         file.write(b'{"mode": "fi')  # a line that was being written
     record = run(prepared(task, modes=["fixed", "batch"]), folder)  # without asking for rounds again
     expected = [cell for cell in cells(whole[0]) if cell.mode in ("fixed", "batch")]
-    assert cells(record) == expected and before < 6 * len(rounds.ends(IMAGES, 64))
+    assert cells(record) == expected and before < 6 * len(cut.ends(IMAGES, 64))
 
 
 def first_images(record: Record, images: int) -> np.ndarray:
@@ -233,7 +234,7 @@ Options = dict[str, Any]
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"modes": ["fixed", "tent"]}, "tent learns along the stream"),
+        ({"modes": ["fixed", "tent"]}, "tent.* learns along the stream"),
         ({"order": "sorted"}, "do not go with --order sorted"),
         ({"mixed": True}, "do not go with --mixed"),
         ({"batch_size": 33}, "use --batch-size 32"),
@@ -269,7 +270,7 @@ def test_blocks_of_another_grid_or_changed_ones_are_refused(
     folder = tmp_path / "run"
     run(prepared(task), folder, Asked((parse("6"),)))
     with monkeypatch.context() as patch:
-        patch.setattr(rounds, "_FIRST", 700)
+        patch.setattr(cut, "_FIRST", 700)
         with pytest.raises(RecordError, match="blocks that fit other chunks"):
             run(prepared(task), folder, Asked())
     file = folder / "blocks.jsonl"
@@ -286,5 +287,28 @@ def test_cells_so_far_are_told_after_each_block(task: tuple[str, str, str]) -> N
 
     observer = replace(evaluation.Observer(), counted=counted)
     run(prepared(task, modes=["fixed"]), None, Asked(), observer=observer)
-    ends = rounds.ends(IMAGES, 64)
+    ends = cut.ends(IMAGES, 64)
     assert heard == [(name, end) for end in ends for name in ("clean", "gaussian_noise/5", "contrast/5")]
+
+
+def words(task: tuple[str, str, str], folder: Path) -> list[object]:
+    model, weights, data = task
+    return ["evaluate", "--preset", "core", "--model", model, "--weights", weights, "--data", data,
+            "--corruption", "gaussian_noise", "--corruption", "contrast", "--severity", 5, "--batch-size", 32,
+            "--norm", "fixed", "--norm", "batch", "--out", folder]  # fmt: skip
+
+
+def test_any_number_of_processes_count_the_same(
+    task: tuple[str, str, str], whole: tuple[Record, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    ended = run_world(2, [*words(task, folder), "--until", "5"], tmp_path / "two")
+    assert [one.code for one in ended] == [0, 0], ended[0].err
+    check_early(read(folder), folder, whole[1])
+    fault = Fault(rank=1, call=40)
+    assert run_world(3, [*words(task, folder), "--rounds"], tmp_path / "three", fault=fault)[1].code == -9
+    assert not (folder / "cells.jsonl").exists() or len(lines(folder, "cells.jsonl")) < 6
+    complete = run(prepared(task), folder)
+    assert [cell.model_dump() for cell in cells(complete)] == [
+        cell.model_dump() for cell in cells(whole[0]) if cell.mode in ("fixed", "batch")
+    ]
