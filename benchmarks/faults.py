@@ -9,8 +9,9 @@ undisturbed run, and every line that was on disk at the kill must still be there
 
     python -m benchmarks.faults --streams --trials 3 -o benchmarks/results/faults_streams.json
 
-does the same with modes that adapt along one stream through all conditions, once for each protocol and trial,
-each run being killed ten times one after another before it is let finish.
+does the same with the modes that adapt, along one stream through all conditions, for each protocol and trial:
+a run of one process or two is killed again and again at random, ten times in all; one that was over before
+its kill must be equal to the undisturbed run, and another one is begun.
 """
 
 from __future__ import annotations
@@ -21,15 +22,23 @@ import random
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
-from tests.evaluate.test_streams import CALLS as STREAM_CALLS
-from tests.evaluate.test_streams import MODES, SEQUENCES
-from tests.evaluate.test_streams import OPTIONS as STREAM_OPTIONS
+from tests.evaluate.test_streams import SEQUENCES
 from tests.networks import write_task
 from tests.processes import Fault, run_world
 from tests.test_faults import CALLS, OPTIONS, cells, finished
 
 KILLS = 10
+STREAM_CALLS = 130  # a process of such a run makes about so many calls that can be its last
+STREAM_MODES = (
+    "fixed", "batch", "ema", "tent:lr=0.01,optimizer=adam", "eta:lr=0.01,margin=0.9,d=0.9,reset=4",
+    "eata:lr=0.01,margin=0.9,d=0.9,fisher=30,alpha=10", "sar:lr=0.01,margin=0.9",
+)  # fmt: skip
+STREAM_OPTIONS = [
+    "--corruption", "gaussian_noise", "--corruption", "contrast", "--severity", 5, "--batch-size", 20,
+    *(word for mode in STREAM_MODES for word in ("--norm", mode)),
+]  # fmt: skip
 
 
 def main() -> None:
@@ -40,7 +49,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/faults.json"))
     given = parser.parse_args()
     if given.streams:
-        found = {"trials": given.trials, "seed": given.seed, "kills": KILLS}
+        found = {"trials": given.trials, "seed": given.seed, "kills": KILLS, "modes": STREAM_MODES}
         found |= {name: _streams(name, given.trials, given.seed) for name in SEQUENCES}
         given.output.write_text(json.dumps(found, indent=1) + "\n")
         return
@@ -58,37 +67,44 @@ def main() -> None:
     given.output.write_text(json.dumps(found, indent=1) + "\n")
 
 
-def _streams(protocol: str, trials: int, seed: int) -> list[str]:
-    """What became of each trial: a run killed ten times in a row, then finished."""
+def _streams(protocol: str, trials: int, seed: int) -> list[dict[str, Any]]:
+    """What became of each trial: where it was killed, and that it ended with the same figures."""
     outcomes = []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         model, weights, data = write_task(root, images=130)
         command = ["evaluate", "--model", model, "--weights", weights, "--data", data, *STREAM_OPTIONS,
                    *SEQUENCES[protocol], "--out"]  # fmt: skip
-        (ended,) = run_world(1, [*command, root / "whole"], root / "said", plugin=MODES)
+        (ended,) = run_world(1, [*command, root / "whole"], root / "said")
         assert ended.code == 0, ended.err
         for trial in range(trials):
             chance = random.Random(seed * 1000 + trial)
-            out, kills, kept = root / f"run{trial}", 0, list[str]()
-            while kills < KILLS:
+            runs, kills = [root / f"run{trial}-0"], list[str]()
+            kept: list[str] = []
+            while len(kills) < KILLS:
                 world = chance.choice([1, 2])
                 fault = Fault(rank=chance.randrange(world), call=1 + chance.randrange(STREAM_CALLS // world))
-                ended_ = run_world(world, [*command, out], root / "said", plugin=MODES, fault=fault,
-                                   patience=600, timeout=300)  # fmt: skip
-                lines = [line for line in finished(out) if line.endswith("\n")]
+                codes = [one.code for one in run_world(
+                    world, [*command, runs[-1]], root / "said", fault=fault, patience=600, timeout=300,
+                )]  # fmt: skip
+                lines = [line for line in finished(runs[-1]) if line.endswith("\n")]
                 assert lines[: len(kept)] == kept, "a finished cell was lost"
                 kept = lines
-                if ended_[fault.rank].code == 0:
-                    break
-                assert ended_[fault.rank].code == -9, ended_
-                kills += 1
-            (ended,) = run_world(1, [*command, out], root / "said", plugin=MODES, patience=600)
+                if codes[fault.rank] == 0:
+                    runs.append(root / f"run{trial}-{len(runs)}")
+                    kept = []
+                    continue
+                assert codes[fault.rank] == -9, codes
+                kills.append(
+                    f"process {fault.rank + 1} of {world}, call {fault.call}, {len(kept)} cells on disk"
+                )
+            (ended,) = run_world(1, [*command, runs[-1]], root / "said", patience=600)
             assert ended.code == 0, ended.err
-            assert cells(out) == cells(root / "whole"), "the figures differ"
-            whole, own = ((path / "correct.npz").read_bytes() for path in (root / "whole", out))
-            assert whole == own, "the bits differ"
-            outcomes.append(f"killed {kills} times, then equal to the undisturbed run")
+            for out in runs:
+                assert cells(out) == cells(root / "whole"), "the figures differ"
+                whole, own = ((path / "correct.npz").read_bytes() for path in (root / "whole", out))
+                assert whole == own, "the bits differ"
+            outcomes.append({"kills": kills, "runs": len(runs), "equal": True})
             print(f"{protocol}, trial {trial + 1}: {outcomes[-1]}", flush=True)
     return outcomes
 

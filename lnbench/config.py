@@ -31,6 +31,7 @@ from lnbench.errors import UsageError, unknown
 from lnbench.norm.modes import registry as modes
 from lnbench.norm.sweep import expand
 from lnbench.plain import read_yaml
+from lnbench.results.choice import Chosen
 from lnbench.types import CLEAN, CLEAN_NAME, Baseline, Condition, Interpolation
 
 BY_SIZE = "by-size"
@@ -74,6 +75,8 @@ PROTOCOL = {
     "error": False,
     "shifts": {},
     "plugins": None,
+    "chosen": None,
+    "prefix": None,
 }
 
 
@@ -218,6 +221,7 @@ class RunConfig(Suite):
     model: str
     weights: str | None = None
     ema: bool = False
+    prefix: Annotated[str, Field(max_length=500)] | None = None
     data: str
     root: str | None = None
     limit: Limit | None = None
@@ -237,6 +241,7 @@ class RunConfig(Suite):
     diagnose: bool = False
     shard: str | None = None
     plugins: str | None = None
+    chosen: Chosen | None = None
 
     @field_validator("shard")
     @classmethod
@@ -253,6 +258,13 @@ class RunConfig(Suite):
         if std is not None and min(std) <= 0:
             raise UsageError(f"--std must be positive, got {','.join(f'{v:g}' for v in std)}")
         return std
+
+    @field_validator("chosen")
+    @classmethod
+    def _chosen_by_others(cls, chosen: Chosen | None, given: ValidationInfo) -> Chosen | None:
+        if chosen is not None:
+            chosen.check(given.data.get("corruptions", ()))
+        return chosen
 
 
 class Selection(_Frozen):
@@ -306,6 +318,7 @@ class ModelEntry(_Frozen):
     mean: Channels | None = None
     std: Channels | None = None
     ema: bool | None = None
+    prefix: str | None = None
 
 
 def load_models(path: Path) -> list[ModelEntry]:

@@ -148,8 +148,8 @@ class Device:
 
     now: Device | None = None
 
-    def __init__(self, rounding: str = "cpu", count: int = 1) -> None:
-        self.rounding, self.count = rounding, count
+    def __init__(self, rounding: str = "cpu", count: int = 1, memory: int = 1 << 37) -> None:
+        self.rounding, self.count, self.memory = rounding, count, memory
         self.current = 0
         self.waits: list[tuple[str, str]] = []
         self.recorded: list[Any] = []
@@ -172,6 +172,7 @@ class Device:
             "set_device": self._use,
             "device": self._on,
             "get_device_name": lambda device=None: "stand-in",
+            "mem_get_info": lambda device=None: (self.memory, self.memory),
             "synchronize": lambda device=None: self.wait("synchronize"),
             "empty_cache": lambda: None,
             "Event": _Stamp,
@@ -221,6 +222,11 @@ class Device:
         here = [tensor for tensor in tensors if isinstance(tensor, OnDevice)]
         target = kwargs.get("device")
         to_device = target is not None and torch.device(target).type == "cuda"
+        if name == "empty" and kwargs.get("pin_memory"):
+            made = func(*args, **{**kwargs, "pin_memory": False})
+            self.contexts.add(self.current)
+            self._pinned.add(made.untyped_storage().data_ptr())
+            return made
         if name == "_pin_memory":
             made = args[0].clone()
             self.contexts.add(self.current)

@@ -16,7 +16,9 @@ _MODELS = "YAML list of networks (model, weights, mean, std, ema), counted in on
 _STRICT = "Stop when one of several checkpoints cannot be used."
 _DATA = f"Images: {usages(corrupted=False)}; corrupted sets: {usages(corrupted=True)}."
 _SHIFT = "Another test set of the same classes, repeatable: a condition, with the clean accuracy beside it."
-_NORM = f"Normalization mode, repeatable or with commas: {', '.join(modes.usages())}."
+_NORM = (
+    f"Normalization mode, repeatable or with commas: {', '.join(modes.usages())}; or the file of `choose`."
+)
 
 
 def evaluate(
@@ -56,6 +58,7 @@ def evaluate(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and write nothing.")] = False,
     cache: options.Cache = None,
     memory: options.Memory = None,
+    store: options.Store = "auto",
     shard: options.Shard = None,
     rounds: options.Rounds = False,
     until: options.Until = None,
@@ -63,6 +66,7 @@ def evaluate(
     margin: options.Margin = None,
     diagnose: options.Diagnose = False,
     ema: options.Ema = False,
+    prefix: options.Prefix = None,
     allow_pickle: options.AllowPickle = False,
     skip_unreadable: options.SkipUnreadable = False,
     plugin: options.Plugin = None,
@@ -77,12 +81,14 @@ def evaluate(
     if context.args:
         raise UsageError(f"unexpected '{context.args[0]}'; repeat an option: --norm fixed --norm batch")
     own_code = plugins.run(plugin)
+    asked, choice = values.chosen(values.modes(norm or [], modes.names()))
     chosen = configs.load_preset(preset)
     overrides = {
         "data": data or chosen.data,
         "root": root,
         "shifts": values.named("--shift", shift or []) or None,
-        "modes": values.modes(norm or [], modes.names()) or None,
+        "modes": asked or None,
+        "chosen": choice,
         "corruptions": corruption or None,
         "severities": severity or None,
         "batch_size": batch_size,
@@ -104,6 +110,7 @@ def evaluate(
         "class_map": None if class_map is None else str(class_map),
         "classes_file": None if classes_file is None else str(classes_file),
         "ema": ema,
+        "prefix": prefix,
         "skip_unreadable": skip_unreadable,
         "shard": shard,
         "diagnose": diagnose,
@@ -120,7 +127,7 @@ def evaluate(
     asked = parts.asked(rounds, until or [], against, margin, [run for runs, _ in planned for run in runs])
 
     from lnbench.dist import joined
-    from lnbench.evaluate import evaluation, folders
+    from lnbench.evaluate import evaluation, folders, supply
     from lnbench.evaluate.plan import plan
     from lnbench.memory import keep_freed
     from lnbench.pictures.sheet import for_report
@@ -137,8 +144,8 @@ def evaluate(
                 Watch(shown=processes.first) as watch,
             ):
                 prepared = evaluation.prepare_all(
-                    runs, cache=cache, scratch=scratch, memory=bound, allow_pickle=allow_pickle,
-                    strict=strict, observer=watch.observer(), processes=processes,
+                    runs, cache=cache, scratch=scratch, memory=bound, store=supply.parse(store),
+                    allow_pickle=allow_pickle, strict=strict, observer=watch.observer(), processes=processes,
                 )  # fmt: skip
                 places = folders.run_folders(prepared.subjects, place)
                 outcomes = None if dry_run else evaluation.evaluate(

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,22 @@ from lnbench.errors import DataError
 from lnbench.hashing import Indices
 from lnbench.types import Geometry
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Pixels = npt.NDArray[np.uint8]
 
 MIN_SIDE = 32  # the smallest side the corruptions are defined for
+
+
+class Supply(Protocol):
+    """Brings images of a store to a device; told of those that are wanted next."""
+
+    place: str
+
+    def take(self, positions: Indices) -> Tensor: ...
+
+    def expect(self, positions: Indices) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -35,7 +48,8 @@ class Store:
     the whole dataset have. `skipped`: (name, reason) of
     each image that could not be read. `total`: images in the whole dataset, before any limit.
     `part`: the split that was taken where a place holds several and none was named, or "". `turned`: images
-    with an EXIF orientation. `left_out`: files that are no images, (suffix, how many).
+    with an EXIF orientation. `left_out`: files that are no images, (suffix, how many). `supply`: who brings
+    the images to a GPU.
     """
 
     images: Pixels
@@ -52,6 +66,14 @@ class Store:
     occurring: tuple[int, ...] = ()
     turned: int = 0
     left_out: tuple[tuple[str, int], ...] = ()
+    supply: Supply | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def place(self) -> str:
+        """Where the images are taken from: `device`, `host` or `file`."""
+        if self.supply is not None and self.supply.place == "device":
+            return "device"
+        return "host" if type(self.images) is np.ndarray else "file"
 
 
 @dataclass(frozen=True)
@@ -120,6 +142,7 @@ def part_of(store: Store, positions: Indices) -> Store:
         images=cast(Pixels, _Rows(store.images, positions)),
         labels=store.labels[positions],
         ids=store.ids[positions],
+        supply=None,
         names=tuple(store.names[position] for position in positions.tolist()),
     )
 

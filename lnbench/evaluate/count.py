@@ -165,7 +165,7 @@ class Task:
                 pass
         raise UsageError(
             f"--norm {self.mode}: {self.mode.images} images at once do not fit into the memory of "
-            f"{self.subject.classifier.device}; use a smaller n"
+            f"{self.subject.classifier.device}; use a smaller {self.mode.images_option}"
         )
 
     def count(

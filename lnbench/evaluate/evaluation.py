@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from lnbench.config import RunConfig, parse_shard
 from lnbench.data.store import Decoding, Store
 from lnbench.dist import ALONE, Processes
-from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, RecordError
+from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, RecordError, UsageError
 from lnbench.evaluate import (
     channels,
     count,
@@ -25,6 +26,7 @@ from lnbench.evaluate import (
     shard,
     shifts,
     sources,
+    supply,
 )
 from lnbench.evaluate.plan import Plan, plan
 from lnbench.evaluate.prepare import Given, Images, Subject
@@ -87,6 +89,7 @@ def prepare_all(
     cache: Path | None = None,
     scratch: Path | None = None,
     memory: int | None = None,
+    store: supply.Wanted = "auto",
     allow_pickle: bool = False,
     strict: bool = True,
     observer: Observer | None = None,
@@ -102,14 +105,20 @@ def prepare_all(
     `memory`, the bytes that this machine's processes may hold in all (half of it where None), and when
     several processes of this machine can share them there. A network or images that are `given` stand in
     for those of the config. Raises LnbenchError.
+
+    `store`: where images lie while they are counted: `device`, on the GPU; `host`, in memory, whatever
+    `memory` says; `file`; `auto`: on the GPU where they take at most half of what is free there.
     """
     observer = observer or Observer()
+    if store == "host" and cache is not None:
+        raise UsageError("--store host: --cache keeps images in a file; leave one of them out")
 
     def work() -> Prepared:
         subjects, failed = _load(configs, allow_pickle, strict, processes, given)
         place, above = cache, 0
         if cache is None and scratch is not None:
             place, above = scratch, room_for_images(memory, processes.local_world)
+            above = {"host": sys.maxsize, "file": 1}.get(store, above)
         decoding = Decoding(
             subjects[0].geometry, cache=place, cache_above=above, on_progress=observer.decoding
         )
@@ -123,6 +132,8 @@ def prepare_all(
                 shifts.check_sizes(subject, images)
                 warnings += [f"{subject.name}: {note}" for note in shifts.notes(subject, images)]
         images = sources.open_sources(ready, decoding, images)
+        device = subjects[0].classifier.device
+        images = supply.placed(images, device, store, processes.sharing(device))
         if configs[0].shard is not None:
             kept = shard.conditions_of(len(images.conditions), *parse_shard(configs[0].shard))
             images = replace(images, conditions=tuple(images.conditions[k] for k in kept))

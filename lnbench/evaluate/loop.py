@@ -315,6 +315,7 @@ def _count(job: _Job, settings: Settings, report: Callable[[_Job, int], None]) -
             continue
         low, high = min(span.start for span in wanted), max(span.stop for span in wanted)
         chunk = _chunk(stream, stream.order[low:high], pieces)
+        stream.expect(high)
         if alone:
             for task in apart:
                 task.count(number, *chunk)

@@ -21,6 +21,7 @@ class Plan:
     images: int
     forwards: int
     store_bytes: int
+    store_place: str  # device, host or file
 
 
 def plan(
@@ -50,4 +51,5 @@ def plan(
         images=len(images.clean.labels),
         forwards=passes,
         store_bytes=images.clean.images.nbytes,
+        store_place=images.clean.place,
     )

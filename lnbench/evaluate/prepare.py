@@ -116,6 +116,7 @@ def load_subject(
             None if config.weights is None else Path(config.weights),
             preprocessing,
             ema=config.ema,
+            prefix=config.prefix or "",
             allow_pickle=allow_pickle,
             before_fit=convert.convert_like,
         )

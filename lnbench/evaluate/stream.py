@@ -78,7 +78,7 @@ class Stream:
     def pixels(self, positions: np.ndarray) -> Tensor:
         """The images at `positions` under the condition: uint8 (B, 3, H, W) on the device."""
         if self._untouched:
-            return self._to_device(self.store.images[positions])
+            return self._stored(positions)
         ids = self.store.ids[positions]
         if self.suite.backend == "reference":
             pictures = self.store.images[positions].transpose(0, 2, 3, 1)
@@ -89,7 +89,7 @@ class Stream:
         else:
             key = Key(self.seed, self._to_device(ids))
             pixels = native.corrupt(
-                self._to_device(self.store.images[positions]),
+                self._stored(positions),
                 self.condition.corruption,
                 self.condition.severity,
                 key,
@@ -104,6 +104,18 @@ class Stream:
     def indices(self, positions: np.ndarray) -> Tensor:
         """The positions themselves: int64 (B,) on the device."""
         return self._to_device(positions)
+
+    def expect(self, start: int) -> None:
+        """Let the chunk at `start` of the order be gathered meanwhile; behind the last, the first again."""
+        if self.store.supply is not None:
+            start = start if start < len(self.order) else 0
+            self.store.supply.expect(self.order[start : start + self.chunk])
+
+    def _stored(self, positions: np.ndarray) -> Tensor:
+        """The images as they are stored, on the device."""
+        if self.store.supply is not None:
+            return self.store.supply.take(positions)
+        return self._to_device(self.store.images[positions])
 
     def _cut(self, order: np.ndarray) -> Iterator[np.ndarray]:
         for start in range(0, len(order), self.chunk):

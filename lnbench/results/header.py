@@ -45,13 +45,20 @@ def line(run: Run | Record) -> str:
     parts = [
         f"{model.spec}{weights}",
         *(f"{name} {found[name]}" for name in ("outputs",) if name in found),
-        f"data {data.spec}",
+        f"data {place(run)}",
         f"{images} images",
         *(f"{found[name]} {name}" for name in ("classes",) if name in found),
         *(f"{name} {found[name]}" for name in ("mean", "std", "resize", "crop") if name in found),
         *(found[name] for name in ("interpolation", "computed on") if name in found),
     ]
     return " · ".join(parts)
+
+
+def place(run: Run | Record) -> str:
+    """Where the images lie: what a bare path was taken for, and which part of a set with splits."""
+    kind, _, _ = run.data.source.partition(":")
+    # Of a set that was corrupted elsewhere the source names the condition too.
+    return run.data.source.rpartition(" ")[0] if kind.endswith("-c") else run.data.source
 
 
 def preprocessing(run: Run | Record) -> str:

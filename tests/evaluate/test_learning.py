@@ -12,6 +12,8 @@ from lnbench import config
 from lnbench.errors import UsageError
 from lnbench.evaluate import evaluation
 from lnbench.models.classifier import Classifier
+from lnbench.norm.modes.registry import Mode
+from lnbench.norm.state import State
 from tests.networks import write_task
 from tests.norm.networks import fingerprint
 
@@ -71,21 +73,52 @@ def test_a_mode_that_learns_its_way_out_of_the_numbers_loses_its_cells_alone(
     assert not outcome.record.summary["tent:lr=1e+37,steps=1"].complete
 
 
+@pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("mode", LEARNING)
 def test_a_batch_that_does_not_fit_names_one_that_does(
-    task: tuple[str, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+    task: tuple[str, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, backward: bool
 ) -> None:
-    """What is tried is tried on a state of its own."""
-    logits = Classifier.logits
+    """What is tried is tried on a state of its own: that of the stream takes only the batch too large."""
+    logits, gradients, predict = Classifier.logits, torch.autograd.grad, Mode.predict
+    seen: list[int] = []
+    tried: list[tuple[int, int]] = []
 
-    def limited(self: Classifier, pixels: torch.Tensor) -> torch.Tensor:
-        if len(pixels) > 30:
+    def forward(self: Classifier, pixels: torch.Tensor) -> torch.Tensor:
+        seen.append(len(pixels))
+        if len(pixels) > 30 and not backward:
             raise torch.OutOfMemoryError("out of memory")
         return logits(self, pixels)
 
+    def back(*given: Any, **options: Any) -> Any:
+        if seen[-1] > 30 and backward:
+            raise torch.OutOfMemoryError("out of memory")
+        return gradients(*given, **options)
+
+    def noting(self: Mode, forward: Any, pixels: torch.Tensor, state: State, groups: int) -> Any:
+        tried.append((id(state), len(pixels)))
+        kept.append(state)
+        return predict(self, forward, pixels, state, groups)
+
+    kept: list[State] = []  # so that no two have one id
     prepared = ready(task, [], modes=[mode])
-    monkeypatch.setattr(Classifier, "logits", limited)
+    monkeypatch.setattr(Classifier, "logits", forward)
+    monkeypatch.setattr(torch.autograd, "grad", back)
+    monkeypatch.setattr(Mode, "predict", noting)
     with pytest.raises(UsageError, match=r"a batch of 40 images does not fit .*; --batch-size 20 fits"):
+        evaluation.evaluate(prepared, [tmp_path / "run"])
+    assert [size for _, size in tried] == [40, 20] and tried[0][0] != tried[1][0]
+    assert not kept[0].counts["updates"]
+
+
+def test_images_that_do_not_fit_at_once_name_their_option(
+    task: tuple[str, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("out of memory")
+
+    prepared = ready(task, [], modes=[LEARNING[2]])
+    monkeypatch.setattr(torch.autograd, "grad", full)
+    with pytest.raises(UsageError, match=r"30 images at once do not fit .*; use a smaller fisher$"):
         evaluation.evaluate(prepared, [tmp_path / "run"])
 
 

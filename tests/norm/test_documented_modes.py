@@ -28,6 +28,24 @@ def test_every_mode_has_its_row_its_section_and_its_options(name: str) -> None:
         assert re.search(rf"`[^`]*\b{option}=", PAGE), f"{name}: {option}"
 
 
+@pytest.mark.parametrize("name", OWN)
+def test_the_table_of_costs_is_the_registrys(name: str) -> None:
+    column = r" ([^|]*) \|"
+    rows = re.findall(rf"^\| `{name}` \|{4 * column}$", PAGE, re.MULTILINE)
+    (row,) = (row for row in rows if row[0].startswith("`"))
+    unit, forward, backward, touched = row
+    made = registry.make(name)
+    assert unit.startswith(f"`{made.unit}`")
+    assert forward.split(",")[0].split(";")[0] in (str(made.passes(1)), "`steps`")
+    assert (touched == "none") == (backward == "–") == (not made.is_learning)
+    assert ("images" in forward) == (made.images > 0)
+    section = re.split(rf"^(?:\*\*|#+ )`{name}[:`]", PAGE, flags=re.MULTILINE)[1]
+    section = re.split(r"^(?:\*\*`|#)", section, flags=re.MULTILINE)[0]
+    said = ("one image, one answer", "one stream, one answer")[made.unit != "image"]
+    for words in (f"Unit `{made.unit}`", said, "Deviations" if name != "eata" else "deviations"):
+        assert words in section, f"{name}: {words}"
+
+
 def test_the_readme_names_every_mode() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for name in OWN:

@@ -59,7 +59,7 @@ def make_run(
         ),
         data=Data(
             spec="npz:test.npz",
-            source="test.npz",
+            source="npz:test.npz",
             fingerprint=fingerprint,
             images=images,
             total=images,

@@ -41,3 +41,18 @@ def test_every_format_says_it(name: str) -> None:
     text = FORMATS[name](runs)
     for part in ("0.25,0.25,0.25", "shorter side 256", "bicubic", "1000, 2 classes answer"):
         assert part in " ".join(text.split()), name
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("folder:/data/imagenet/val", "folder:/data/imagenet/val"),  # of /data/imagenet
+        ("zip:a.zip (set/val/)", "zip:a.zip (set/val/)"),
+        ("imagenet-c:/data/my set fog/3", "imagenet-c:/data/my set"),
+        ("cifar10-c:/data clean", "cifar10-c:/data"),
+    ],
+)
+def test_the_place_is_what_the_data_was_taken_for(source: str, said: str) -> None:
+    found = record()
+    found = found.model_copy(update={"data": found.data.model_copy(update={"source": source})})
+    assert header.place(found) == said and f"· data {said} ·" in header.line(found)

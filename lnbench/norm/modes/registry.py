@@ -231,6 +231,11 @@ class Mode:
         return self._call(self._kind.images)
 
     @property
+    def images_option(self) -> str:
+        """The option that says how many; empty where there is none."""
+        return next(iter(keywords(self._kind.images)), "")
+
+    @property
     def is_learning(self) -> bool:
         """Whether it takes gradient steps on copies of weights and biases."""
         return self._kind.learns is not None

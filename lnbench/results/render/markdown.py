@@ -105,7 +105,7 @@ def facts(record: Record) -> list[tuple[str, str]]:
         ("precision", model.precision),
         *header.rows(record)[:1],
         ("norm layers", str(model.norm_layers)),
-        ("data", data.spec),
+        ("data", header.place(record)),
         ("images", f"{data.images}{share}"),
         ("unreadable images left out", str(len(data.skipped)) if data.skipped else ""),
         *header.rows(record)[1:],

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from lnbench.files import inert
 from lnbench.results import header
+from lnbench.results.choice import Choice
 from lnbench.results.compare import DEFAULT_FIGURES, Change, Comparison
 from lnbench.results.gate import Gate
 from lnbench.results.ranking import rank
@@ -88,6 +89,24 @@ def show_sweeps(records: Sequence[Record], console: Console, labels: Sequence[st
                 )
             console.print()
             console.print(table)
+
+
+def show_choice(choice: Choice, console: Console) -> None:
+    """Print what every candidate of `lnbench choose` did, the proposed one in bold."""
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    table.add_column("mode", overflow="fold")
+    corrupted = choice.figures[0].corrupted is not None
+    for heading in ("clean", *(("corrupted", "gain") if corrupted else ()), "time"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one in choice.figures:
+        chosen = one.mode == choice.chosen.mode
+        cells = [one.mode, percent(one.clean)]
+        cells += [percent(one.corrupted), one.gained] if corrupted else []
+        cells += [f"{one.time:.2f}" + (MARK if chosen else " ")]
+        style = "bold" if chosen else ""
+        table.add_row(*(Text(encodable(inert(cell), console), style=style) for cell in cells))
+    console.print(table)
+    console.print()
 
 
 def tables(grid: Pivot, console: Console) -> list[Table]:
