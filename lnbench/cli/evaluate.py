@@ -124,7 +124,7 @@ def evaluate(
         for own, place in checkpoints.of_seeds(seed or 0, seeds, out)
     ]
     bound = values.size("--memory", memory)
-    asked = parts.asked(rounds, until or [], against, margin, [run for runs, _ in planned for run in runs])
+    ending = parts.asked(rounds, until or [], against, margin, [run for runs, _ in planned for run in runs])
 
     from lnbench.dist import joined
     from lnbench.evaluate import evaluation, folders, supply
@@ -150,14 +150,14 @@ def evaluate(
                 places = folders.run_folders(prepared.subjects, place)
                 outcomes = None if dry_run else evaluation.evaluate(
                     prepared, places, fresh=not resume, command=values.command(), sheet=for_report,
-                    observer=watch.observer(), processes=processes, asked=asked,
+                    observer=watch.observer(), processes=processes, asked=ending,
                 )  # fmt: skip
             if processes.first:
                 if outcomes is None:
                     console.show_plan(plan(prepared.subjects, prepared.images), places)
                 else:
                     console.show(outcomes)
-                    parts.decide(asked, outcomes)
+                    parts.decide(ending, outcomes)
                 if failed := len(prepared.failed):
                     raise LnbenchError(
                         f"{failed} of {len(runs)} checkpoints could not be used and were left out"
