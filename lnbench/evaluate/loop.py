@@ -71,7 +71,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Block:
+class Stretch:
     """A part of the order that is counted by itself, after what comes before it.
 
     `span` begins and ends on both grids, or with the order. `before`: the sums of a cell up to there.
@@ -114,7 +114,7 @@ def run(
     finished: Finished,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     settings: Settings | None = None,
-    block: Block | None = None,
+    block: Stretch | None = None,
 ) -> Iterator[tuple[Condition, list[tuple[Subject, list[Result]]]]]:
     """Count every unfinished cell, condition by condition; yields each condition when it is complete.
 
@@ -149,7 +149,7 @@ def run(
                 yield job.condition, by_subject(results)
 
 
-def _before(block: Block | None, task: Task, job: _Job) -> Tensor | None:
+def _before(block: Stretch | None, task: Task, job: _Job) -> Tensor | None:
     return None if block is None else block.before(task.subject, task.mode, job.condition)
 
 
@@ -180,7 +180,7 @@ def _jobs(
     images: Images,
     processes: Processes,
     carried: Carried,
-    block: Block | None,
+    block: Stretch | None,
 ) -> list[_Job]:
     """The next conditions and this process's part of each."""
     subject = todo[0][1][0][0]
@@ -223,7 +223,7 @@ def _jobs(
     ]
 
 
-def _span(stream: Stream, block: Block | None) -> range:
+def _span(stream: Stream, block: Stretch | None) -> range:
     return range(len(stream.order)) if block is None else block.span
 
 

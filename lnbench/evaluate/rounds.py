@@ -23,7 +23,7 @@ from lnbench.evaluate.count import Result
 from lnbench.evaluate.prepare import Images, Subject
 from lnbench.norm.modes.registry import Mode
 from lnbench.results import schema
-from lnbench.results.blocks import Part, make
+from lnbench.results.blocks import Counted, make
 from lnbench.results.common import restricted
 from lnbench.results.correct import Correct, from_cells
 from lnbench.results.gate import Gate, judge
@@ -39,7 +39,7 @@ Folder = RunFolder | Unsaved
 CellKey = tuple[int, str, Condition]  # a subject's number, mode, condition
 Progress = dict[CellKey, tuple[int, torch.Tensor]]  # images counted, sums
 Results = list[tuple[Subject, list[Result]]]
-Counted = Callable[[Condition, Results, list[tuple[Subject, list[schema.Cell]]], bool], None]
+Heard = Callable[[Condition, Results, list[tuple[Subject, list[schema.Cell]]], bool], None]
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Early:
 
 
 @dataclass
-class Course:
+class Schedule:
     """Rounds of one evaluation: what is counted of each cell, in every process; folders in the first.
 
     `progress`: images counted and sums, float64 (SIZE,), by cell; `dropped`: cells without a result.
@@ -114,7 +114,7 @@ class Course:
         finished: loop.Finished,
         on_progress: Callable[[loop.Progress], None],
         settings: loop.Settings,
-        counted: Counted,
+        counted: Heard,
     ) -> Iterator[tuple[Condition, list[tuple[Subject, list[Result]]]]]:
         """Count round after round until what was asked for is known; yields cells that are complete.
 
@@ -134,7 +134,7 @@ class Course:
             def before(subject: Subject, mode: Mode, condition: Condition) -> torch.Tensor | None:
                 return self.progress.get((self._number(subject), str(mode), condition), (0, None))[1]
 
-            block = loop.Block(range(start, stop), before)
+            block = loop.Stretch(range(start, stop), before)
             for condition, results in loop.run(
                 self.subjects, self.images, through, on_progress, settings, block
             ):
@@ -266,7 +266,7 @@ def begin(
     folders: Sequence[Folder],
     asked: Asked | None,
     processes: Processes,
-) -> Course | None:
+) -> Schedule | None:
     """Rounds for these subjects, going on with what their folders hold; None where neither asks for any.
 
     RecordError where blocks there are of another grid, UsageError where there can be no rounds.
@@ -296,11 +296,11 @@ def begin(
         return progress
 
     progress = processes.broadcast(processes.barrier(read))
-    return Course(subjects, images, folders, asked, found, progress)
+    return Schedule(subjects, images, folders, asked, found, progress)
 
 
 def interruptible(
-    counted: Iterator[tuple[Condition, Results]], course: Course | None, processes: Processes
+    counted: Iterator[tuple[Condition, Results]], course: Schedule | None, processes: Processes
 ) -> Iterator[tuple[Condition, Results]]:
     """The same, but that rounds end when they are interrupted once something is known, in one process."""
     try:
@@ -316,7 +316,7 @@ def _sums(result: Result) -> np.ndarray:
     return result.sums.numpy()
 
 
-def _result(subject: Subject, mode: Mode, condition: Condition, part: Part, order: np.ndarray) -> Result:
+def _result(subject: Subject, mode: Mode, condition: Condition, part: Counted, order: np.ndarray) -> Result:
     """A cell on the first images of the order: as `count.Task` gives it, flags in the order of the store."""
     first = order[: part.stop]
     correct = np.zeros(len(order), bool)

@@ -62,7 +62,7 @@ class Block(BaseModel):
 
 
 @dataclass(frozen=True)
-class Part:
+class Counted:
     """A cell up to some image of the order: sums float64 (SIZE,), flags bool (stop,) along the order."""
 
     stop: int
@@ -78,7 +78,7 @@ class Blocks:
     def __init__(self, folder: Path | None, run: Run) -> None:
         self._file = None if folder is None else folder / BLOCKS
         self._run = run
-        self._parts: dict[Key, list[Part]] = {}
+        self._parts: dict[Key, list[Counted]] = {}
         self._last = chain.start(run.model.sha256, run.data.fingerprint, "blocks")
         if self._file is not None:
             expected = set(run.suite.keys)
@@ -94,7 +94,7 @@ class Blocks:
     def __bool__(self) -> bool:
         return bool(self._parts)
 
-    def parts(self, key: Key) -> Sequence[Part]:
+    def parts(self, key: Key) -> Sequence[Counted]:
         """What is known of a cell, each part longer than the one before."""
         return self._parts.get(key, ())
 
@@ -127,7 +127,7 @@ class Blocks:
         counts = dict(block.counts)
         for name, value in ({} if whole is None else whole.counts).items():
             counts[name] = counts.get(name, 0.0) + value
-        part = Part(
+        part = Counted(
             block.stop,
             _sums(block.sums),
             block.seconds + (0.0 if whole is None else whole.seconds),
