@@ -260,7 +260,7 @@ def _calibrate(
     request: Request, loaded: LoadedModel, network: nn.Module, listener: Listener
 ) -> dict[str, str]:
     """Replace the stored statistics by those of n images, and check that `fixed` now is what `adapt` was."""
-    store = open_images(str(request.calibrate), loaded.geometry, network, listener.decoding)
+    store = open_images(str(request.calibrate), loaded.geometry, network, listener.decoding, labelled=False)
     if request.samples > len(store.labels):
         raise UsageError(f"-n {request.samples}: {store.source} has only {len(store.labels)} images")
     chosen = batches.shuffled(len(store.labels), request.seed)[: request.samples]

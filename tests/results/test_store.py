@@ -353,7 +353,10 @@ def test_a_system_on_which_nothing_else_can_be_written(tmp_path: Path) -> None:
     with child(code, tmp_path / "run") as process:
         out, err = process.communicate()
     assert (process.returncode, out, err) == (0, "", "")
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {*MARKS, LOCK} - {"sheet.png", "blocks.jsonl"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {*MARKS, LOCK} - {
+        "sheet.png",
+        "blocks.jsonl",
+    }
 
 
 def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
