@@ -60,6 +60,7 @@ class Observer:
     started: Callable[[Plan, Kept], None] = lambda plan, cells: None
     progress: Callable[[loop.Progress], None] = lambda progress: None
     counted: Callable[[Condition, Kept], None] = lambda condition, cells: None
+    rounded: Callable[[str], None] = lambda text: None
     finished: Callable[[Condition, Kept], None] = lambda condition, cells: None
     warning: Callable[[str], None] = lambda text: None
     measured: bool = False  # whether the plan is to say how long it takes
@@ -294,7 +295,7 @@ def evaluate(
 
         def counted() -> Iterator[tuple[Condition, rounds.Results]]:
             if course is not None:
-                return course.run(finished, observer.progress, settings, so_far)
+                return course.run(finished, observer.progress, settings, so_far, observer.rounded)
             both = (loop.run(*given), mixed.run(*given)) if subjects[0].config.mixed else (loop.run(*given),)
             return itertools.chain(*both)
 

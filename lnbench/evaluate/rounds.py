@@ -9,8 +9,9 @@ flight. Images whose answers depend on all that came before them have no blocks:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ from lnbench.results.pairing import find_mismatches
 from lnbench.results.schema import Record, Rounds
 from lnbench.results.store import RunFolder, make_record
 from lnbench.results.unsaved import Unsaved
-from lnbench.results.until import Target, known
+from lnbench.results.until import Target, known, sentence
 from lnbench.results.until import check as check_targets
 from lnbench.types import Condition
 
@@ -76,6 +77,13 @@ class Interrupted(KeyboardInterrupt):
         self.outcomes = outcomes
 
 
+class Known(NamedTuple):
+    """What a round's figures say, and why no further round is needed, None where one is."""
+
+    said: str
+    why: str | None
+
+
 @dataclass(frozen=True)
 class Early:
     """What is known of a subject on some images: cells, and the images' positions, ascending, int64 (n,)."""
@@ -98,13 +106,8 @@ class Schedule:
     asked: Asked
     ends: list[int]
     progress: Progress
-    dropped: set[CellKey] = field(default_factory=set)
     why: str | None = None
     interrupt: KeyboardInterrupt | None = None
-
-    def drop(self, subject: Subject, mode: str, condition: Condition) -> None:
-        """This cell has no result, and will have none."""
-        self.dropped.add((self._number(subject), mode, condition))
 
     def _number(self, subject: Subject) -> int:
         return next(number for number, one in enumerate(self.subjects) if one is subject)
@@ -115,21 +118,25 @@ class Schedule:
         on_progress: Callable[[loop.Progress], None],
         settings: loop.Settings,
         counted: Heard,
+        rounded: Callable[[str], None],
     ) -> Iterator[tuple[Condition, list[tuple[Subject, list[Result]]]]]:
         """Count round after round until what was asked for is known; yields cells that are complete.
 
-        `counted` hears of a condition's cells so far, after each of its blocks, and whether it is the first.
+        `counted` hears of a condition's cells so far, after each of its blocks, and whether it is the first;
+        `rounded` of each round's figures, in words.
         """
         processes = settings.processes
         for start, stop in pairwise([0, *self.ends]):
-            if start and (why := processes.broadcast(self._reason(start) if processes.first else None)):
-                self.why = why
-                return
+            so_far = processes.broadcast(self._known(start) if processes.first and start else None)
+            if so_far is not None:
+                rounded(so_far.said)
+                if so_far.why is not None:
+                    self.why = so_far.why
+                    return
 
             def through(subject: Subject, mode: Mode, condition: Condition, stop: int = stop) -> bool:
                 key = (self._number(subject), str(mode), condition)
-                done = key in self.dropped or self.progress.get(key, (0, None))[0] >= stop
-                return done or finished(subject, mode, condition)
+                return self.progress.get(key, (0, None))[0] >= stop or finished(subject, mode, condition)
 
             def before(subject: Subject, mode: Mode, condition: Condition) -> torch.Tensor | None:
                 return self.progress.get((self._number(subject), str(mode), condition), (0, None))[1]
@@ -141,10 +148,10 @@ class Schedule:
                 self._note(condition, results, stop)
                 # B023: called at once.
                 kept = processes.barrier(lambda: self._keep(condition, results, block.span))  # noqa: B023
-                so_far = self._so_far(condition, results)
-                counted(condition, so_far, kept, start == 0)
+                grown = self._all_grown(condition, results)
+                counted(condition, grown, kept, start == 0)
                 if stop == self.ends[-1]:
-                    yield condition, so_far
+                    yield condition, grown
 
     def _note(self, condition: Condition, results: Sequence[tuple[Subject, list[Result]]], stop: int) -> None:
         for subject, own in results:
@@ -177,7 +184,7 @@ class Schedule:
 
         return shuffled(len(self.images.clean.labels), self.subjects[0].config.seed)
 
-    def _so_far(
+    def _all_grown(
         self, condition: Condition, results: Sequence[tuple[Subject, list[Result]]]
     ) -> list[tuple[Subject, list[Result]]]:
         """The cells up to their last blocks, in place of those; where nothing is kept, the blocks."""
@@ -215,7 +222,7 @@ class Schedule:
             for mode in subject.modes:
                 for condition in self.images.conditions:
                     key = (number, str(mode), condition)
-                    if key not in self.dropped and (str(mode), condition) not in done:
+                    if (str(mode), condition) not in done:
                         least = min(least, self.progress.get(key, (0, None))[0])
         return least
 
@@ -237,27 +244,33 @@ class Schedule:
             if (cell := self._cell(number, mode, condition, images)) is not None
         ]
 
-    def _reason(self, images: int) -> str | None:
-        """Why no further round is needed, None where one is."""
-        asked = self.asked
-        if not asked.targets and asked.against is None:
-            return None
+    def _known(self, images: int) -> Known | None:
+        """What is known once all cells count so many images; None before that, and where more is known."""
         if self.through() != images:
             return None
+        rounds = Rounds(images=images, of=self.ends[-1], why="")
+        found = [
+            make_record(folder.run, self._cells(number, images), rounds)
+            for number, folder in enumerate(self.folders)
+        ]
+        said = [
+            sentence(one, subject.name if len(found) > 1 else "")
+            for one, subject in zip(found, self.subjects, strict=True)
+        ]
+        return Known("; ".join(said), self._reason(found, rounds))
+
+    def _reason(self, found: Sequence[Record], rounds: Rounds) -> str | None:
+        asked = self.asked
         reasons = []
-        for number in range(len(self.subjects)):
-            run = self.folders[number].run
-            rounds = Rounds(images=images, of=self.ends[-1], why="")
-            found = make_record(run, self._cells(number, images), rounds)
-            if asked.targets:
-                if not known(asked.targets, found.summary, found.cells, run, rounds):
-                    return None
-                reasons.append("known to ± " + ", ".join(f"{t.text}" for t in asked.targets) + " points")
-            if asked.against is not None:
-                if not asked.against.judge(found).decided:
-                    return None
-                reasons.append("decided against the baseline")
-        return "; ".join(dict.fromkeys(reasons))
+        if asked.targets:
+            if not all(known(asked.targets, one.summary, one.cells, one.run, rounds) for one in found):
+                return None
+            reasons.append("known to ± " + ", ".join(target.text for target in asked.targets) + " points")
+        if asked.against is not None:
+            if not all(asked.against.judge(one).decided for one in found):
+                return None
+            reasons.append("decided against the baseline")
+        return "; ".join(reasons) or None
 
 
 def begin(

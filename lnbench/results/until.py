@@ -18,7 +18,7 @@ from lnbench.hashing import SHUFFLE, order
 from lnbench.results import sequences
 from lnbench.results.bits import unpack
 from lnbench.results.rules import covers
-from lnbench.results.schema import Cell, Interval, Rounds, Run, Summary
+from lnbench.results.schema import Cell, Interval, Record, Rounds, Run, Summary
 from lnbench.results.scores import mean_weights
 from lnbench.types import CLEAN
 
@@ -85,6 +85,25 @@ def known(
         )
     ]
     return bool(widths) and all(half <= width + 1e-12 for half, width in widths)
+
+
+def sentence(record: Record, name: str = "") -> str:
+    """What a run in rounds knows by now: '1,600 of 10,000 images: fixed clean 81.0 ±1.9, mean 55.2 ±1.7'."""
+    found = []
+    for mode, one in record.summary.items():
+        figures = (
+            ("clean", one.clean_top1, one.clean_sequence),
+            ("mean", one.mean_corruption_top1, one.mean_corruption_sequence),
+        )
+        texts = [
+            f"{what} {100 * figure:.2f} ±{100 * half_width(figure, interval):.2f}"
+            for what, figure, interval in figures
+            if figure is not None and interval is not None
+        ]
+        found += [f"{mode} {', '.join(texts)}"] if texts else []
+    assert record.rounds is not None
+    before = f"{name}: " if name else ""
+    return f"{before}{record.rounds.images:,} of {record.rounds.of:,} images: {'; '.join(found)}"
 
 
 def _headline_widths(summary: Mapping[str, Summary]) -> Iterator[float]:
