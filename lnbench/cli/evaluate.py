@@ -59,6 +59,7 @@ def evaluate(
     cache: options.Cache = None,
     memory: options.Memory = None,
     store: options.Store = "auto",
+    compile: options.Compile = "auto",
     shard: options.Shard = None,
     rounds: options.Rounds = False,
     until: options.Until = None,
@@ -127,7 +128,7 @@ def evaluate(
     ending = parts.asked(rounds, until or [], against, margin, [run for runs, _ in planned for run in runs])
 
     from lnbench.dist import joined
-    from lnbench.evaluate import evaluation, folders, supply
+    from lnbench.evaluate import compiling, evaluation, folders, supply
     from lnbench.evaluate.plan import plan
     from lnbench.memory import keep_freed
     from lnbench.pictures.sheet import for_report
@@ -150,6 +151,7 @@ def evaluate(
                 places = folders.run_folders(prepared.subjects, place)
                 outcomes = None if dry_run else evaluation.evaluate(
                     prepared, places, fresh=not resume, command=values.command(), sheet=for_report,
+                    compile=compiling.parse(compile),
                     observer=watch.observer(), processes=processes, asked=ending,
                 )  # fmt: skip
             if processes.first:

@@ -89,6 +89,7 @@ _AGAINST = (
 )
 _MARGIN = "The loss that --against bears; 0.5pp otherwise."
 _STORE = "Where images lie while counted: auto, device (a GPU's memory), host or file."
+_COMPILE = "Compile the network: auto (on a GPU, where it pays), on or off; noted in the record."
 _SHARD = "Compute part I of N by itself; `lnbench merge` joins the parts."
 _DIAGNOSE = "Record how far each norm layer's inputs shift."
 Out = Annotated[Path | None, typer.Option(help=_OUT, show_default=False)]
@@ -96,6 +97,7 @@ Resume = Annotated[bool, typer.Option("--resume/--fresh", help=_RESUME)]
 Cache = Annotated[Path | None, typer.Option(help=_CACHE)]
 Memory = Annotated[str | None, typer.Option(help=_MEMORY)]
 Store = Annotated[str, typer.Option(help=_STORE)]
+Compile = Annotated[str, typer.Option(help=_COMPILE)]
 Shard = Annotated[str | None, typer.Option(metavar="I/N", help=_SHARD)]
 Rounds = Annotated[bool, typer.Option("--rounds", help=_ROUNDS)]
 Until = Annotated[list[str] | None, typer.Option(metavar="POINTS", help=_UNTIL)]

@@ -236,11 +236,11 @@ class Task:
             whole, tenths=tenths(correct, order), batches=batches, resets=resets, recoveries=recoveries
         )
 
-    def _forward(self, state: State) -> Forward:
+    def _forward(self, state: State, network: Callable[[Tensor], Tensor] | None = None) -> Forward:
         def forward(pixels: Tensor) -> Tensor:
             # Each time anew: other modes of the same network come in between.
             self.subject.layers.use(self.mode, state)
-            return self.subject.classifier.logits(pixels)
+            return self.subject.classifier.logits(pixels, network)
 
         return forward
 
@@ -248,7 +248,8 @@ class Task:
         if self.shares is not None:
             state.draw = self.shares[positions]
         with one_kind_of_shortage():  # of a step along a gradient, too
-            return self.mode.predict(self._forward(state), pixels, state, self.subject.layers.groups)
+            forward = self._forward(state, self.subject.compiled.get(str(self.mode)))
+            return self.mode.predict(forward, pixels, state, self.subject.layers.groups)
 
     def _predict(self, pixels: Tensor, positions: Tensor) -> Prediction:
         def answer(part: range) -> Prediction:

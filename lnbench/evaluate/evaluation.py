@@ -15,8 +15,10 @@ from lnbench.dist import ALONE, Processes
 from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, RecordError, UsageError
 from lnbench.evaluate import (
     channels,
+    compiling,
     count,
     diagnose,
+    doubts,
     examine,
     loop,
     mixed,
@@ -35,16 +37,12 @@ from lnbench.memory import room_for_images
 from lnbench.norm.modes.registry import Mode
 from lnbench.results import header, schema
 from lnbench.results.notes import add_note
-from lnbench.results.significance import at_least
 from lnbench.results.store import RunFolder
 from lnbench.results.unsaved import Unsaved
 from lnbench.types import Condition
 
 # The cells of each subject, the first one's first.
 Kept = Sequence[tuple[Subject, Sequence[schema.Cell]]]
-
-# A network that guesses gets a warning 99 times of 100; one that knows something, hardly ever.
-_GUESSING = 0.01
 
 
 @dataclass(frozen=True)
@@ -228,6 +226,7 @@ def evaluate(
     *,
     fresh: bool = False,
     command: str = "",
+    compile: compiling.Wanted = "auto",
     sheet: Callable[[RunConfig, Images], bytes | None] = lambda config, images: None,
     observer: Observer | None = None,
     processes: Processes = ALONE,
@@ -236,9 +235,8 @@ def evaluate(
     """Count every cell that is not yet finished; each subject writes its own run folder, or none.
 
     In rounds where that is `asked`, or the folder holds blocks; interrupted after the first, this process
-    being alone, it raises `rounds.Interrupted` with what is known by then.
-
-    `sheet` draws the contact sheet of the report, a PNG, or has none.
+    being alone, it raises `rounds.Interrupted` with what is known by then. `compile`: whether networks are
+    compiled, see `compiling`. `sheet` draws the contact sheet of the report, a PNG, or has none.
 
     Interrupted at any moment, at most the conditions in flight are lost; called again, with any number of
     processes, it goes on. The first process alone reads and writes the folders and has an outcome.
@@ -273,6 +271,9 @@ def evaluate(
             return plan(subjects, prepared.images, done, measure=measured, processes=world)
 
         observer.started(processes.barrier(foretell), earlier)
+        for number, texts in _compiled(prepared, finished, compile, processes).items():
+            for text in texts if processes.first else ():
+                add_note(opened[number], text)
         pieces, told = count.Pieces(), set[str]()
 
         def stopped(subject: Subject, condition: Condition, why: str) -> None:
@@ -289,7 +290,7 @@ def evaluate(
         given = subjects, prepared.images, finished, observer.progress, settings
 
         def so_far(condition: Condition, results: rounds.Results, kept: Kept, first: bool) -> None:
-            for text in _warnings(condition, results, told) if first else ():
+            for text in doubts.of(condition, results, told) if first else ():
                 observer.warning(text)
             observer.counted(condition, kept)
 
@@ -319,7 +320,7 @@ def evaluate(
                 return kept
 
             kept = processes.barrier(keep)
-            for text in _warnings(condition, results, told) if course is None else ():
+            for text in doubts.of(condition, results, told) if course is None else ():
                 observer.warning(text)
             observer.finished(condition, kept)
 
@@ -348,49 +349,24 @@ def _outcome(
     return Outcome(record, folder.path, labels, ids)
 
 
+def _compiled(
+    prepared: Prepared,
+    finished: Callable[[Subject, Mode, Condition], bool],
+    wanted: compiling.Wanted,
+    processes: Processes,
+) -> dict[int, list[str]]:
+    """Compile where it pays for what is left to count; what the records should say of it."""
+    images = prepared.images
+
+    def left(subject: Subject, mode: Mode) -> int:
+        return sum(images.count(c) for c in images.conditions if not finished(subject, mode, c))
+
+    return compiling.settle(prepared.subjects, images, left, wanted, processes)
+
+
 def _opened(
     stack: contextlib.ExitStack, path: Path | None, run: schema.Run, fresh: bool
 ) -> RunFolder | Unsaved:
     if path is None:
         return Unsaved(run)
     return stack.enter_context(RunFolder.create_or_resume(path, run, fresh=fresh))
-
-
-def _warnings(
-    condition: Condition, results: Sequence[tuple[Subject, list[count.Result]]], told: set[str]
-) -> Iterator[str]:
-    yield from _chance_warnings(condition, results)
-    yield from _unanswered(condition, results, told)
-
-
-def _unanswered(
-    condition: Condition, results: Sequence[tuple[Subject, list[count.Result]]], told: set[str]
-) -> Iterator[str]:
-    """A word on the first condition in which a network's outputs are not numbers; the record has them all."""
-    for subject, cells in results:
-        worst = max(cells, key=lambda cell: cell.scores.unanswered)
-        if worst.scores.unanswered and subject.name not in told:
-            told.add(subject.name)
-            yield (
-                f"{subject.name}: {worst.scores.unanswered} of {worst.scores.images} images got outputs that "
-                f"are not numbers under {worst.mode}/{condition}: counted as wrong, without NLL and ECE"
-            )
-
-
-def _chance_warnings(
-    condition: Condition, results: Sequence[tuple[Subject, list[count.Result]]]
-) -> Iterator[str]:
-    """A network that guesses on clean images deserves a word before the other conditions are spent on it."""
-    if not condition.is_clean:
-        return
-    for subject, cells in results:
-        answering = subject.classes if subject.class_map is None else len(subject.class_map.columns)
-        best = max(cells, key=lambda cell: int(cell.correct.sum()))
-        right, images, chance = int(best.correct.sum()), len(best.correct), 1 / max(2, answering)
-        p = at_least(right, images, chance)
-        if p > _GUESSING:
-            yield (
-                f"{subject.name}: clean accuracy is {right / images:.1%} at best, chance is {chance:.1%} "
-                f"(guessing does as well with p = {p:.2g}): "
-                "are weights, preprocessing and class order those of its training?"
-            )
