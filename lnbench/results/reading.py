@@ -16,6 +16,7 @@ from lnbench.files import one_line, read_bytes
 from lnbench.results.schema import SCHEMA, Record
 
 RUN, CELLS, RESULTS, CORRECT, SHEET = "run.json", "cells.jsonl", "results.json", "correct.npz", "sheet.png"
+BLOCKS = "blocks.jsonl"
 CHECKSUM = "checksum"
 
 Kind = TypeVar("Kind", bound=BaseModel)

@@ -20,6 +20,7 @@ from lnbench.results.tables import (
     change_entries,
     figure,
     half_width,
+    mean_range,
     outcome,
     percent,
 )
@@ -180,7 +181,7 @@ def ranking_to_markdown(records: Sequence[Record], labels: Sequence[str] = ()) -
     for ranked in rank(records, labels):
         summary = ranked.summary
         place = "–" if ranked.place is None else str(ranked.place)
-        mean = f"{percent(summary.mean_corruption_top1)} {half_width(summary.mean_corruption_interval)}"
+        mean = f"{percent(summary.mean_corruption_top1)} {half_width(mean_range(summary))}"
         figures = [mean.strip(), percent(summary.clean_top1), percent(summary.mce)]
         rows.append([place, text(ranked.label), text(ranked.mode), *figures])
     return table(["#", "run", "mode", "mean", "clean", "mCE"], rows, left=3) + "\n"

@@ -30,6 +30,7 @@ from lnbench.results.tables import (
     gate_entries,
     gate_outcome,
     half_width,
+    mean_range,
     outcome,
     percent,
     power_basis,
@@ -253,7 +254,7 @@ def show_ranking(records: Sequence[Record], console: Console, labels: Sequence[s
         table.add_column(encodable(heading, console), justify="right", no_wrap=True, overflow="crop")
     for entry_ in rank(records, labels):
         summary = entry_.summary
-        width = half_width(summary.mean_corruption_interval).lstrip("±")
+        width = half_width(mean_range(summary)).lstrip("±")
         figures = (percent(summary.mean_corruption_top1), width, percent(summary.clean_top1))
         place = "–" if entry_.place is None else str(entry_.place)
         cells = (place, entry_.label, entry_.mode, *figures, percent(summary.mce))
