@@ -34,7 +34,7 @@ ALL = ("gaussian_noise", "glass_blur", "motion_blur", "zoom_blur", "snow", "fros
 
 
 def runs(shared: Path) -> dict[str, dict[str, Any]]:
-    """Name → options; `first`: the modes of a run that is gone on with, in one more mode's cells."""
+    """Name → options; `keep`: how many cells of a run are there, which is gone on with."""
     checkpoints, data = shared / "checkpoints", shared / "data"
     resnet20 = {
         "model": "cifar:resnet20",
@@ -61,8 +61,9 @@ def runs(shared: Path) -> dict[str, dict[str, Any]]:
             "data": f"folder:{data / 'imagenet_sample_800.zip'}", "limit": 100, "severities": [3],
             "corruptions": ["gaussian_noise", "glass_blur", "fog", "elastic_transform", "contrast"],
             "modes": ["fixed", "batch"], "batch_size": 50},
-        "ResNet-20 gone on with: fixed is there, tent is left under half of `core`": {
-            "preset": "core", **resnet20, "data": lossless, "limit": 400, "modes": ["fixed", "tent"], "keep": 39},
+        "ResNet-20, `core` × fixed, tent, gone on with after 39 of 52 cells": {
+            "preset": "core", **resnet20, "data": lossless, "limit": 400,
+            "modes": ["fixed", "tent"], "keep": 39},
     }  # fmt: skip
 
 
