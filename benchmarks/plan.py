@@ -58,7 +58,7 @@ def runs(shared: Path) -> dict[str, dict[str, Any]]:
         "EfficientNet-Lite0, 224 px, five corruptions × fixed, batch of 50": {
             "preset": "imagenet-c", "model": "timm:tf_efficientnet_lite0",
             "weights": str(checkpoints / "tf_efficientnet_lite0.safetensors"),
-            "data": f"folder:{data / 'imagenet_sample_800.zip'}", "limit": 100, "severities": [3],
+            "data": str(data / "imagenet_sample_800.zip"), "limit": 100, "severities": [3],
             "corruptions": ["gaussian_noise", "glass_blur", "fog", "elastic_transform", "contrast"],
             "modes": ["fixed", "batch"], "batch_size": 50},
         "ResNet-20, `core` × fixed, tent, gone on with after 39 of 52 cells": {
