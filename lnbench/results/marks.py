@@ -78,6 +78,6 @@ def write_output(file: Path, content: bytes, inputs: Sequence[Path] = ()) -> Non
     if file.name in (RUN, CELLS, BLOCKS, RESULTS, CORRECT) and (file.parent / RUN).exists():
         raise RecordError(f"{one_line(file)} is part of a run's record: write to another file")
     for one in inputs:
-        if file.exists() and one.exists() and locate(one).samefile(file):
+        if file.exists() and one.exists() and locate(one, unfinished=True).samefile(file):
             raise RecordError(f"{one_line(file)} is what is being read: write to another file")
     write_atomic(file, content)

@@ -197,9 +197,18 @@ def _row(
     return PivotRow(name, kind, tuple(values), tuple(intervals), ranked.best(values, lower), view.unit)
 
 
+def banners(records: Sequence[Record], labels: Sequence[str] = ()) -> list[str]:
+    """What must be said before any figure of runs that are not finished."""
+    return [
+        f"{f'{labels[number]}: ' if labels else ''}{record.standing}; all figures are of these alone"
+        for number, record in enumerate(records)
+        if record.unfinished
+    ]
+
+
 def _notes(records: Sequence[Record], labels: Sequence[str], view: View) -> tuple[str, ...]:
     """What a reader must know to read the figures, each said once."""
-    notes = []
+    notes = banners(records, labels)
     for number, record in enumerate(records):
         prefix = f"{labels[number]}: " if labels else ""
         sets = dict.fromkeys(s.corruption_set for s in record.summary.values() if s.corruption_set)
@@ -211,7 +220,7 @@ def _notes(records: Sequence[Record], labels: Sequence[str], view: View) -> tupl
         notes += [prefix + text for text in draw_notes(record, "±")]
         notes += [prefix + text for text in round_notes(record)]
         missing = len(record.suite.keys) - len(record.cells)
-        if missing:
+        if missing and not record.unfinished:
             verb = "is" if missing == 1 else "are"
             of = counted(len(record.suite.keys), "cell")
             notes.append(f"{prefix}incomplete: {missing} of {of} {verb} missing")

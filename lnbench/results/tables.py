@@ -88,6 +88,9 @@ def outcome(comparison: Comparison) -> str:
     counts = ", ".join(f"{comparison.count(v)} {v}" for v in ("worse", "better", "same"))
     if comparison.passed:
         return f"PASS: no regression in {counted(len(comparison.cells), 'cell')} ({counts})"
+    if not comparison.failures:
+        cells = counted(len(comparison.cells), "cell")
+        return f"UNDECIDED: no regression in the {cells} that both runs have by now ({counts})"
     failures = counted(len(comparison.failures), "failure")
     return f"FAIL: {failures} in {counted(len(comparison.cells), 'cell')} ({counts})"
 
@@ -114,6 +117,7 @@ def basis(comparison: Comparison) -> list[str]:
     if comparison.tested and comparison.seeds == 1:
         lines += [*_detectable(comparison), *draw_notes(comparison.new, "p and interval")]
         lines += dependence(comparison.new)
+    lines += comparison.unfinished
     lines += [f"mismatch let through: {text}" for text in comparison.mismatches]
     if comparison.mismatches and comparison.missing:
         lines.append(f"not compared: {counted(len(comparison.missing), 'cell')} that only one run has")

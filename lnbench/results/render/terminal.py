@@ -15,7 +15,7 @@ from lnbench.results import header
 from lnbench.results.choice import Choice
 from lnbench.results.compare import DEFAULT_FIGURES, Change, Comparison
 from lnbench.results.gate import Gate
-from lnbench.results.pivot import MARK, Pivot, View, entry, pivot
+from lnbench.results.pivot import MARK, Pivot, View, banners, entry, pivot
 from lnbench.results.ranking import rank
 from lnbench.results.schema import Record
 from lnbench.results.sweeps import curves, sweeps
@@ -62,6 +62,8 @@ def show(
 ) -> None:
     """Print the pivot of `records`; where the columns do not fit the width, several tables follow."""
     grid = pivot(records, labels, view)
+    for text in banners(records, labels):
+        say(text if labels else text[0].upper() + text[1:], console, "bold yellow")
     for table in tables(grid, console):
         console.print(table)
     for note in grid.notes:
