@@ -1,6 +1,7 @@
 """Confidence sequences on real results: whether they hold, how often the gate errs, how many images it takes.
 
     python -m benchmarks.sequences RUN [RUN …] > benchmarks/results/sequences.md
+    python -m benchmarks.sequences RUN --only gate     # or coverage, or images
 
 RUN are run folders of lnbench, finished or not: what each mode got right, image by image, under the
 conditions that are there. A mode's clean accuracy, and its mean over conditions, is a set of values, one for
@@ -49,14 +50,17 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     parser.add_argument("--orders", type=int, default=2_000, help="random orders of each set (%(default)s)")
     parser.add_argument("--draws", type=int, default=100, help="orders that images are counted in")
+    parser.add_argument("--only", choices=("coverage", "gate", "images"), help="one of the three tables")
     given = parser.parse_args()
     sets = {name: values for run in given.runs for name, values in figures(run).items()}
-    print(
-        f"`python -m benchmarks.sequences {' '.join(run.name for run in given.runs)} --orders {given.orders}`"
-    )
-    coverage(sets, given.orders)
-    errors(sets, given.orders)
-    images(dict(list(sets.items())[:2]), given.draws)
+    names = " ".join(run.name for run in given.runs)
+    print(f"`python -m benchmarks.sequences {names} --orders {given.orders} --draws {given.draws}`")
+    if given.only in (None, "coverage"):
+        coverage(sets, given.orders)
+    if given.only in (None, "gate"):
+        errors(sets, given.orders)
+    if given.only in (None, "images"):
+        images(dict(list(sets.items())[:2]), given.draws)
 
 
 def figures(run: Path) -> dict[str, np.ndarray]:
