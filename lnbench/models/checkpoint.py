@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from lnbench import pickles
 from lnbench.errors import CheckpointError
-from lnbench.files import atomic, one_line, opened, regular
+from lnbench.files import atomic, one_line, opened, printable, regular
 from lnbench.models import keys
 from lnbench.models.sniff import SUFFIXES, Format, identify
 from lnbench.models.unwrap import cleaned, entries, unwrap
@@ -299,7 +299,10 @@ def write(
         with atomic(path, CheckpointError) as file:
             if path.suffix == ".safetensors":
                 texts = {k: v for k, v in extras.items() if isinstance(v, str | int | float | None)}
-                header = {**metadata, **({EXTRAS_ENTRY: json.dumps(texts)} if texts else {})}
+                header = {
+                    **{name: printable(text) for name, text in metadata.items()},
+                    **({EXTRAS_ENTRY: json.dumps(texts)} if texts else {}),
+                }
                 _write_ordered(safetensors.torch.save(own, header), file)
             else:
                 body: dict[str, object] = dict(own)
