@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from lnbench import pickles
 from lnbench.errors import CheckpointError
-from lnbench.files import atomic, one_line, opened, printable, regular
+from lnbench.files import atomic, one_line, opened, regular
 from lnbench.models import keys
 from lnbench.models.sniff import SUFFIXES, Format, identify
 from lnbench.models.unwrap import cleaned, entries, unwrap
@@ -300,7 +300,7 @@ def write(
             if path.suffix == ".safetensors":
                 texts = {k: v for k, v in extras.items() if isinstance(v, str | int | float | None)}
                 header = {
-                    **{name: printable(text) for name, text in metadata.items()},
+                    **{name: _utf8(text) for name, text in metadata.items()},
                     **({EXTRAS_ENTRY: json.dumps(texts)} if texts else {}),
                 }
                 _write_ordered(safetensors.torch.save(own, header), file)
@@ -312,6 +312,11 @@ def write(
                 torch.save({**kept, **body, **({OWN_ENTRY: dict(metadata)} if metadata else {})}, file)
     except (RuntimeError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"cannot write {path}: {reason(error)}") from None
+
+
+def _utf8(text: str) -> str:
+    """The text with escapes for the bytes of a path that are no UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _write_ordered(content: bytes, file: IO[bytes]) -> None:
