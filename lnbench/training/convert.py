@@ -104,7 +104,8 @@ def _to_localnorm(
     network = convert.convert_localnorm(network, groups=groups, layers=request.layers)
     kept = convert.kept_layers(network)
     layers = sum(isinstance(layer, LocalNorm2d) for layer in network.modules())
-    say(f"{layers} BatchNorm layers became LocalNorm with {groups} groups: weights and biases ({groups}, C)")
+    named = f"{groups} group{'s' if groups > 1 else ''}"
+    say(f"{layers} BatchNorm layers became LocalNorm with {named}: weights and biases ({groups}, C)")
     if kept:
         say(f"{len(kept)} others stay as they are: {', '.join(kept[:3])}{', …' if len(kept) > 3 else ''}")
     difference = _ghost_difference(loaded, network, groups)
