@@ -34,7 +34,7 @@ class Onlooker:
     """What the caller wants to hear."""
 
     decoding: Callable[[int, int], None] = lambda done, total: None
-    started: Callable[[int, int], None] = lambda conditions, images: None
+    started: Callable[[Sequence[Condition], int], None] = lambda conditions, images: None
     progress: Callable[[loop.Progress], None] = lambda progress: None
     finished: Callable[[Condition], None] = lambda condition: None
     warning: Callable[[str], None] = lambda text: None
@@ -101,7 +101,7 @@ def choose(
     store = _as_the_network_says(subject, store)
     conditions = subject.config.conditions if tuned else subject.config.conditions[:1]
     seen = Images(store, conditions, lambda _: store, False, subject.geometry)
-    observer.started(len(conditions), len(store.labels))
+    observer.started(conditions, len(store.labels))
     right: dict[str, list[np.ndarray]] = {str(mode): [] for mode in modes}
     seconds = dict.fromkeys(right, 0.0)
     for condition, results in loop.run([subject], seen, lambda *_: False, observer.progress):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -27,7 +27,7 @@ def export(
     quality: int | None = None,
     device: torch.device,
     decoding: Callable[[int, int], None] = lambda done, total: None,
-    started: Callable[[int, int], None] = lambda conditions, images: None,
+    started: Callable[[Sequence[Condition], int], None] = lambda conditions, images: None,
     progress: Callable[[Progress], None] = lambda progress: None,
     finished: Callable[[Condition], None] = lambda condition: None,
 ) -> int:
@@ -62,7 +62,7 @@ def export(
     }
     writer = open_export(root, layout, store, suite.conditions, identity=identity, quality=quality)
     left = [condition for condition in suite.conditions if not writer.finished(condition)]
-    started(len(left), len(store.labels))
+    started(left, len(store.labels))
     for condition in left:
         stream = Stream(store, condition, suite, device, seed=selection.seed, corrupted=False)
         seen = 0
