@@ -28,6 +28,8 @@ from pydantic import (
 from lnbench.corruptions import reference, registry
 from lnbench.data import order as orders
 from lnbench.errors import UsageError, unknown
+from lnbench.faults import first_fault
+from lnbench.files import one_line
 from lnbench.norm.modes import registry as modes
 from lnbench.norm.sweep import expand
 from lnbench.plain import read_yaml
@@ -409,10 +411,14 @@ def _preset_path(name: str, seen: Sequence[Path]) -> Path:
 
 def _one_line(where: str, error: ValidationError, model: type[_Frozen] = Preset) -> UsageError:
     first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
+        field = ".".join(str(part) for part in first["loc"])
         near = unknown("key", field, [*model.model_fields, *(["include"] if model is Preset else [])])
         return UsageError(f"{where}: {near}")
+    place, words = first_fault(error)
+    if where == "options":
+        where, place = "", f"--{place.replace('_', '-')}" if place in RunConfig.model_fields else place
     more = error.error_count() - 1
     rest = f" (and {more} more)" if more else ""
-    return UsageError(f"{where}: {field}: {first['msg'].lower()}, got {str(first['input'])[:60]!r}{rest}")
+    named = ": ".join(part for part in (where, place) if part)
+    return UsageError(f"{named} {words}, got {one_line(repr(first['input']), 60)}{rest}")

@@ -33,7 +33,6 @@ app = typer.Typer(
     help="How much accuracy does an image classifier lose on degraded images, and how much of it comes "
     "back with other normalization statistics?",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lnbench.cli import options
+from lnbench.cli import complete, options
 from lnbench.data.registry import usages
 from lnbench.norm.modes import registry as modes
 
@@ -28,10 +28,10 @@ def evaluate(
     weights: Annotated[list[str] | None, typer.Option(help=_WEIGHTS)] = None,
     models: Annotated[Path | None, typer.Option(help=_MODELS)] = None,
     strict: Annotated[bool, typer.Option("--strict", help=_STRICT)] = False,
-    data: Annotated[str | None, typer.Option(help=_DATA)] = None,
+    data: Annotated[str | None, typer.Option(help=_DATA, autocompletion=complete.data)] = None,
     root: options.Root = None,
     shift: Annotated[list[str] | None, typer.Option(metavar="NAME=DATA", help=_SHIFT)] = None,
-    norm: Annotated[list[str] | None, typer.Option(help=_NORM)] = None,
+    norm: Annotated[list[str] | None, typer.Option(help=_NORM, autocompletion=complete.modes)] = None,
     corruption: options.Corruption = None,
     severity: options.Severity = None,
     batch_size: options.BatchSize[int | None] = None,

@@ -12,6 +12,7 @@ from lnbench.evaluate.footprint import Footprint, footprint
 from lnbench.evaluate.prepare import Images, Subject
 from lnbench.evaluate.stream import Stream, chunk_size
 from lnbench.evaluate.trial import Speed, corrupting, speed
+from lnbench.files import counted
 from lnbench.memory import held, most_held, present
 from lnbench.norm.modes.registry import Mode
 from lnbench.types import CLEAN, Condition
@@ -245,11 +246,14 @@ def pass_of(subject: Subject, mode: Mode, store: Store) -> tuple[int, str]:
 
 def sentences(plan: Plan) -> list[str]:
     """The plan for a person, a line for each thing."""
-    sizes = f"{len(plan.conditions)} conditions, {plan.cells} cells, {plan.images:,} images"
+    conditions, cells = counted(len(plan.conditions), "condition"), counted(plan.cells, "cell")
+    sizes = f"{conditions}, {cells}, {counted(plan.images, 'image')}"
     stored = f"images take {size(plan.store_bytes)} {_PLACES[plan.store_place]}"
-    found = [f"{sizes}, {plan.forwards:,} forward passes; {stored}"]
+    found = [f"{sizes}, {counted(plan.forwards, 'forward pass', 'forward passes')}; {stored}"]
     if plan.cells_left < plan.cells:
-        found.append(f"{plan.cells - plan.cells_left} of {plan.cells} cells are finished already")
+        found.append(
+            f"{plan.cells - plan.cells_left} of {cells} {'is' if plan.cells == 1 else 'are'} finished already"
+        )
     if plan.seconds is not None and plan.steps:
         parts = {"corruption": sum(step.rest for step in plan.steps)}
         for key in plan.modes:

@@ -47,7 +47,7 @@ def line(run: Run | Record) -> str:
         f"{model.spec}{weights}",
         *(f"{name} {found[name]}" for name in ("outputs",) if name in found),
         f"data {place(run)}",
-        f"{images} images",
+        f"{images} image{'' if data.total == 1 else 's'}",
         *(f"{found[name]} {name}" for name in ("classes",) if name in found),
         *(f"{name} {found[name]}" for name in ("mean", "std", "resize", "crop") if name in found),
         *(found[name] for name in ("interpolation", "computed on") if name in found),
