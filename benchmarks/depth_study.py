@@ -64,6 +64,7 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, help="folder with checkpoints/ and data/")
     parser.add_argument("--only", action="append", help="steps by name or pattern, repeatable; all otherwise")
     parser.add_argument("--split", action="store_true", help="write the split down and end")
+    parser.add_argument("--collect", action="store_true", help="only keep what is finished")
     given = parser.parse_args()
     if given.shared is None:
         parser.error("--shared is needed")
@@ -71,7 +72,9 @@ def main() -> None:
     if given.split:
         return
     for name, step in steps(given.shared).items():
-        wanted = not given.only or any(fnmatch(name, pattern) for pattern in given.only)
+        wanted = not given.collect and (
+            not given.only or any(fnmatch(name, pattern) for pattern in given.only)
+        )
         if wanted and not step.done.exists():
             run(step.words)
     collect(steps(given.shared))
@@ -110,7 +113,12 @@ def steps(shared: Path) -> dict[str, Step]:
     models = {"lite0": LITE0, "resnet20": "cifar:resnet20", "resnet56": "cifar:resnet56"}
     large = ["--model", LITE0, *photographs, "--cache", str(WORK / "cache")]
     bf16 = [*large, "--weights", str(files["lite0"]), "--precision", "bf16"]
-    found = {"depth": evaluation("depth", "imagenet-c", (5,), by_depth(49), bf16, HEAVY)}
+    fp32 = [*large, "--weights", str(files["lite0"])]
+    main_modes = ("fixed,batch", "local:layers=first{1,3}")
+    found = {
+        "contrast-fp32": evaluation("contrast-fp32", "imagenet-c", (5,), main_modes, fp32, HEAVY[1:]),
+        "depth": evaluation("depth", "imagenet-c", (5,), by_depth(49), bf16, HEAVY),
+    }
     for name, layers in (("resnet20", 19), ("demo", 7), ("resnet56", 55)):
         words = ["--model", "demo", "--data", "demo"]
         if name != "demo":
@@ -121,7 +129,7 @@ def steps(shared: Path) -> dict[str, Step]:
     train = f"npz:{shared / 'data' / 'cifar10_train_4660.npz'}"
     photos = f"images:{WORK / 'convert'}"
     for name, depth, images, recipe, data in (
-        ("resnet20", 7, train, ("--epochs", "3", "--batch-size", "60"), small),
+        ("resnet20", 7, train, ("--epochs", "1", "--batch-size", "60"), small),
         ("lite0", 3, photos, ("--epochs", "3", "--batch-size", "20"), photographs),
     ):
         for seed in SEEDS:
@@ -130,37 +138,40 @@ def steps(shared: Path) -> dict[str, Step]:
             words = ["convert", str(files[name]), "--model", models[name], "--to", "localnorm", "--layers"]
             words += [f"first{depth}", "--distill", images, *recipe, "--seed", str(seed), "-o", str(out)]
             found[f"teach-{title}"] = Step([*words, "--device", "cpu"], out)
-            modes = (TAUGHT, "fixed")
             task = ["--model", models[name], "--weights", str(out), *data]
-            preset = "imagenet-c" if name == "lite0" else "cifar10-c"
-            found[title] = evaluation(title, preset, (5,), modes, task, HEAVY)
+            preset, corruptions = ("imagenet-c", HEAVY[1:]) if name == "lite0" else ("cifar10-c", HEAVY)
+            title += f"-{corruptions[0]}" if name == "lite0" else ""
+            found[title] = evaluation(title, preset, (5,), (TAUGHT,), task, corruptions)
+        if name == "lite0":  # of which other steps have them
+            continue
         before = ["--model", models[name], "--weights", str(files[name]), *data]
         modes = ("fixed,batch", f"local:layers=first{depth}")
-        if name != "lite0":  # of which `depth` has them
-            found[f"{name}-before"] = evaluation(f"{name}-before", preset, (5,), modes, before, HEAVY)
+        found[f"{name}-before"] = evaluation(f"{name}-before", preset, (5,), modes, before, HEAVY)
     found["blend"] = evaluation("blend", "imagenet-c", (5,), blended(49), bf16, HEAVY)
     found["grid"] = evaluation("grid", "imagenet-c", (1, 3, 5), GRID, bf16)
     return found
 
 
 def collect(every: dict[str, Step]) -> None:
-    """Keep top-1 of every cell that is finished, a line for each mode."""
-    kept: dict[str, dict[str, object]] = {}
+    """Keep top-1 of every condition that is finished, a line for each mode."""
+    blocks = []
     for name, step in every.items():
-        if step.done.name != "results.json" or not step.done.exists():
+        lines = step.done.with_name("cells.jsonl")
+        if step.done.name != "results.json" or not lines.exists():
             continue
-        record = json.loads(step.done.read_text())
+        config = json.loads(step.done.with_name("run.json").read_text())
         cells: dict[str, dict[str, float]] = {}
-        for cell in record["cells"]:
+        for cell in map(json.loads, lines.read_text().splitlines()):
             level = f"/{cell['severity']:g}" if cell["severity"] else ""
             cells.setdefault(cell["mode"], {})[f"{cell['corruption']}{level}"] = round(cell["top1"], 4)
-        about = {"model": record["model"]["spec"], "precision": record["model"]["precision"]}
-        kept[name] = {**about, "images": record["data"]["images"], "cells": cells}
-    lines = []
-    for name, run in kept.items():
-        modes = ",\n   ".join(f"{json.dumps(m)}: {json.dumps(c)}" for m, c in run.pop("cells").items())  # type: ignore[attr-defined]
-        lines.append(f'{json.dumps(name)}: {{"about": {json.dumps(run)},\n  "cells": {{\n   {modes}}}}}')
-    RESULTS.write_text("{" + ",\n ".join(lines) + "}\n")
+        about = {
+            "model": config["model"]["spec"],
+            "precision": config["model"]["precision"],
+            "images": config["data"]["images"],
+        }
+        modes = ",\n   ".join(f"{json.dumps(m)}: {json.dumps(c)}" for m, c in cells.items())
+        blocks.append(f'{json.dumps(name)}: {{"about": {json.dumps(about)},\n  "cells": {{\n   {modes}}}}}')
+    RESULTS.write_text("{" + ",\n ".join(blocks) + "}\n")
 
 
 def by_depth(layers: int) -> tuple[str, ...]:
