@@ -126,7 +126,12 @@ def draw(layers: dict[str, Any]) -> None:
             axis.plot(depth, values, linestyle=dash, marker=marker, markevery=6, label=condition)
         spread = [layers["spread"][name] for name in names]
         axis.plot(depth, spread, color="black", linewidth=2, label="one clean image")
-        axis.set(title=f"distance from the stored statistics, {mode}", xlabel="norm layer", yscale="log", ylim=(0.05, 5))
+        axis.set(
+            title=f"distance from the stored statistics, {mode}",
+            xlabel="norm layer",
+            yscale="log",
+            ylim=(0.05, 5),
+        )
         axis.title.set_fontsize(9)
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize=7)
