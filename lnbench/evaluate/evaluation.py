@@ -14,13 +14,13 @@ from lnbench.data.store import Decoding
 from lnbench.dist import ALONE, Processes
 from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, RecordError, UsageError
 from lnbench.evaluate import (
-    channels,
     count,
     diagnose,
     examine,
     loop,
     mixed,
     prepare,
+    preprocessing,
     record,
     shard,
     shifts,
@@ -195,11 +195,7 @@ def _check(
             warnings += [
                 *misfits,
                 *(f"{settled.name}: {note}" for note in settled.notes),
-                # With a wrong mean and std either order is as bad: one mistake at a time.
-                *(
-                    list(prepare.check_input(settled, images.clean))
-                    or channels.check_channels(settled, images.clean)
-                ),
+                *preprocessing.check_preprocessing(settled, images.clean),
             ]
             ready.append(settled)
     if not ready:
