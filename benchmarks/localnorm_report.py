@@ -323,7 +323,7 @@ SUMMARY = """
 - **Which layers** matters most. With LocalNorm after the first convolution and in the first stage alone,
   and stored statistics behind them (`lnbench convert --layers bn1,layer1 --group-images 1`, evaluated in
   `local:layers=localnorm`), a single image of 32 px comes within a point of BatchNorm's batches when
-  clean, four points below its stored statistics, and heavy contrast costs next to nothing: 82 % where
+  clean, four points below its stored statistics, and heavy contrast costs next to nothing: 83 % where
   stored statistics leave 23 %. Against heavy noise it brings six points, which four times the training
   gives BatchNorm as well. This is an extension, not the paper's method.
 - Single images of 32 px with LocalNorm in every layer stay far below batches on clean images, as the

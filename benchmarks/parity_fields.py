@@ -115,10 +115,10 @@ def _shared_angle(key: rng.Key, parameters: Parameters, images: np.ndarray) -> l
 
 def _shared_snow(key: rng.Key, parameters: Parameters, images: np.ndarray) -> list[Fields]:
     """Native draws only the middle that the zoom will use; outside it anything will do."""
-    sides = images.shape[1:3]
-    rows, columns = snow.field_shape(*sides, parameters[2])
-    top, left = (sides[0] - rows) // 2, (sides[1] - columns) // 2
-    layers = np.zeros((len(images), *sides))
+    height, width = images.shape[1:3]
+    rows, columns = snow.field_shape(height, width, parameters[2])
+    top, left = (height - rows) // 2, (width - columns) // 2
+    layers = np.zeros((len(images), height, width))
     middle = rng.normal(key.stream("layer"), (rows, columns)).numpy()
     layers[:, top : top + rows, left : left + columns] = middle
     degrees = rng.uniform(key.stream("angle"), (1,)).view(-1) * 90 - 135

@@ -48,15 +48,17 @@ class Grid:
 def simulate(grid: Grid, world: int) -> dict[str, float]:
     """Waiting at the end of every window, in shares of all devices' time, and what stood in flight."""
     costs = [0.0] + [HEAVY.get(name, USUAL) for name in BENCHMARK[:15] for _ in range(5)]
-    chunks = math.ceil(grid.images / grid.chunk) if grid.apart else 0
-    batches = math.ceil(grid.images / grid.batch) if grid.together else 0
+    load = shard.Load(
+        chunks=math.ceil(grid.images / grid.chunk) if grid.apart else 0,
+        batches=math.ceil(grid.images / grid.batch) if grid.together else 0,
+    )
     elapsed = 0.0
     windows, done = [], 0
     while done < len(costs):
-        count = shard.window(chunks, batches, world, len(costs) - done)
+        count = shard.window(load, world, len(costs) - done)
         spent = []
         for rank in range(world):
-            parts = shard.shares(chunks, batches, count, rank, world)
+            parts = shard.parts(load, count, rank, world)
             spent.append(
                 sum(_cost(grid, part, cost) for part, cost in zip(parts, costs[done:], strict=False))
             )
@@ -74,11 +76,11 @@ def simulate(grid: Grid, world: int) -> dict[str, float]:
     }
 
 
-def _cost(grid: Grid, share: shard.Share, corruption: float) -> float:
+def _cost(grid: Grid, share: shard.Part, corruption: float) -> float:
     """In forward passes of one image. An image is corrupted once where its chunk and batch are both here."""
     chunked = _span(share.chunks, grid.chunk, grid.images)
     batched = _span(share.batches, grid.batch, grid.images)
-    both = max(chunked.stop, batched.stop) - min(chunked.start, batched.start) if share else 0
+    both = max(chunked.stop, batched.stop) - min(chunked.start, batched.start)
     corrupted = min(both, len(chunked) + len(batched)) if chunked and batched else len(chunked) + len(batched)
     adapted = grid.adapted * (1 + corruption) if chunked else 0
     filled = len(share.batches) * grid.batch

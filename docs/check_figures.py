@@ -1,4 +1,4 @@
-"""Make a sample of the documented figures again and look for them on their pages.
+"""Make a sample of the documented figures again, read others from their files, look for all on their pages.
 
     python docs/check_figures.py
 
@@ -7,12 +7,10 @@ Half a minute, nothing downloaded. docs/figures.md has the commands of all figur
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import sys
 from collections.abc import Callable
-from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -24,6 +22,7 @@ sys.path.insert(0, str(ROOT))  # for benchmarks and tests, where this file is ru
 
 from benchmarks import compare_rate, parity_report  # noqa: E402
 from benchmarks.parity_data import pictures  # noqa: E402
+from docs import kept_figures  # noqa: E402
 from lnbench.corruptions import registry  # noqa: E402
 from lnbench.corruptions.rng import normal_quantiles  # noqa: E402
 from tests.oracle import blur, weather  # noqa: E402
@@ -92,27 +91,6 @@ def unbiased_variance() -> Figures:
     return [f"on 7×7 maps the two differ by {100 * many:.2f} %", f"maps by {100 * one:.0f} %"]
 
 
-@check("docs/modes.md")
-def spread_of_draws() -> Figures:
-    rows: dict[str, list[list[float]]] = {}
-    for line in (RESULTS / "draws.md").read_text(encoding="utf-8").splitlines():
-        if match := re.match(r"\| `(.*?)` \| (.*?) \| (.*) \|$", line):
-            figures = [math.nan if f == "–" else float(f) for f in match[3].split(" | ")]
-            rows.setdefault(match[1], []).append(figures)
-    found = []
-    for mode in ("adapt:n=32", "batch, 64 images"):
-        spread, half = ([row[place] for row in rows[mode]] for place in (2, 5))
-        both = [math.hypot(h, 1.96 * s) for s, h in zip(spread, half, strict=True)]
-        found += [" | ".join(f"{value:.1f}" for value in values) for values in (spread, half, both)]
-    return [*found, " | ".join(f"{row[6]:.1f}" for row in rows["adapt:n=32,draws=16"])]
-
-
-@check("docs/modes.md")
-def cost_of_modes() -> Figures:
-    text = (RESULTS / "norm_cost.md").read_text(encoding="utf-8")
-    return [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| |")]
-
-
 @check("docs/ci.md")
 def lines_of_a_baseline() -> Figures:
     lines = (ROOT / "tests/baselines/demo.json").read_text().splitlines()
@@ -140,20 +118,9 @@ def losses_that_show() -> Figures:
     return [" | ".join(values) for values in shares.values()]
 
 
-@check("docs/parity.md")
-def parity_as_measured() -> Figures:
-    return [line for line in parity_report.document(RESULTS).splitlines() if line.startswith("| ")]
-
-
-@check("docs/speed.md")
-def speed_as_measured() -> Figures:
-    chunks = json.loads((RESULTS / "forward_speed.json").read_text())["resnet18 by chunk"].values()
-    return [" | ".join(str(half_up(value)) for value in row.values()) for row in chunks]
-
-
-def half_up(value: float) -> Decimal:
-    """One decimal, as people round."""
-    return Decimal(str(value)).quantize(Decimal("0.1"), ROUND_HALF_UP)
+for _page, _functions in kept_figures.PAGES.items():
+    for _function in _functions:
+        check(_page)(_function)
 
 
 def plain(text: str) -> str:

@@ -74,6 +74,7 @@ PROTOCOL = {
     "error": False,
     "shifts": {},
     "plugins": None,
+    "prefix": None,
 }
 
 
@@ -218,6 +219,7 @@ class RunConfig(Suite):
     model: str
     weights: str | None = None
     ema: bool = False
+    prefix: Annotated[str, Field(max_length=500)] | None = None
     data: str
     root: str | None = None
     limit: Limit | None = None
@@ -306,6 +308,7 @@ class ModelEntry(_Frozen):
     mean: Channels | None = None
     std: Channels | None = None
     ema: bool | None = None
+    prefix: str | None = None
 
 
 def load_models(path: Path) -> list[ModelEntry]:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, distributed
 from torch.distributed.rendezvous import rendezvous
 
-from lnbench.errors import LnbenchError, UsageError
+from lnbench.errors import Left, LnbenchError, UsageError
 from lnbench.files import one_line, said
 
 T = TypeVar("T")
@@ -120,7 +120,7 @@ class Processes:
     def _leave(self, found: list[Any], failure: Exception | None) -> NoReturn:
         rank, (text, code) = next((rank, one) for rank, one in enumerate(found) if one is not None)
         if not self.first:
-            raise SystemExit(code)
+            raise Left(code)
         if failure is not None:
             raise failure
         error = LnbenchError(f"process {rank} of {self.world}: {text}")
@@ -176,7 +176,7 @@ class Processes:
         except RuntimeError:
             speaks = self.rank <= 1  # the first process served the store itself, and is gone
         if not speaks:
-            return SystemExit(LnbenchError.exit_code)
+            return Left(LnbenchError.exit_code)
         return Gone(
             f"a process of this run ended or does not answer (noticed by {self.rank} of 0–{self.world - 1}): "
             "what is finished is kept; the same command goes on, with any number of processes"
@@ -233,7 +233,7 @@ def joined() -> Iterator[Processes]:
         distributed.destroy_process_group()
     except KeyboardInterrupt:
         if not processes.first:
-            raise SystemExit(130) from None
+            raise Left(130) from None
         raise
     finally:
         signal.signal(signal.SIGTERM, handler)

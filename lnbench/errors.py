@@ -42,6 +42,10 @@ class RecordError(LnbenchError):
     """A run folder or results file cannot be read, written or continued."""
 
 
+class Left(SystemExit):
+    """A process leaves without a word, with this exit code: another one says why."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Build the error for a name that is not registered, with the nearest known names."""
     names = sorted(known)

@@ -12,11 +12,11 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def room_for_images(limit: int | None, processes: int) -> int:
-    """Bytes of decoded images that a process may hold in memory rather than in a mapped file; at least 1.
+    """Bytes of decoded images that a process may hold in memory rather than in a file; at least 1.
 
     `limit`: bytes for everything, half of this machine's memory where None. What is taken already
     (interpreter, torch, networks) counts, and half of the rest is left for the computation. With several
-    `processes` on the machine it is 1, nothing: they share a mapped file.
+    `processes` on the machine it is 1, nothing: they share a file.
     """
     if processes > 1:
         return 1

@@ -40,7 +40,15 @@ def test_a_figure_that_is_not_on_its_page_is_found(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    "name", ["largest_normal_level", "spread_of_draws", "cost_of_modes", "lines_of_a_baseline"]
+    "name",
+    [
+        "largest_normal_level",
+        "spread_of_draws",
+        "cost_of_modes",
+        "dealing",
+        "reduced_precision",
+        "lines_of_a_baseline",
+    ],
 )
 def test_what_takes_no_time_is_as_written(name: str) -> None:
     assert check_figures.missing(name) == []

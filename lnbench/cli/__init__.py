@@ -14,6 +14,7 @@ from typing import Any
 
 import typer
 
+from lnbench.blame import described, own_line
 from lnbench.cli.compare import compare
 from lnbench.cli.convert import convert
 from lnbench.cli.corrupt_export import corrupt_export
@@ -22,7 +23,7 @@ from lnbench.cli.evaluate import evaluate
 from lnbench.cli.list import list_
 from lnbench.cli.merge import merge
 from lnbench.cli.report import report
-from lnbench.errors import LnbenchError
+from lnbench.errors import Left, LnbenchError
 from lnbench.files import inert, one_line, reason
 from lnbench.streams import Ended, failure
 
@@ -60,12 +61,16 @@ def _guarded(name: str, command: Callable[..., None]) -> Callable[..., None]:
             raise
         except MemoryError:
             raise _stop("out of memory; try --limit, --cache DIR or a smaller --batch-size", 3) from None
-        except Exception as error:
+        except Left:
+            raise
+        except (Exception, SystemExit) as error:
             if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
                 text = "the device's memory is full; try a smaller --batch-size or --precision bf16"
                 raise _stop(text, 3) from None
             if os.environ.get("LNBENCH_TRACEBACK"):
                 raise
+            if where := own_line(error):  # a plugin, a factory, a data set of the person's own
+                raise _stop(f"{where} raised {described(error)}", 3) from None
             text = f"internal error, {type(error).__name__}: {one_line(error)}"
             raise _stop(f"{text} (LNBENCH_TRACEBACK=1 shows where; please report it)", 3) from None
         if (lost := failure()) is not None:

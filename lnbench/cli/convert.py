@@ -47,6 +47,7 @@ def convert(
     device: options.Device = "auto",
     seed: options.Seed[int] = 0,
     ema: options.Ema = False,
+    prefix: options.Prefix = None,
     allow_pickle: options.AllowPickle = False,
 ) -> None:
     """Convert a checkpoint between BatchNorm and LocalNorm, check the result and say what changed.
@@ -86,6 +87,7 @@ def convert(
         seed=seed,
         device=device,
         ema=ema,
+        prefix=prefix or "",
         allow_pickle=allow_pickle,
     )
     with progress() as bar:

@@ -14,12 +14,16 @@ T = TypeVar("T")
 
 SIDES = "Shorter side, or HEIGHTxWIDTH, in pixels."
 BACKEND = "native, or reference (the imagecorruptions package)."
-_MODEL = "Network: torchvision:resnet50, timm:NAME, hf-hub:ORG/NAME, cifar:resnet20, FILE.py:FACTORY, demo."
+_MODEL = (
+    "Network: torchvision:resnet50, timm:NAME, hf-hub:ORG/NAME, cifar:resnet20, FILE.py:FACTORY, "
+    "PACKAGE.MODULE:FACTORY, demo; a factory may have arguments: 'net.py:build(width=2)'."
+)
 _CORRUPTION = (
     "Corruption or family (noise, blur, weather, digital, extra), repeatable; the preset's own otherwise."
 )
 _BATCH = "Images of a batch: what batch modes take together, or one training step over all processes."
 _PICKLE = "Run code in the checkpoint file. Only for files you trust."
+_PREFIX = "Take the checkpoint's weights below this name alone, such as net. of a wrapped network."
 _PLUGIN = "Python file to run first: corruptions, modes, metrics, data of yours. Only files you trust."
 _SKIP = "Leave out images that cannot be read, and count them."
 
@@ -30,6 +34,7 @@ Backend = Annotated[T, typer.Option(help=BACKEND)]
 
 Model = Annotated[T, typer.Option(help=_MODEL)]
 Ema = Annotated[bool, typer.Option("--ema", help="Use the checkpoint's averaged (EMA) weights.")]
+Prefix = Annotated[str | None, typer.Option(metavar="NAME.", help=_PREFIX)]
 AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help=_PICKLE)]
 
 Mean = Annotated[str | None, typer.Option(help="Input mean r,g,b on the 0–1 scale; the model's otherwise.")]

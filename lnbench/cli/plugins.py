@@ -16,7 +16,8 @@ def run(files: Sequence[Path] | None) -> str | None:
     """
     if not files:
         return None
-    from lnbench.models.factory import code_digest, load_module
+    from lnbench.models.code import code_digest
+    from lnbench.models.factory import load_module
 
     found = []
     for file in dict.fromkeys(files):

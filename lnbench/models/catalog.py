@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from lnbench.errors import UsageError, unknown
 
-Kind = Literal["torchvision", "timm", "hf-hub", "cifar", "demo", "file"]
+Kind = Literal["torchvision", "timm", "hf-hub", "cifar", "demo", "file", "module"]
 
 CIFAR = ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110")
 # What one types after "demo:" → file name in models/weights; "demo" alone is the first.
@@ -32,7 +34,8 @@ TORCHVISION = {
     "vit_b_16": "vision transformers; layer norm, so no modes",
 }
 FORMS = (
-    "torchvision:NAME, timm:NAME, hf-hub:ORG/NAME, cifar:NAME, FILE.py:FACTORY, demo (`lnbench list models`)"
+    "torchvision:NAME, timm:NAME, hf-hub:ORG/NAME, cifar:NAME, FILE.py:FACTORY, PACKAGE.MODULE:FACTORY, demo "
+    "(`lnbench list models`)"
 )
 
 
@@ -41,16 +44,22 @@ class ModelSpec:
     """One network asked for. `str()` gives the text that parses back.
 
     `name` is the network's (or the file's, or the hub's) name; `variant` the torchvision weights, the factory
-    in a file, else None.
+    in a file, else None. `arguments`: of a factory, as they are written: `width=2, depth=(1, 2)`.
     """
 
     kind: Kind
     name: str
     variant: str | None = None
+    arguments: str = ""
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The factory's arguments by name."""
+        return _values(self.arguments)
 
     def __str__(self) -> str:
-        if self.kind == "file":
-            return f"{self.name}:{self.variant}"
+        if self.kind in ("file", "module"):
+            return f"{self.name}:{self.variant}" + (f"({self.arguments})" if self.arguments else "")
         if self.kind == "demo":
             return "demo" if self.name == DEMO[0] else f"demo:{self.name}"
         return f"{self.kind}:{self.name}" + (f"/{self.variant}" if self.variant else "")
@@ -62,11 +71,8 @@ def parse(spec: str) -> ModelSpec:
     Raises UsageError, with near names.
     """
     text = spec.strip()
-    path, colon, factory = text.rpartition(":")
-    if colon and path.endswith(".py"):
-        if not factory.isidentifier():
-            raise UsageError(f"--model {spec}: '{factory}' is not the name of a function in {path}")
-        return ModelSpec("file", path, factory)
+    if (own := _own(text)) is not None:
+        return own
     if text.endswith(".py"):
         raise UsageError(f"--model {spec}: name the function that builds the network, as in {spec}:build")
     kind, colon, name = text.partition(":")
@@ -90,6 +96,52 @@ def parse(spec: str) -> ModelSpec:
     return ModelSpec(kind, name)  # type: ignore[arg-type]
 
 
+def _own(text: str) -> ModelSpec | None:
+    """A factory of a person's own, `FILE.py:NAME(…)` or `package.module:NAME(…)`, or None. UsageError."""
+    match = re.fullmatch(r"(?s)(.*?\.py|[^\W\d]\w*(?:\.[^\W\d]\w*)+):(.*)", text)
+    if match is None:
+        return None
+    place, factory = match.groups()
+    while ".py:" in factory:  # a folder may have that name
+        more, factory = factory.split(".py:", 1)
+        place += f":{more}.py"
+    name, bracket, rest = factory.partition("(")
+    if not name.isidentifier():
+        raise UsageError(
+            f"--model {text[:200]}: '{name[:80]}' is not the name of a function in {place[:200]}"
+        )
+    kind: Kind = "file" if place.endswith(".py") else "module"
+    if not bracket:
+        return ModelSpec(kind, place, name)
+    if not rest.endswith(")"):
+        raise UsageError(f"--model {text[:200]}: arguments end in ')'")
+    values = _values(rest[:-1])
+    return ModelSpec(kind, place, name, ", ".join(f"{key}={value!r}" for key, value in values.items()))
+
+
+_MOST_ARGUMENTS = 2000  # characters
+
+
+def _values(text: str) -> dict[str, Any]:
+    """`width=2, kind='wide'` → names and plain values; nothing is run. Raises UsageError."""
+    wrong = UsageError(
+        f"--model: '{text[:200]}' are no arguments; write name=value, with numbers, 'texts', True, None, "
+        "lists: net.py:build(width=2, kind='wide')"
+    )
+    if len(text) > _MOST_ARGUMENTS:
+        raise wrong
+    try:
+        call = ast.parse(f"f({text})", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args or not isinstance(call.func, ast.Name):
+            raise wrong
+        found = {str(each.arg): ast.literal_eval(each.value) for each in call.keywords if each.arg}
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        raise wrong from None
+    if len(found) < len(call.keywords):  # **rest
+        raise wrong
+    return found
+
+
 def listing() -> list[tuple[str, str]]:
     """Name to type and one-line description of each kind of network, for `lnbench list models`."""
     return [
@@ -102,5 +154,6 @@ def listing() -> list[tuple[str, str]]:
         *((f"torchvision:{name}", text) for name, text in TORCHVISION.items()),
         ("timm:NAME", "any network of timm with its weights, e.g. timm:resnet18.a1_in1k"),
         ("hf-hub:ORG/NAME", "a timm network from the Hugging Face hub"),
-        ("FILE.py:FACTORY", "a function of yours that returns the network, e.g. net.py:build"),
+        ("FILE.py:FACTORY", "a function of yours that returns the network, e.g. net.py:build(width=2)"),
+        ("PACKAGE.MODULE:FACTORY", "the same in a module that can be imported, e.g. mine.nets:build"),
     ]

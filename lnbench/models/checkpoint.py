@@ -52,11 +52,12 @@ class Checkpoint:
     metadata: dict[str, str]
 
 
-def read(path: Path, *, ema: bool = False, allow_pickle: bool = False) -> Checkpoint:
+def read(path: Path, *, ema: bool = False, allow_pickle: bool = False, prefix: str = "") -> Checkpoint:
     """Read a weights file of any supported kind, told by its content and not by its suffix.
 
     `ema` takes the moving average (state_dict_ema, model_ema) that the file must then hold. `allow_pickle`
     lets a file that needs it run its own code, with a warning before it does; else it is refused.
+    With a `prefix` (`net.`) only the tensors are taken whose names begin with it, without it.
     Raises CheckpointError.
     """
     path = Path(path)
@@ -73,7 +74,7 @@ def read(path: Path, *, ema: bool = False, allow_pickle: bool = False) -> Checkp
         own = extras.pop(OWN_ENTRY, None)
         own = entries(own) if isinstance(own, dict) else {}
         metadata = {k: v for k, v in own.items() if isinstance(k, str) and isinstance(v, str)}
-    return Checkpoint(path, sha256, cleaned(found, path), extras, container, metadata)
+    return Checkpoint(path, sha256, cleaned(found, path, prefix), extras, container, metadata)
 
 
 def digest(path: Path) -> str:
@@ -212,9 +213,11 @@ def fit(network: nn.Module, checkpoint: Checkpoint) -> None:
         {name[len(prefix) :]: tuple(value.shape) for name, value in wanted.items()},
     )
     if difference:
+        below = keys.common_prefix(difference, given)
+        remedy = f"give --prefix {below}" if below else "give the --model it was trained with"
         raise CheckpointError(
             f"{checkpoint.path} does not fit the network ({keys.summary(difference)}): "
-            f"give the --model it was trained with\n{keys.details(difference)}"
+            f"{remedy}\n{keys.details(difference)}"
         )
     check_values(given, checkpoint.path)
     for name, target in wanted.items():

@@ -1,45 +1,43 @@
-"""A network from a function in a person's own file: called so that its mistakes have a place, and identified.
-
-What such a network computes is decided by its code as much as by its weights, so the code has a digest: of
-the file, and of every file of its folder that it imports, found by reading them. What is imported under a
-name that is only made up while running is not found.
-"""
+"""A network from a function in a person's own file or module, called so that its mistakes have a place."""
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import hashlib
+import importlib
 import importlib.util
 import inspect
 import sys
-import sysconfig
-import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
 import torch
 from torch import nn
 
-from lnbench.errors import ModelError
-from lnbench.files import one_line, read_bytes, said
+from lnbench.blame import described, own_line
+from lnbench.errors import LnbenchError, ModelError
+from lnbench.files import one_line
+from lnbench.models.code import package_of, read_code
 
-_MOST_BYTES = 1 << 24  # of a Python file
 
-
-def call(path: Path, function: str, classes: int | None) -> tuple[nn.Module, object]:
+def call(
+    path: Path, function: str, classes: int | None, arguments: Mapping[str, object] = {}
+) -> tuple[nn.Module, object]:
     """The network that `function` returns, and what it returns beside it: its preprocessing, or None.
 
+    It is given `arguments` by name, and `classes` where it has a parameter `num_classes` or `classes`.
     Raises ModelError.
     """
     factory = getattr(load_module(path), function, None)
     if not callable(factory):
         raise ModelError(f"{one_line(path)} has no function '{function}' that builds a network")
     with running(path, f"{function}()"):
-        names = list(inspect.signature(factory).parameters)
-        head = next((name for name in ("num_classes", "classes") if name in names), None)
-        network = factory(**({head: classes} if head and classes else {}))
+        parameters = inspect.signature(factory).parameters
+        _check_arguments(f"{one_line(path)}:{function}", arguments, parameters)
+        head = next((name for name in ("num_classes", "classes") if name in parameters), None)
+        own = {head: classes} if head and classes else {}
+        network = factory(**{**own, **arguments})
     said = None
     if isinstance(network, tuple) and len(network) == 2:
         network, said = network
@@ -54,17 +52,50 @@ def call(path: Path, function: str, classes: int | None) -> tuple[nn.Module, obj
     return network, said
 
 
+def _check_arguments(
+    where: str, arguments: Mapping[str, object], parameters: Mapping[str, inspect.Parameter]
+) -> None:
+    if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
+        return
+    for name in arguments:
+        if name not in parameters:
+            known = ", ".join(parameters) or "none"
+            raise ModelError(f"{where} has no parameter '{name}'; its parameters: {known}")
+
+
+def find_file(module: str) -> Path:
+    """The file of a module that can be imported from here, as `python -c` would. Raises ModelError."""
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    with running(Path(module), "importing it"):
+        found = importlib.util.find_spec(module)
+    if found is None or found.origin is None or not found.origin.endswith(".py"):
+        raise ModelError(f"--model {module}: no Python file is imported by that name from {Path.cwd()}")
+    return Path(found.origin)
+
+
+def make_importable(path: Path) -> None:
+    """Let imports find the file's neighbours, or the package it lies in."""
+    for folder in dict.fromkeys((path.resolve().parent, package_of(path)[0])):
+        if str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
+
+
 def load_module(path: Path) -> ModuleType:
-    """Run the file as a module, its neighbours importable, as in a script. Raises ModelError."""
-    text = _read(path)
-    location = importlib.util.spec_from_file_location(f"lnbench_user_{path.stem}", path)
+    """Run the file as a module, its neighbours importable, as in a script; relative imports work too.
+
+    Raises ModelError.
+    """
+    text = read_code(path)
+    make_importable(path)
+    with running(path, "its package"):
+        package = _package(path)
+    location = importlib.util.spec_from_file_location(f"{package}.lnbench_user_{path.stem}", path)
     if location is None or location.loader is None:
         raise ModelError(f"{one_line(path)} is not a Python file")
     module = importlib.util.module_from_spec(location)
     # Dataclasses and pickle look a class's module up here.
     sys.modules[module.__name__] = module
-    if (folder := str(path.resolve().parent)) not in sys.path:
-        sys.path.insert(0, folder)
     with running(path, "it"):
         # Not through the loader: its cache of compiled code knows a file by size and second alone, and
         # would run the text before an edit, which is not the one that `code_digest` reads.
@@ -72,90 +103,37 @@ def load_module(path: Path) -> ModuleType:
     return module
 
 
+def _package(path: Path) -> str:
+    """The name that `from .` stands for in a file: its package, or a stand-in for its folder."""
+    _, names = package_of(path)
+    if names:
+        importlib.import_module(".".join(names))
+        return ".".join(names)
+    folder = path.resolve().parent
+    name = f"lnbench_folder_{hashlib.sha256(str(folder).encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
+    if name not in sys.modules:
+        stand_in = ModuleType(name)
+        stand_in.__path__ = [str(folder)]
+        sys.modules[name] = stand_in
+    return name
+
+
 @contextlib.contextmanager
 def running(path: Path, what: str) -> Iterator[None]:
-    """Turn whatever a person's code raises into one line with the line of their file that did it."""
+    """Turn what a person's code raises, an exit too, into one line with the line of theirs that did it."""
     try:
         yield
+    except LnbenchError:
+        raise
     except (Exception, SystemExit) as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if frame.filename == str(path)]
-        line = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else (lines or [None])[-1]
-        where = f"{one_line(path)}, line {line}" if line else one_line(path)
-        raise ModelError(f"{where}: {what} raised {type(error).__name__}: {said(error)}") from None
+        raise ModelError(f"{own_line(error) or one_line(path)}: {what} raised {described(error)}") from None
 
 
 def blame(network: nn.Module, error: BaseException) -> ModelError:
     """What a forward pass raised, with the last line of a person's own code on the way to it, if any."""
-    libraries = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
-    strangers = (*libraries, str(Path(torch.__file__).parent), str(Path(__file__).parents[1]), "<")
-    own = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(strangers)
-    ]
-    where = f"{one_line(own[-1].filename)}, line {own[-1].lineno}: " if own else ""
-    return ModelError(
-        f"{where}forward of {type(network).__name__} raised {type(error).__name__}: {said(error)}"
-    )
-
-
-def code_digest(path: Path) -> str:
-    """sha256 (hex) over the file and those of its folder that it imports. Raises ModelError."""
-    folder = path.resolve().parent
-    total = hashlib.sha256()
-    for file in sorted(_reached(path.resolve(), folder)):
-        name = file.relative_to(folder).as_posix()
-        content = hashlib.sha256(_read(file)).hexdigest()
-        total.update(f"{name}\0{content}\n".encode("utf-8", "surrogateescape"))
-    return total.hexdigest()
-
-
-def _reached(path: Path, folder: Path) -> set[Path]:
-    found, waiting = {path}, [path]
-    while waiting:
-        file = waiting.pop()
-        new = set(_imported(file, folder)) - found
-        found |= new
-        waiting += new
-    return found
-
-
-def _imported(file: Path, folder: Path) -> Iterator[Path]:
-    """Files within `folder` that one file imports at its top or anywhere within."""
-    try:
-        tree = ast.parse(_read(file))
-    except (SyntaxError, ValueError, RecursionError):
-        return  # not imported with success, so nothing of it was run
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield from _files(folder, alias.name.split("."))
-        elif isinstance(node, ast.ImportFrom):
-            base = file.parents[node.level - 1] if 0 < node.level <= len(file.parents) else folder
-            module = node.module.split(".") if node.module else []
-            if base.is_relative_to(folder):
-                for alias in node.names:
-                    yield from _files(base, [*module, alias.name])
-        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if called in ("import_module", "__import__") and isinstance(node.args[0].value, str):
-                yield from _files(folder, node.args[0].value.split("."))
-
-
-def _files(base: Path, names: Sequence[str]) -> Iterator[Path]:
-    """The files that importing a dotted name from `base` runs: packages on the way, and the module."""
-    for name in names:
-        if not name.isidentifier():
-            return
-        for file in (base / f"{name}.py", base / name / "__init__.py"):
-            if file.is_file():
-                yield file.resolve() if file.resolve().is_relative_to(base) else file
-        base = base / name
-
-
-def _read(file: Path) -> bytes:
-    return read_bytes(file, ModelError, most=_MOST_BYTES)
+    line = own_line(error)
+    where = f"{line}: " if line else ""
+    return ModelError(f"{where}forward of {type(network).__name__} raised {described(error)}")
 
 
 def state_digest(network: nn.Module) -> str:

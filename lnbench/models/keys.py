@@ -68,6 +68,16 @@ def compare(given: Mapping[str, Shape], wanted: Mapping[str, Shape]) -> Differen
     )
 
 
+def common_prefix(difference: Difference, given: Collection[str]) -> str:
+    """What stands before every missing name in the file: `net.` of a network within another, else ''."""
+    if not difference.missing or difference.common:
+        return ""
+    first = difference.missing[0]
+    leads = [name[: -len(first)] for name in given if name.endswith(f".{first}") and len(name) <= 200]
+    fitting = (lead for lead in leads if all(lead + name in given for name in difference.missing))
+    return one_line(next(fitting, ""), 200)
+
+
 def summary(difference: Difference) -> str:
     """The difference in one phrase: `3 keys missing, 1 of another shape`."""
     counts = [

@@ -97,12 +97,14 @@ def load(
     preprocessing: Preprocessing = Preprocessing(),
     *,
     ema: bool = False,
+    prefix: str = "",
     allow_pickle: bool = False,
     before_fit: Callable[[nn.Module, Mapping[str, Tensor]], object] = lambda network, tensors: None,
 ) -> LoadedModel:
     """Build the network of a specification and give it the weights of a file, or its makers' without one.
 
-    The head gets as many classes as the file has. `before_fit` may change the network's layers in place to
+    The head gets as many classes as the file has. `prefix`: see `checkpoint.read`.
+    `before_fit` may change the network's layers in place to
     those of the file's tensors (a LocalNorm checkpoint), before the weights are fitted strictly.
     Raises UsageError, CheckpointError, ModelError.
     """
@@ -112,7 +114,9 @@ def load(
     if path is None:
         built = registry.build(spec, classes=None, pretrained=True)
     else:
-        stored = checkpoints.read(path, ema=ema, allow_pickle=allow_pickle)
+        if allow_pickle and spec.kind in ("file", "module"):
+            factory.make_importable(registry.code_file(spec))  # what was pickled with it may need its classes
+        stored = checkpoints.read(path, ema=ema, allow_pickle=allow_pickle, prefix=prefix)
         built = registry.build(spec, classes=None, pretrained=False)
         classes = checkpoints.classes_in(stored, built.network)
         if classes is not None and classes != built.classes:

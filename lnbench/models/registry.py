@@ -23,6 +23,7 @@ from lnbench.files import said
 from lnbench.models import checkpoint, factory
 from lnbench.models.catalog import ModelSpec, listing, parse
 from lnbench.models.cifar import cifar_network
+from lnbench.models.code import code_digest
 from lnbench.models.declared import class_names, declared
 from lnbench.types import Geometry, InputNormalization, Interpolation
 
@@ -99,10 +100,15 @@ def build_demo(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built:
 # -- a file of the user's -----------------------------------------------------------------------------------
 
 
+def code_file(spec: ModelSpec) -> Path:
+    """The file of a person's own factory. Raises ModelError."""
+    return Path(spec.name) if spec.kind == "file" else factory.find_file(spec.name)
+
+
 def build_file(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built:
-    path = Path(spec.name)
-    network, said = factory.call(path, str(spec.variant), classes)
-    code = factory.code_digest(path)
+    path = code_file(spec)
+    network, said = factory.call(path, str(spec.variant), classes, spec.given)
+    code = code_digest(path)
     found = declared(network, said, str(spec))
     geometry, normalization = found or (Geometry(), InputNormalization())
     source = f"as {spec} built it"
@@ -315,4 +321,5 @@ BUILDERS: dict[str, Callable[[ModelSpec, int | None, bool], Built]] = {
     "cifar": build_cifar,
     "demo": build_demo,
     "file": build_file,
+    "module": build_file,
 }

@@ -60,16 +60,29 @@ def unwrap(loaded: object, path: Path, ema: bool) -> tuple[str, dict[Any, Any], 
     return "/".join(trail), found, extras
 
 
-def cleaned(found: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
-    """Names without wrappers → plain CPU tensors, everything else refused."""
+def cleaned(found: Mapping[Any, Any], path: Path, prefix: str = "") -> dict[str, Tensor]:
+    """Names without wrappers → plain CPU tensors, everything else refused; with a `prefix` those below it."""
     size = path.stat().st_size
     for name in found:
         if not isinstance(name, str):
             raise CheckpointError(f"{path} has a {type(name).__name__} where the name of a weight should be")
+    if prefix:
+        found = below(found, prefix, path)
     names = [name for name in found if name != "n_averaged"]  # torch's AveragedModel counts beside its module
     names = names if keys.wrapper(names) else list(found)
-    prefix = keys.wrapper(names)
-    return {name[len(prefix) :]: plain_tensor(found[name], name, size, path) for name in names}
+    wrapper = keys.wrapper(names)
+    return {name[len(wrapper) :]: plain_tensor(found[name], name, size, path) for name in names}
+
+
+def below(found: Mapping[str, Any], prefix: str, path: Path) -> dict[str, Any]:
+    """The entries whose names begin with `prefix`, with wrappers that lead all names before it or without."""
+    for lead in dict.fromkeys(("", keys.wrapper(list(found)))):
+        full = lead + prefix.removesuffix(".") + "."
+        if taken := {name[len(full) :]: value for name, value in found.items() if name.startswith(full)}:
+            return taken
+    raise CheckpointError(
+        f"{path} has no weights below --prefix {one_line(prefix, 60)}; its names: {keys.grouped(list(found))}"
+    )
 
 
 def plain_tensor(value: object, name: str, size: int, path: Path) -> Tensor:

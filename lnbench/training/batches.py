@@ -25,7 +25,7 @@ class Batches:
         device: torch.device,
         layout: torch.memory_format,
     ) -> None:
-        self.images, self.labels = images, labels  # may be memory-mapped: copied batch by batch
+        self.images, self.labels = images, labels  # may lie in a file: read batch by batch
         self.device, self.layout = device, layout
         self.mean = torch.tensor(normalization.mean, device=device).view(1, 3, 1, 1) * 255
         self.std = torch.tensor(normalization.std, device=device).view(1, 3, 1, 1) * 255

@@ -90,7 +90,7 @@ def _load(request: Request) -> tuple[LoadedModel, Checkpoint]:
 
     loaded = load(
         request.model, request.source, request.preprocessing,
-        ema=request.ema, allow_pickle=request.allow_pickle, before_fit=understood,
+        ema=request.ema, prefix=request.prefix, allow_pickle=request.allow_pickle, before_fit=understood,
     )  # fmt: skip
     assert loaded.checkpoint is not None  # read from `source`
     loaded.network.eval()

@@ -44,6 +44,7 @@ class Request:
     device: str = "cpu"
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     ema: bool = False
+    prefix: str = ""
     allow_pickle: bool = False
 
 

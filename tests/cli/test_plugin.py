@@ -138,7 +138,7 @@ def test_a_run_is_not_gone_on_with_under_changed_code(
 @pytest.mark.parametrize(
     "text, said",
     [
-        (None, "mine.py cannot be read: there is no such file"),
+        (None, "mine.py: No such file or directory"),
         ("import lnbench\n\n1 / 0\n", "mine.py, line 3: it raised ZeroDivisionError"),
         ("def x(:\n", "mine.py, line 1: it raised SyntaxError"),
         (PLUGIN + PLUGIN, "corruption 'halve' is registered twice"),

@@ -22,6 +22,12 @@ GOOD = {
     "demo": ModelSpec("demo", "batchnorm"),
     "demo:localnorm": ModelSpec("demo", "localnorm"),
     "net.py:build": ModelSpec("file", "net.py", "build"),
+    "net.py:build(width=2, kind='a, b)', sides=[1, (2, 3)])": ModelSpec(
+        "file", "net.py", "build", "width=2, kind='a, b)', sides=[1, (2, 3)]"
+    ),
+    "mine.nets:build": ModelSpec("module", "mine.nets", "build"),
+    "mine.nets:build(width=2)": ModelSpec("module", "mine.nets", "build", "width=2"),
+    "/a.py:b/net.py:build": ModelSpec("file", "/a.py:b/net.py", "build"),
     "/a b/c:d/net.py:build_2": ModelSpec("file", "/a b/c:d/net.py", "build_2"),
 }
 
@@ -55,6 +61,15 @@ def test_demo_batchnorm_is_the_demo() -> None:
         ("net.py", "name the function that builds the network, as in net.py:build"),
         ("net.py:", "'' is not the name of a function"),
         ("net.py:a.b()", "is not the name of a function"),
+        ("net.py:build(2)", "are no arguments"),
+        ("net.py:build(**{})", "are no arguments"),
+        ("net.py:build(w=__import__('os'))", "are no arguments"),
+        ("net.py:build(w=1, w=2)", "are no arguments"),
+        ("net.py:build(w=1)(v=2)", "are no arguments"),
+        ("net.py:build(w=1", "arguments end in ')'"),
+        (f"net.py:build(w={'[' * 900}{']' * 900})", "are no arguments"),
+        (f"net.py:build(w={'9' * 5000})", "are no arguments"),
+        ("mine.nets:build()x", "arguments end in ')'"),
     ],
 )
 def test_wrong_specs_say_what_to_type(text: str, words: str) -> None:

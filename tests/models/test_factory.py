@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,11 @@ import torch
 from torch import nn
 
 from lnbench.errors import ModelError
+from lnbench.models.catalog import parse
 from lnbench.models.classifier import Classifier
-from lnbench.models.factory import call, code_digest, load_module, state_digest
+from lnbench.models.code import code_digest
+from lnbench.models.factory import call, load_module, state_digest
+from lnbench.models.registry import build
 from lnbench.types import InputNormalization
 
 FILES = {
@@ -103,3 +108,81 @@ def test_what_goes_wrong_in_a_forward_has_a_place(tmp_path: Path, body: str) -> 
     assert "\n" not in str(caught.value)
     if "line" in FORWARDS[body]:
         assert str(caught.value).startswith(str(tmp_path / "net.py"))
+
+
+PACKAGE = {
+    "nets/__init__.py": "",
+    "nets/wide/__init__.py": "from .. import common",
+    "nets/wide/net.py": (
+        "from torch import nn\nfrom . import blocks\nfrom ..common import size\nimport nets.absolute\n"
+        "def build(width=1, classes=3): return nn.Linear(size * width, classes)\n"
+    ),
+    "nets/wide/blocks.py": "",
+    "nets/common.py": "size = 4",
+    "nets/absolute.py": "",
+    "nets/stranger.py": "",
+    "stranger.py": "",
+}
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    for name, text in PACKAGE.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield tmp_path
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("nets", "blocks")]:
+        del sys.modules[name]
+
+
+def test_a_file_of_a_package_imports_as_the_package_does(package: Path) -> None:
+    assert call(package / "nets/wide/net.py", "build", 5)[0].weight.shape == (5, 4)
+
+
+def test_a_module_is_found_by_its_name(package: Path) -> None:
+    spec = parse("nets.wide.net:build(width=2)")
+    assert build(spec, classes=None, pretrained=False).network.weight.shape == (3, 8)
+    for wrong in ("nets.absent:build", "nets.wide:build", "absent.net:build"):
+        with pytest.raises(ModelError) as caught:
+            build(parse(wrong), classes=None, pretrained=False)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", PACKAGE)
+def test_what_a_file_of_a_package_imports_counts(package: Path, name: str) -> None:
+    before = code_digest(package / "nets/wide/net.py")
+    (package / name).write_text(PACKAGE[name] + "\n# changed")
+    changed = code_digest(package / "nets/wide/net.py") != before
+    assert changed == ("stranger" not in name)
+
+
+def test_relative_imports_without_a_package(package: Path) -> None:
+    (package / "net.py").write_text(
+        "from .blocks import size\nfrom torch import nn\ndef build(): return nn.Linear(size, 2)"
+    )
+    (package / "blocks.py").write_text("size = 7")
+    assert call(package / "net.py", "build", None)[0].weight.shape == (2, 7)
+
+
+def test_arguments_of_a_factory(package: Path) -> None:
+    file = package / "nets/wide/net.py"
+    assert call(file, "build", 5, {"width": 3})[0].weight.shape == (5, 12)
+    assert call(file, "build", 5, {"classes": 2})[0].weight.shape == (2, 4)  # what a person says counts
+    with pytest.raises(ModelError, match="has no parameter 'depth'; its parameters: width, classes"):
+        call(file, "build", 5, {"depth": 1})
+
+
+EXITS = {
+    "import": "import sys; sys.exit(0)\ndef build(): pass",
+    "factory": "import sys\ndef build(): sys.exit(0)",
+    "nothing": "raise SystemExit\ndef build(): pass",
+}
+
+
+@pytest.mark.parametrize("text", EXITS)
+def test_an_exit_is_no_success(tmp_path: Path, text: str) -> None:
+    (tmp_path / "net.py").write_text(EXITS[text])
+    with pytest.raises(ModelError, match=r"net\.py, line [12]: .* raised SystemExit"):
+        call(tmp_path / "net.py", "build", None)

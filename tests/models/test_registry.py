@@ -153,7 +153,7 @@ def test_what_goes_wrong_in_a_file_is_one_line(tmp_path: Path, body: str, words:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    assert "there is no such file" in refused(f"{tmp_path}/net.py:build", ModelError)
+    assert "No such file" in refused(f"{tmp_path}/net.py:build", ModelError)
 
 
 def test_ctrl_c_in_a_factory_is_not_swallowed(tmp_path: Path) -> None:
