@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "lnbench"
 FILES = sorted(ROOT.rglob("*.py"))
 
-GROUND = {"errors", "blame", "types", "files", "lazy", "hashing", "plain", "device"}
+GROUND = {"errors", "blame", "types", "files", "lazy", "hashing", "plain", "device", "hub"}
 PARTS = {"models", "norm", "corruptions", "data", "results"}
 ROOT_FILES = {"metrics", "dist", "memory", "streams"}
 ROOMS = {"evaluate", "training", "pictures"}
