@@ -16,12 +16,8 @@ files = sorted(Path(sys.argv[1]).glob("*/*"))
 wnids = timm.data.ImageNetInfo("imagenet-1k").label_names()
 kept = sorted({wnids.index(file.parent.name) for file in files})
 resize = transforms.Resize(256, transforms.InterpolationMode.BICUBIC)
-steps = [
-    resize,
-    transforms.CenterCrop(224),
-    transforms.ToTensor(),
-    transforms.Normalize([0.5] * 3, [0.5] * 3),
-]
+normalize = transforms.Normalize([0.5] * 3, [0.5] * 3)
+steps = [resize, transforms.CenterCrop(224), transforms.ToTensor(), normalize]
 network = timm.create_model("tf_efficientnet_lite0").eval()
 network.load_state_dict(load_file(sys.argv[2]))
 top1 = top5 = 0
@@ -32,6 +28,5 @@ with torch.inference_mode():
         found = [wnids[kept[place]] for place in best]
         top1 += found[0] == file.parent.name
         top5 += file.parent.name in found
-print(
-    f"{len(files)} photographs, {len(kept)} classes: top-1 {top1 / len(files):.2%}, top-5 {top5 / len(files):.3%}"
-)
+rates = f"top-1 {top1 / len(files):.2%}, top-5 {top5 / len(files):.3%}"
+print(f"{len(files)} photographs, {len(kept)} classes: {rates}")
