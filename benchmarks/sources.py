@@ -1,7 +1,7 @@
 """The same photographs in every form of data, and under other names: is everything equal, to the last bit?
 
     python -m benchmarks.sources ../shared/data/imagenet_sample_800.zip \
-        ../shared/checkpoints/tf_efficientnet_lite0.safetensors --photographs 4
+        ../shared/checkpoints/tf_efficientnet_lite0.safetensors --photographs 2
 
 Two parts, because the second is slow. *Stores*: all photographs are written in every form and decoded;
 pixels, labels, ids, and what the labels mean to the network (the outputs that answer, and which of them for
@@ -228,7 +228,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("archive", type=Path)
     parser.add_argument("weights", type=Path)
-    parser.add_argument("--photographs", type=int, default=4, help="whose cells are computed")
+    parser.add_argument("--photographs", type=int, default=2, help="whose cells are computed")
     args = parser.parse_args()
     torch.set_num_threads(1)
     lines = [HEAD.format(photographs=args.photographs)]
