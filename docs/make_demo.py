@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from lnbench.results.pivot import pivot
 from lnbench.results.reading import read
-from lnbench.results.tables import pivot
 
 README = Path(__file__).parents[1] / "README.md"
 START, END = "<!-- demo -->\n", "<!-- /demo -->"

@@ -77,7 +77,8 @@ def evaluate(
             the record in memory.
         resume: False starts the run folder over.
         cache: a folder for decoded images, reused by the next run.
-        progress: show a bar on a terminal and in a notebook.
+        progress: show the plan, the table as it fills and the time left; not on a terminal or in a notebook,
+            a line for each condition.
         **options: further keys of a run: resize, crop, interpolation, precision ("fp32", "bf16", "fp16"),
             classes ("present", "all": what to do with outputs that no label stands for), backend, diagnose,
             ema, skip_unreadable, …

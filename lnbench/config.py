@@ -28,9 +28,12 @@ from pydantic import (
 from lnbench.corruptions import reference, registry
 from lnbench.data import order as orders
 from lnbench.errors import UsageError, unknown
+from lnbench.faults import first_fault
+from lnbench.files import one_line
 from lnbench.norm.modes import registry as modes
 from lnbench.norm.sweep import expand
 from lnbench.plain import read_yaml
+from lnbench.results.choice import Chosen
 from lnbench.types import CLEAN, CLEAN_NAME, Baseline, Condition, Interpolation
 
 BY_SIZE = "by-size"
@@ -74,6 +77,7 @@ PROTOCOL = {
     "error": False,
     "shifts": {},
     "plugins": None,
+    "chosen": None,
     "prefix": None,
 }
 
@@ -239,6 +243,7 @@ class RunConfig(Suite):
     diagnose: bool = False
     shard: str | None = None
     plugins: str | None = None
+    chosen: Chosen | None = None
 
     @field_validator("shard")
     @classmethod
@@ -255,6 +260,13 @@ class RunConfig(Suite):
         if std is not None and min(std) <= 0:
             raise UsageError(f"--std must be positive, got {','.join(f'{v:g}' for v in std)}")
         return std
+
+    @field_validator("chosen")
+    @classmethod
+    def _chosen_by_others(cls, chosen: Chosen | None, given: ValidationInfo) -> Chosen | None:
+        if chosen is not None:
+            chosen.check(given.data.get("corruptions", ()))
+        return chosen
 
 
 class Selection(_Frozen):
@@ -397,10 +409,14 @@ def _preset_path(name: str, seen: Sequence[Path]) -> Path:
 
 def _one_line(where: str, error: ValidationError, model: type[_Frozen] = Preset) -> UsageError:
     first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
+        field = ".".join(str(part) for part in first["loc"])
         near = unknown("key", field, [*model.model_fields, *(["include"] if model is Preset else [])])
         return UsageError(f"{where}: {near}")
+    place, words = first_fault(error)
+    if where == "options":
+        where, place = "", f"--{place.replace('_', '-')}" if place in RunConfig.model_fields else place
     more = error.error_count() - 1
     rest = f" (and {more} more)" if more else ""
-    return UsageError(f"{where}: {field}: {first['msg'].lower()}, got {str(first['input'])[:60]!r}{rest}")
+    named = ": ".join(part for part in (where, place) if part)
+    return UsageError(f"{named} {words}, got {one_line(repr(first['input']), 60)}{rest}")

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import io
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -145,6 +146,11 @@ def one_line(text: object, limit: int = 1000) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def counted(count: int, what: str, many: str | None = None) -> str:
+    """`1 cell`, `1,200 cells`; `many` is the plural where it is not made with an s."""
+    return f"{count:,} {what if count == 1 else many or what + 's'}"
+
+
 def printable(text: str) -> str:
     """`text` with escapes for what cannot be printed, line breaks too; the rest stays: for names."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
@@ -155,7 +161,7 @@ def inert(text: object, limit: int = 1000) -> str:
 
     GitHub and Azure take `::error::` and `##[error]` within a job's output for commands.
     """
-    return one_line(text, limit).replace("::", ": :").replace("##", "# #")
+    return re.sub(r":(?=:)|#(?=#)", r"\g<0> ", one_line(text, limit))
 
 
 def said(error: BaseException, limit: int = 160) -> str:

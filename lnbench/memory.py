@@ -5,6 +5,15 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lnbench.errors import LnbenchError
+from lnbench.files import read_bytes
+from lnbench.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import device as Device
 
 # From glibc's malloc.h: the size from which a buffer is mapped by itself, and the free memory at the top of
 # the heap above which it goes back to the system.
@@ -22,12 +31,54 @@ def room_for_images(limit: int | None, processes: int) -> int:
         return 1
     if not hasattr(os, "sysconf"):
         return sys.maxsize
-    import resource  # not on Windows
+    return max(1, int((limit or _machines() // 2) - _most_resident()) // 2)
 
+
+def present(device: Device) -> float:
+    """Bytes of memory that a device has; of a CPU, what the machine has or this process may take of it."""
+    if device.type == "cuda":
+        return float(torch.cuda.get_device_properties(device).total_memory)
+    return _machines()
+
+
+def held(device: Device) -> float:
+    """Bytes that this process holds now, on a GPU in tensors; 0 where the system does not say."""
+    if device.type == "cuda":
+        return float(torch.cuda.memory_allocated(device))
+    try:
+        pages = int(read_bytes(Path("/proc/self/statm")).split()[1])
+    except (LnbenchError, ValueError, IndexError):
+        return _most_resident()
+    return float(pages * os.sysconf("SC_PAGE_SIZE"))
+
+
+def most_held(device: Device) -> float:
+    """The most bytes that this process has held so far, on a GPU what its allocator has reserved."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_reserved(device))
+    return _most_resident()
+
+
+def _most_resident() -> float:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
     unit = 1 if sys.platform == "darwin" else 1024
-    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(1, ((limit or present // 2) - taken) // 2)
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+
+
+def _machines() -> float:
+    """What the machine has, or the container that this runs in; endless where the system does not say."""
+    found = [sys.maxsize]
+    if hasattr(os, "sysconf"):
+        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            found.append(int(read_bytes(Path(file))))
+        except (LnbenchError, ValueError):  # none there, or "max"
+            continue
+    return float(min(found))
 
 
 def keep_freed() -> None:

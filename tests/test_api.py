@@ -414,6 +414,9 @@ def test_a_comparison_says_what_changed(record: lnbench.RunRecord, tmp_path: Pat
     changes = found.changes
     assert changes.iloc[0]["verdict"] == "worse" and changes["difference"].iloc[0] < 0
     assert lnbench.compare(record, other, fail_if=["top1:-100pp"]).passed
+    sized = lnbench.evaluate("demo", "demo", **{**RUN, "resize": 48, "crop": 48})
+    with pytest.raises(RecordError, match=r"different data .*; .*crop 64 and .*crop 48\)"):
+        lnbench.compare(record, sized)
     with pytest.raises(RecordError, match=r"different seed"):
         lnbench.compare(record, lnbench.evaluate("demo", "demo", **{**RUN, "seed": 1}))
     bare = lnbench.RunRecord(record.content.model_copy(update={"cells": record.content.cells}), None)

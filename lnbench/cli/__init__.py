@@ -15,6 +15,7 @@ from typing import Any
 import typer
 
 from lnbench.blame import described, own_line
+from lnbench.cli.choose import choose
 from lnbench.cli.compare import compare
 from lnbench.cli.convert import convert
 from lnbench.cli.corrupt_export import corrupt_export
@@ -32,7 +33,6 @@ app = typer.Typer(
     help="How much accuracy does an image classifier lose on degraded images, and how much of it comes "
     "back with other normalization statistics?",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -94,6 +94,7 @@ def _say(text: str) -> None:
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate,
+    "choose": choose,
     "convert": convert,
     "corrupt-preview": corrupt_preview,
     "corrupt-export": corrupt_export,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from lnbench.evaluate.evaluation import Outcome
     from lnbench.evaluate.plan import Plan
+    from lnbench.results.choice import Choice
 
 LONGEST = 4000  # characters of a line
 
@@ -32,6 +33,16 @@ def say(text: str) -> None:
     stdout().print(inert(text, LONGEST), markup=False)
 
 
+def show_choice(choice: Choice, path: Path) -> None:
+    """What `choose` found: its table, the proposal, and what to run next."""
+    from lnbench.results.choice import sentences
+    from lnbench.results.render import terminal
+
+    terminal.show_choice(choice, stdout())
+    for text in sentences(choice, str(path)):
+        say(text)
+
+
 def note(text: str) -> None:
     stderr().print(inert(text, LONGEST), style="dim", markup=False)
 
@@ -40,18 +51,14 @@ def warn(text: str) -> None:
     stderr().print(inert(f"warning: {text}", LONGEST), style="yellow", markup=False)
 
 
-_PLACES = {"device": "on the device", "host": "of memory", "file": "in a file"}
-
-
 def show_plan(plan: Plan, places: Sequence[Path]) -> None:
     """What `--dry-run` says."""
-    for name, folder in zip(plan.subjects, places, strict=True):
-        say(f"{name} → {folder}")
-    say(
-        f"{plan.conditions} conditions, {plan.cells} cells, {plan.images:,} images, "
-        f"{plan.forwards:,} forward passes; images take {plan.store_bytes / 2**20:,.0f} MiB "
-        f"{_PLACES[plan.store_place]}"
-    )
+    from lnbench.evaluate.plan import sentences
+
+    for subject, folder in zip(plan.subjects, places, strict=True):
+        say(f"{subject.name} → {folder}")
+    for text in sentences(plan):
+        say(text)
 
 
 def show(outcomes: Sequence[Outcome]) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from lnbench.cli import options
 from lnbench.data.registry import usages
+from lnbench.files import counted
 
 
 class Layout(str, Enum):
@@ -82,5 +83,5 @@ def corrupt_export(
             finished=watch.finished,
         )
     done = len(suite.conditions) - written
-    kept = f", {done} were there already" if done else ""
-    console.say(f"{out}: {written} conditions written{kept}")
+    kept = f", {done} {'was' if done == 1 else 'were'} there already" if done else ""
+    console.say(f"{out}: {counted(written, 'condition')} written{kept}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lnbench.cli import options
+from lnbench.cli import complete, options
 from lnbench.data.registry import usages
 from lnbench.norm.modes import registry as modes
 
@@ -16,7 +16,9 @@ _MODELS = "YAML list of networks (model, weights, mean, std, ema), counted in on
 _STRICT = "Stop when one of several checkpoints cannot be used."
 _DATA = f"Images: {usages(corrupted=False)}; corrupted sets: {usages(corrupted=True)}."
 _SHIFT = "Another test set of the same classes, repeatable: a condition, with the clean accuracy beside it."
-_NORM = f"Normalization mode, repeatable or with commas: {', '.join(modes.usages())}."
+_NORM = (
+    f"Normalization mode, repeatable or with commas: {', '.join(modes.usages())}; or the file of `choose`."
+)
 
 
 def evaluate(
@@ -26,10 +28,10 @@ def evaluate(
     weights: Annotated[list[str] | None, typer.Option(help=_WEIGHTS)] = None,
     models: Annotated[Path | None, typer.Option(help=_MODELS)] = None,
     strict: Annotated[bool, typer.Option("--strict", help=_STRICT)] = False,
-    data: Annotated[str | None, typer.Option(help=_DATA)] = None,
+    data: Annotated[str | None, typer.Option(help=_DATA, autocompletion=complete.data)] = None,
     root: options.Root = None,
     shift: Annotated[list[str] | None, typer.Option(metavar="NAME=DATA", help=_SHIFT)] = None,
-    norm: Annotated[list[str] | None, typer.Option(help=_NORM)] = None,
+    norm: Annotated[list[str] | None, typer.Option(help=_NORM, autocompletion=complete.modes)] = None,
     corruption: options.Corruption = None,
     severity: options.Severity = None,
     batch_size: options.BatchSize[int | None] = None,
@@ -74,12 +76,14 @@ def evaluate(
     if context.args:
         raise UsageError(f"unexpected '{context.args[0]}'; repeat an option: --norm fixed --norm batch")
     own_code = plugins.run(plugin)
+    asked, choice = values.chosen(values.modes(norm or [], modes.names()))
     chosen = configs.load_preset(preset)
     overrides = {
         "data": data or chosen.data,
         "root": root,
         "shifts": values.named("--shift", shift or []) or None,
-        "modes": values.modes(norm or [], modes.names()) or None,
+        "modes": asked or None,
+        "chosen": choice,
         "corruptions": corruption or None,
         "severities": severity or None,
         "batch_size": batch_size,

@@ -10,6 +10,8 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from lnbench.cli import complete
+
 T = TypeVar("T")
 
 SIDES = "Shorter side, or HEIGHTxWIDTH, in pixels."
@@ -27,12 +29,14 @@ _PREFIX = "Take the checkpoint's weights below this name alone, such as net. of 
 _PLUGIN = "Python file to run first: corruptions, modes, metrics, data of yours. Only files you trust."
 _SKIP = "Leave out images that cannot be read, and count them."
 
-Preset = Annotated[str, typer.Option(help="Corruption suite: a name or a YAML file.")]
-Corruption = Annotated[list[str] | None, typer.Option(help=_CORRUPTION)]
+Preset = Annotated[
+    str, typer.Option(help="Corruption suite: a name or a YAML file.", autocompletion=complete.presets)
+]
+Corruption = Annotated[list[str] | None, typer.Option(help=_CORRUPTION, autocompletion=complete.corruptions)]
 Severity = Annotated[list[float] | None, typer.Option(help="Severity 1–5, repeatable.")]
 Backend = Annotated[T, typer.Option(help=BACKEND)]
 
-Model = Annotated[T, typer.Option(help=_MODEL)]
+Model = Annotated[T, typer.Option(help=_MODEL, autocompletion=complete.models)]
 Ema = Annotated[bool, typer.Option("--ema", help="Use the checkpoint's averaged (EMA) weights.")]
 Prefix = Annotated[str | None, typer.Option(metavar="NAME.", help=_PREFIX)]
 AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help=_PICKLE)]

@@ -6,10 +6,12 @@ import re
 import shlex
 import sys
 from collections.abc import Collection, Iterable
+from pathlib import Path
 
 from lnbench.config import check_sides
 from lnbench.errors import UsageError
 from lnbench.files import one_line
+from lnbench.results.choice import Chosen, read
 
 
 def channels(option: str, text: str | None) -> tuple[float, float, float] | None:
@@ -76,6 +78,22 @@ def modes(texts: Iterable[str], known: Collection[str]) -> list[str]:
             else:
                 found[-1] += f",{part}"
     return found
+
+
+def chosen(modes: Iterable[str]) -> tuple[list[str], Chosen | None]:
+    """Modes with the one that a file of `lnbench choose` holds in its place, and that choice.
+
+    Raises RecordError for another file, UsageError for two of them.
+    """
+    found: Chosen | None = None
+    named = []
+    for text in modes:
+        if text.endswith(".json"):
+            if found is not None:
+                raise UsageError("--norm takes one choice of `lnbench choose` a run")
+            found = read(Path(text)).chosen
+        named.append(text if found is None or not text.endswith(".json") else found.mode)
+    return named, found
 
 
 def command() -> str:

@@ -60,6 +60,33 @@ def list_folder(root: Path, *, source: str | None = None) -> Listing:
     )
 
 
+def list_images(root: Path) -> Listing:
+    """List every image at any depth of a folder, by folder and name, without classes: all labels are 0.
+
+    Raises DataError for a folder that is missing or holds no image.
+    """
+    source = f"images:{root}"
+    others: Counter[str] = Counter()
+    try:
+        if not root.is_dir():
+            raise DataError(f"{root}: no such folder")
+        files = list(_images(root, "", 0, others))
+    except OSError as error:
+        raise DataError(f"{source}: cannot be listed: {reason(error)}") from error
+    if not files:
+        raise DataError(f"{source}: holds no image ({' '.join(SUFFIXES)})")
+    return list_encoded(
+        lambda index: read_file(root / files[index].name),
+        source=source,
+        classes=(),
+        labels=[file.label for file in files],
+        name=lambda index: printable(files[index].name),
+        stamp=_stamp(root, files),
+        named=False,
+        left_out=others,
+    )
+
+
 def class_names(root: Path) -> list[str]:
     """Names of the class folders under `root`, in label order."""
     if not root.exists():
@@ -83,9 +110,9 @@ def _images(root: Path, name: str, label: int, others: Counter[str]) -> Iterator
     """The images of one class; `others` counts the files beside them, by suffix."""
     for folder, names in sorted(_walk(root / name)):
         others.update(suffix(file) for file in names if visible(file) and not is_image(file))
-        prefix = Path(folder).relative_to(root).as_posix()
+        inner = Path(folder).relative_to(root)
         for file in sorted(filter(is_image, names)):
-            yield _file(f"{prefix}/{file}", Path(folder, file), label)
+            yield _file((inner / file).as_posix(), Path(folder, file), label)
 
 
 def _walk(top: Path) -> Iterator[tuple[str, list[str]]]:
@@ -130,7 +157,7 @@ def _check(root: Path, source: str, classes: list[str], files: list[_File]) -> N
         if loose:
             raise DataError(
                 f"{source}: {loose} images but no class folders; a dataset is <class>/<image>, and the"
-                f" folders' names are the classes"
+                f" folders' names are the classes (images without labels are images:PATH)"
             )
         raise DataError(f"{source}: holds no class folders")
     if not files:

@@ -131,6 +131,11 @@ def class_map(
     "present", but for labels that count from 0 without a gap and end before the outputs do: those, and what
     else cannot be matched, raise DataError.
     """
+    if not labels.classes:
+        raise DataError(
+            f"{labels.source} has no labels, so nothing can be scored; such images are for choose, and for "
+            "convert --distill and --calibrate"
+        )
     if written is not None:
         groups, how = _by_file(labels, outputs, written), f"by {written.source}"
     elif not labels.named or all(is_number(name) for name in labels.classes):

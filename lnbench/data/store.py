@@ -75,6 +75,11 @@ class Store:
             return "device"
         return "host" if type(self.images) is np.ndarray else "file"
 
+    @property
+    def labelled(self) -> bool:
+        """Whether anyone said what the images show; without, there are no classes and all labels are 0."""
+        return bool(self.classes)
+
 
 @dataclass(frozen=True)
 class Listing:

@@ -60,6 +60,7 @@ class Observer:
     progress: Callable[[loop.Progress], None] = lambda progress: None
     finished: Callable[[Condition, Kept], None] = lambda condition, cells: None
     warning: Callable[[str], None] = lambda text: None
+    measured: bool = False  # whether the plan is to say how long it takes
 
 
 @dataclass(frozen=True)
@@ -254,7 +255,12 @@ def evaluate(
             observer.header(header.line(head))
         # Other processes than the first open none.
         earlier = [(subject, folder.cells) for subject, folder in zip(subjects, opened, strict=False)]
-        observer.started(plan(subjects, prepared.images, done), earlier)
+        measured, world = processes.broadcast(observer.measured), processes.world
+
+        def foretell() -> Plan:
+            return plan(subjects, prepared.images, done, measure=measured, processes=world)
+
+        observer.started(processes.barrier(foretell), earlier)
         pieces, told = count.Pieces(), set[str]()
 
         def stopped(subject: Subject, condition: Condition, why: str) -> None:

@@ -10,9 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lnbench.config import RunConfig
+from lnbench.data.order import SHUFFLED
 from lnbench.dist import Processes
 from lnbench.evaluate.prepare import Subject
 from lnbench.files import lock
+from lnbench.norm.modes.registry import parse
 
 RUNS = Path("runs")
 
@@ -30,7 +32,18 @@ def run_name(config: RunConfig) -> str:
     """Predictable and distinct: the same options lead to the same folder, others to another."""
     stem = slug(Path(config.weights).stem if config.weights else config.model)
     digest = hashlib.sha256(config.model_dump_json(exclude={"device"}).encode()).hexdigest()
-    return f"{slug(config.preset)}-{stem}-{digest[:8]}"
+    return "-".join([slug(config.preset), stem, *_protocol(config), digest[:8]])
+
+
+def _protocol(config: RunConfig) -> list[str]:
+    """How the images come, where that is not usual or decides an answer: words of the name."""
+    usual = {"order": SHUFFLED, "sequence": "reset"}
+    words = [
+        slug(str(getattr(config, name))) for name, word in usual.items() if getattr(config, name) != word
+    ]
+    words += ["mixed"] if config.mixed else []
+    adapts = any(parse(text).unit == "stream" for text in config.modes)
+    return [*words, f"b{config.batch_size}"] if words or adapts else []
 
 
 def slug(text: str) -> str:

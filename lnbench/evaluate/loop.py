@@ -42,9 +42,9 @@ Carried = dict[tuple[int, str], State]  # by subject and mode
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a condition is: images through, of all images."""
+    """How far a condition is, or the mixed stream of all (None): images through, of all its images."""
 
-    condition: Condition
+    condition: Condition | None
     images: int
     total: int
 
@@ -110,11 +110,11 @@ def run(
     """
     settings = settings or Settings()
     processes, pieces = settings.processes, settings.pieces
-    todo = _todo(subjects, images, finished)
+    left = todo(subjects, images, finished)
     carried: Carried = {}
-    while todo:
-        jobs = processes.barrier(lambda: _jobs(todo, images, processes, carried))  # noqa: B023 – called at once
-        todo = todo[len(jobs) :]
+    while left:
+        jobs = processes.barrier(lambda: _jobs(left, images, processes, carried))  # noqa: B023 – called at once
+        left = left[len(jobs) :]
         counted = processes.barrier(lambda: _count_window(jobs, settings, on_progress))  # noqa: B023
         pieces.count = max(processes.gather(pieces.count))
         for job, tasks in zip(jobs, counted, strict=True):
@@ -135,7 +135,7 @@ def by_subject(results: Sequence[tuple[Subject, Result]]) -> list[tuple[Subject,
     return [(s, [result for owner, result in results if owner is s]) for s in owners]
 
 
-def _todo(subjects: Sequence[Subject], images: Images, finished: Finished) -> list[tuple[Condition, Work]]:
+def todo(subjects: Sequence[Subject], images: Images, finished: Finished) -> list[tuple[Condition, Work]]:
     """What is left to count here; of a sequence that is not finished, all of it."""
     config = subjects[0].config
     continual = config.sequence == "continual"

@@ -66,6 +66,16 @@ class Mixture:
         return found
 
 
+def todo(subjects: Sequence[Subject], images: Images, finished: Finished) -> Work:
+    """The modes of which not every condition is counted."""
+    return tuple(
+        (s, m)
+        for s in subjects
+        for m in s.modes
+        if m.unit != "image" and not all(finished(s, m, c) for c in images.conditions if c.is_corrupted)
+    )
+
+
 def run(
     subjects: Sequence[Subject],
     images: Images,
@@ -75,13 +85,7 @@ def run(
 ) -> Iterator[tuple[Condition, list[tuple[Subject, list[Result]]]]]:
     """Count the unfinished cells of the mixed stream; yields each condition when the whole is counted."""
     conditions = [condition for condition in images.conditions if condition.is_corrupted]
-    work = tuple(
-        (s, m)
-        for s in subjects
-        for m in s.modes
-        if m.unit != "image" and not all(finished(s, m, condition) for condition in conditions)
-    )
-    if not work:
+    if not (work := todo(subjects, images, finished)):
         return
     subject, processes = subjects[0], settings.processes
 
@@ -144,8 +148,7 @@ def _count(
             _count_batch(mixture, leads, tasks, row, pixels, mixture.order[row * size :][:size])
             row += 1
         through = min(total, start + streams[0].chunk)
-        condition = streams[min(len(streams) - 1, through * len(streams) // total)].condition
-        on_progress(Progress(condition, through, total))
+        on_progress(Progress(None, through, total))
     if waiting.images:
         (pixels,) = waiting.rest()
         positions = mixture.order[row * size :]

@@ -5,6 +5,7 @@ A subject is one checkpoint: its classifier, its wrapped norm layers and the mod
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -78,6 +79,7 @@ class Images:
     geometry: Geometry  # what was done to each picture
     notes: tuple[str, ...] = ()  # what was done that a person may not expect
     shifts: Mapping[str, Store] = field(default_factory=dict)  # by the name of their condition
+    opening: float = 0.0  # seconds that a condition's store takes, where each has its own
     sources: Mapping[tuple[str, int], Store] = field(default_factory=dict)  # by spec and number of images
 
     def count(self, condition: Condition) -> int:
@@ -156,13 +158,15 @@ def open_images(config: RunConfig, decoding: Decoding, given: Given = Given()) -
     def of(condition: Condition) -> Store:
         return loading.open_store(spec, quiet, condition)
 
+    since = time.perf_counter()
     first = of(wanted[0])
+    opening = time.perf_counter() - since
     notes = _noted(first, config)
     if size is not None and not untouched(size, stored):
         height, width = first.images.shape[2:]
         change = f"stored corrupted images of {size[0]}×{size[1]} px brought to {height}×{width} px"
         notes += (f"{change}: their corruptions are of another scale than the network sees",)
-    return Images(first, tuple(wanted), of, True, stored, notes)
+    return Images(first, tuple(wanted), of, True, stored, notes, opening=opening)
 
 
 def _noted(store: Store, config: RunConfig) -> tuple[str, ...]:

@@ -165,6 +165,8 @@ def _deviations(subject: Subject, images: Images) -> Iterator[str]:
     if config.backend == "reference" and not images.precomputed:
         yield "corruptions computed by the imagecorruptions package"
     yield from subject.notes
+    if config.chosen is not None:
+        yield config.chosen.note(store.source, store.names, subject.sha256)
     if config.plugins is not None:
         yield f"with code of one's own: {config.plugins}"
     if config.parameters:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -11,7 +11,7 @@ from lnbench.config import Selection, Suite
 from lnbench.corruptions.rng import GENERATOR
 from lnbench.data import loading, specs
 from lnbench.data.store import Decoding
-from lnbench.errors import UsageError
+from lnbench.errors import DataError, UsageError
 from lnbench.evaluate.loop import Progress
 from lnbench.evaluate.stream import Stream
 from lnbench.pictures.layouts import open_export
@@ -27,7 +27,7 @@ def export(
     quality: int | None = None,
     device: torch.device,
     decoding: Callable[[int, int], None] = lambda done, total: None,
-    started: Callable[[int, int], None] = lambda conditions, images: None,
+    started: Callable[[Sequence[Condition], int], None] = lambda conditions, images: None,
     progress: Callable[[Progress], None] = lambda progress: None,
     finished: Callable[[Condition], None] = lambda condition: None,
 ) -> int:
@@ -48,6 +48,8 @@ def export(
             skip_unreadable=selection.skip_unreadable, on_progress=decoding,
         ),
     )  # fmt: skip
+    if not store.labelled:
+        raise DataError(f"{store.source} has no labels, and a corrupted set lies in class folders")
     suite = suite.model_copy(update={"table": suite.table_for(min(store.images.shape[2:]))})
     identity = {
         "data": store.fingerprint,
@@ -60,7 +62,7 @@ def export(
     }
     writer = open_export(root, layout, store, suite.conditions, identity=identity, quality=quality)
     left = [condition for condition in suite.conditions if not writer.finished(condition)]
-    started(len(left), len(store.labels))
+    started(left, len(store.labels))
     for condition in left:
         stream = Stream(store, condition, suite, device, seed=selection.seed, corrupted=False)
         seen = 0

@@ -6,6 +6,7 @@ from pathlib import PurePath
 
 from pydantic import JsonValue
 
+from lnbench.results import protocol
 from lnbench.results.schema import Record, Run
 
 
@@ -46,10 +47,11 @@ def line(run: Run | Record) -> str:
         f"{model.spec}{weights}",
         *(f"{name} {found[name]}" for name in ("outputs",) if name in found),
         f"data {place(run)}",
-        f"{images} images",
+        f"{images} image{'' if data.total == 1 else 's'}",
         *(f"{found[name]} {name}" for name in ("classes",) if name in found),
         *(f"{name} {found[name]}" for name in ("mean", "std", "resize", "crop") if name in found),
         *(found[name] for name in ("interpolation", "computed on") if name in found),
+        *protocol.unusual(run),
     ]
     return " · ".join(parts)
 

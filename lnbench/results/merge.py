@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lnbench.errors import RecordError
+from lnbench.files import counted
 from lnbench.results.bits import pack
 from lnbench.results.correct import Correct, read_correct
 from lnbench.results.environment import Environment
@@ -48,7 +49,7 @@ def merge(out: Path, folders: Sequence[Path], *, command: str = "") -> Record:
     if missing := [
         f"{mode}/{condition}" for mode, condition in run.suite.keys if (mode, condition) not in cells
     ]:
-        raise RecordError(f"the shards lack {len(missing)} cells, the first is {missing[0]}")
+        raise RecordError(f"the shards lack {counted(len(missing), 'cell')}, the first is {missing[0]}")
     labels, ids = shards[0].correct.labels, shards[0].correct.ids
     if labels is None or ids is None:
         raise RecordError(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lnbench.results import header
 from lnbench.results.correct import Correct
 from lnbench.results.protocol import protocol
 from lnbench.results.schema import Cell, Record
@@ -23,7 +24,8 @@ def find_mismatches(base: Record, new: Record) -> list[str]:
     """How two runs differ in what decides whether their cells mean the same, each in a few words."""
     found = []
     if base.data.fingerprint != new.data.fingerprint:
-        found.append(f"different data ({base.data.fingerprint[:12]} and {new.data.fingerprint[:12]})")
+        hashes = " and ".join(record.data.fingerprint[:12] for record in (base, new))
+        found.append(f"different data ({hashes}{_sizes(base, new)})")
     if base.data.class_map != new.data.class_map:
         found.append("different class maps (other outputs answer for the labels)")
     found += [f"different data of shift {name}" for name in _other_shifts(base, new)]
@@ -73,6 +75,15 @@ def find_changes(base: Record, new: Record) -> list[str]:
         if old is not None and now is not None and old != now:
             found.append(f"{what} differs between the runs ({old[:12]} and {now[:12]})")
     return found
+
+
+def _sizes(base: Record, new: Record) -> str:
+    """How the images were brought to size, where that differs: the same images are then other data."""
+    old, now = (
+        ", ".join(f"{name} {value}" for name, value in header.rows(record) if name in ("resize", "crop"))
+        for record in (base, new)
+    )
+    return f"; {old} and {now}" if old != now and old and now else ""
 
 
 def _condition_names(record: Record) -> set[str]:

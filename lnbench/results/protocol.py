@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from lnbench.results.schema import Record
+from lnbench.results.schema import Record, Run
 
 USUAL = {"order": "shuffled", "sequence": "reset", "mixed": False}
 
 
-def protocol(record: Record) -> dict[str, object]:
+def protocol(record: Run | Record) -> dict[str, object]:
     """What was chosen of `order`, `sequence` and `mixed`; a record that names none was run as usual."""
     return {name: record.config.get(name, usual) for name, usual in USUAL.items()}
+
+
+def unusual(run: Run | Record) -> list[str]:
+    """A word for each choice that is not usual, and the size of the batches beside them."""
+    chosen = protocol(run)
+    words = [f"order {chosen['order']}"] if chosen["order"] != USUAL["order"] else []
+    words += [str(chosen["sequence"])] if chosen["sequence"] != USUAL["sequence"] else []
+    words += ["mixed"] if chosen["mixed"] else []
+    return [*words, f"batches of {run.config.get('batch_size')}"] if words else []
 
 
 def dependence(record: Record) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from lnbench.errors import RecordError
+from lnbench.faults import first_fault
 from lnbench.files import one_line, read_bytes
 from lnbench.results.schema import SCHEMA, Record
 
@@ -162,9 +163,8 @@ def check_cells(record: Record, where: Path) -> None:
 
 
 def _first_fault(error: ValidationError) -> str:
-    fault = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in fault["loc"]) or "the whole"
-    return f"{one_line(place, 80)}: {one_line(fault['msg'], 80)}"
+    place, words = first_fault(error)
+    return f"{place or 'the whole'} {words}"
 
 
 def first_difference(old: object, new: object, name: str = "") -> str | None:

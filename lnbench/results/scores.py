@@ -83,11 +83,12 @@ def _rates(interval: Interval) -> Interval:
     return max(0.0, interval[0]), min(1.0, interval[1])
 
 
-def severity_means(cells: Sequence[Cell]) -> dict[str, float]:
-    """Top-1 of each corruption, mean over the severities present; cells of one mode, clean left out."""
+def severity_means(cells: Sequence[Cell], metric: str = "top1") -> dict[str, float]:
+    """A metric of each corruption, mean over the severities that have it; cells of one mode, not clean."""
     by_name: dict[str, list[float]] = {}
     for cell in (cell for cell in cells if cell.condition.is_corrupted):
-        by_name.setdefault(cell.corruption, []).append(cell.top1)
+        if (value := cell.scores.get(metric)) is not None:
+            by_name.setdefault(cell.corruption, []).append(value)
     return {name: math.fsum(by_name[name]) / len(by_name[name]) for name in benchmark_order(list(by_name))}
 
 

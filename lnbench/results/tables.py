@@ -1,123 +1,16 @@
-"""One pivot for every renderer: rows are corruptions, columns are modes, the headline figures come last."""
+"""Figures, changes and decisions as texts, the same for every renderer."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
 
+from lnbench.files import counted
 from lnbench.results.compare import DEFAULT_FIGURES, Change, Comparison
 from lnbench.results.gate import Answer, Gate
 from lnbench.results.pairing import find_changes
-from lnbench.results.protocol import dependence, describe
-from lnbench.results.schema import Gap, Interval, Record
-from lnbench.results.scores import corrupted_names, severity_means
-
-Kind = Literal["corruption", "clean", "mean", "error", "mce", "relative_mce", "shift", "beside", "gap"]
-LOWER_IS_BETTER = frozenset({"error", "mce", "relative_mce", "gap"})
-MARK = "*"  # beside the best of a row, so that it shows without colour and in plain text
-
-
-@dataclass(frozen=True)
-class PivotRow:
-    """One line of the table: a fraction for each column (None: not measured or not defined)."""
-
-    name: str
-    kind: Kind
-    values: tuple[float | None, ...]
-    intervals: tuple[Interval | None, ...]
-    best: frozenset[int]  # columns that share the best value; empty where there is nothing to choose
-
-
-@dataclass(frozen=True)
-class Pivot:
-    """The table. `columns` are modes, or (run, mode) pairs where several runs stand side by side."""
-
-    columns: tuple[tuple[str, str], ...]  # (run label, "" for a single run; mode)
-    rows: tuple[PivotRow, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def headings(self) -> tuple[str, ...]:
-        """One text for each column."""
-        return tuple(f"{label} · {mode}" if label else mode for label, mode in self.columns)
-
-
-def pivot(records: Sequence[Record], labels: Sequence[str] = ()) -> Pivot:
-    """Lay records out as one table; `labels` name them where there are several.
-
-    Corruption rows hold top-1 as the mean over the severities of the run.
-    """
-    names = list(labels) if labels else [""] * len(records)
-    columns = [(record, label, mode) for record, label in zip(records, names, strict=True)
-               for mode in record.suite.modes]  # fmt: skip
-    means = [severity_means([c for c in record.cells if c.mode == mode]) for record, _, mode in columns]
-    summaries = [record.summary[mode] for record, _, mode in columns]
-    none: list[Interval | None] = [None] * len(columns)
-    rows = [
-        _row(name, "corruption", [mean.get(name) for mean in means], none)
-        for name in corrupted_names(c for r in records for c in r.suite.conditions)
-    ]
-    headline: tuple[tuple[str, Kind, list[float | None], list[Interval | None]], ...] = (
-        ("clean", "clean", [s.clean_top1 for s in summaries], [s.clean_interval for s in summaries]),
-        (
-            "mean",
-            "mean",
-            [s.mean_corruption_top1 for s in summaries],
-            [s.mean_corruption_interval for s in summaries],
-        ),
-        ("mean error", "error", [_error(record, mode) for record, _, mode in columns], none),
-        ("mCE", "mce", [s.mce for s in summaries], none),
-        ("relative mCE", "relative_mce", [s.relative_mce for s in summaries], none),
-    )
-    rows += [_row(*figures) for figures in headline if any(value is not None for value in figures[2])]
-    for name in dict.fromkeys(name for summary in summaries for name in summary.shifts):
-        rows += _shift_rows(name, [summary.shifts.get(name) for summary in summaries])
-    return Pivot(tuple((label, mode) for _, label, mode in columns), tuple(rows), _notes(records, labels))
-
-
-def _shift_rows(name: str, gaps: Sequence[Gap | None]) -> Iterator[PivotRow]:
-    """A natural shift, the clean images of its classes with the same outputs left out, and what is lost."""
-    none: list[Interval | None] = [None] * len(gaps)
-    tops = [None if gap is None else gap.top1 for gap in gaps]
-    yield _row(name, "shift", tops, [None if gap is None else gap.interval for gap in gaps])
-    beside = [None if gap is None else gap.clean_top1 for gap in gaps]
-    yield _row(f"clean, classes of {name}", "beside", beside, none)
-    yield _row(f"{name} gap", "gap", [None if gap is None else gap.gap for gap in gaps], none)
-
-
-def _error(record: Record, mode: str) -> float | None:
-    """One less the mean over corruptions, where the preset asks for it."""
-    mean = record.summary[mode].mean_corruption_top1
-    return 1 - mean if record.config.get("error") and mean is not None else None
-
-
-def _row(name: str, kind: Kind, values: list[float | None], intervals: list[Interval | None]) -> PivotRow:
-    present = [value for value in values if value is not None]
-    best: frozenset[int] = frozenset()
-    if len(present) > 1:
-        goal = min(present) if kind in LOWER_IS_BETTER else max(present)
-        best = frozenset(i for i, v in enumerate(values) if v is not None and abs(v - goal) < 1e-9)
-        if len(best) == len(present):
-            best = frozenset()
-    return PivotRow(name, kind, tuple(values), tuple(intervals), best)
-
-
-def _notes(records: Sequence[Record], labels: Sequence[str]) -> tuple[str, ...]:
-    """What a reader must know to read the figures, each said once."""
-    notes = []
-    for number, record in enumerate(records):
-        prefix = f"{labels[number]}: " if labels else ""
-        sets = dict.fromkeys(s.corruption_set for s in record.summary.values() if s.corruption_set)
-        notes += [f"{prefix}top-1 in percent; mean over {text}" for text in sets]
-        notes += [prefix + text] if (text := describe(record)) else []
-        notes += [prefix + text for text in dict.fromkeys(s.mce_note for s in record.summary.values())]
-        notes += [prefix + text for text in draw_notes(record, "±")]
-        missing = len(record.suite.keys) - len(record.cells)
-        if missing:
-            notes.append(f"{prefix}incomplete: {missing} of {len(record.suite.keys)} cells are missing")
-    return tuple(dict.fromkeys(notes))
+from lnbench.results.protocol import dependence
+from lnbench.results.schema import Interval, Record
 
 
 def draw_notes(record: Record, what: str) -> list[str]:
@@ -144,11 +37,6 @@ def half_width(interval: Interval | None) -> str:
     return "" if interval is None else f"±{50 * (interval[1] - interval[0]):.1f}"
 
 
-def entry(row: PivotRow, column: int, *, mark: str = MARK) -> str:
-    """The text of one cell: value, and the mark on the best of its row."""
-    return percent(row.values[column]) + (mark if column in row.best else "")
-
-
 CHANGE_HEADINGS = ("base", "new", "points", "95 % interval", "p", "")
 ARROWS = {"worse": "▼ worse", "better": "▲ better", "same": "= same"}
 
@@ -172,9 +60,9 @@ def outcome(comparison: Comparison) -> str:
     """The decision in a line."""
     counts = ", ".join(f"{comparison.count(v)} {v}" for v in ("worse", "better", "same"))
     if comparison.passed:
-        return f"PASS: no regression in {len(comparison.cells)} cells ({counts})"
-    many = "" if len(comparison.failures) == 1 else "s"
-    return f"FAIL: {len(comparison.failures)} failure{many} in {len(comparison.cells)} cells ({counts})"
+        return f"PASS: no regression in {counted(len(comparison.cells), 'cell')} ({counts})"
+    failures = counted(len(comparison.failures), "failure")
+    return f"FAIL: {failures} in {counted(len(comparison.cells), 'cell')} ({counts})"
 
 
 def basis(comparison: Comparison) -> list[str]:
@@ -199,7 +87,7 @@ def basis(comparison: Comparison) -> list[str]:
         lines += dependence(comparison.new)
     lines += [f"mismatch let through: {text}" for text in comparison.mismatches]
     if comparison.mismatches and comparison.missing:
-        lines.append(f"not compared: {len(comparison.missing)} cells that only one run has")
+        lines.append(f"not compared: {counted(len(comparison.missing), 'cell')} that only one run has")
     return lines
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lnbench import __version__, dist
 from lnbench.data import batches
 from lnbench.errors import CheckpointError, LnbenchError, ModelError, UsageError
+from lnbench.files import counted
 from lnbench.models import checkpoint as checkpoints
 from lnbench.models.checkpoint import Checkpoint
 from lnbench.models.classifier import Classifier
@@ -104,9 +105,11 @@ def _to_localnorm(
     network = convert.convert_localnorm(network, groups=groups, layers=request.layers)
     kept = convert.kept_layers(network)
     layers = sum(isinstance(layer, LocalNorm2d) for layer in network.modules())
-    say(f"{layers} BatchNorm layers became LocalNorm with {groups} groups: weights and biases ({groups}, C)")
+    became = f"{counted(layers, 'BatchNorm layer')} became LocalNorm with {counted(groups, 'group')}"
+    say(f"{became}: weights and biases ({groups}, C)")
     if kept:
-        say(f"{len(kept)} others stay as they are: {', '.join(kept[:3])}{', …' if len(kept) > 3 else ''}")
+        others = "1 other stays as it is" if len(kept) == 1 else f"{len(kept)} others stay as they are"
+        say(f"{others}: {', '.join(kept[:3])}{', …' if len(kept) > 3 else ''}")
     difference = _ghost_difference(loaded, network, groups)
     _passed(difference <= _TOLERANCE, f"groups of one batch equal ghost batches, to {difference:.1e}", say)
     restored = convert.to_batchnorm(copy.deepcopy(network)).state_dict()
@@ -124,7 +127,8 @@ def _to_batchnorm(network: nn.Module, say: Callable[[str], None]) -> nn.Module:
     spread = max(float((weight - weight.mean(0)).abs().max()) for weight in weights)
     groups = local[0].groups
     network = convert.to_batchnorm(network)
-    say(f"{len(local)} LocalNorm layers became BatchNorm: {groups} weights and biases averaged into one")
+    became = f"{counted(len(local), 'LocalNorm layer')} became BatchNorm"
+    say(f"{became}: {groups} weights and biases averaged into one")
     say(f"the weights of a group differed from their mean by up to {spread:.2g}")
     again = convert.to_batchnorm(convert.convert_localnorm(copy.deepcopy(network), groups=groups))
     wanted = network.state_dict()
@@ -195,7 +199,10 @@ def _finetune(
         report=listener.training,
         processes=processes,
     )
-    listener.say(f"fine-tuned for {recipe.epochs} epochs on {len(trained)} images of {store.source}")
+    listener.say(
+        f"fine-tuned for {counted(recipe.epochs, 'epoch')} on {counted(len(trained), 'image')} of "
+        f"{store.source}"
+    )
     after = history[-1].held_out or {}
     for mode, accuracy in after.items():
         listener.say(f"held out ({len(held)} images), {mode}: {before[mode]:.1%} → {accuracy:.1%}")
@@ -233,7 +240,8 @@ def _distill(
         processes=processes,
     )
     listener.say(
-        f"distilled for {recipe.epochs} epochs on {len(taught)} images of {store.source}, without labels: "
+        f"distilled for {counted(recipe.epochs, 'epoch')} on {counted(len(taught), 'image')} of "
+        f"{store.source}, without labels: "
         f"{'weights and biases of the LocalNorm layers' if request.trained == 'norm' else 'every parameter'}"
     )
     after = history[-1].held_out or {}
@@ -260,7 +268,7 @@ def _calibrate(
     request: Request, loaded: LoadedModel, network: nn.Module, listener: Listener
 ) -> dict[str, str]:
     """Replace the stored statistics by those of n images, and check that `fixed` now is what `adapt` was."""
-    store = open_images(str(request.calibrate), loaded.geometry, network, listener.decoding)
+    store = open_images(str(request.calibrate), loaded.geometry, network, listener.decoding, labelled=False)
     if request.samples > len(store.labels):
         raise UsageError(f"-n {request.samples}: {store.source} has only {len(store.labels)} images")
     chosen = batches.shuffled(len(store.labels), request.seed)[: request.samples]
@@ -282,7 +290,10 @@ def _calibrate(
             1.0, float(wanted.abs().max())
         )
     changed = len(state.statistics)
-    listener.say(f"{changed} layers store the statistics of {request.samples} images of {store.source}")
+    listener.say(
+        f"{counted(changed, 'layer')} now {'has' if changed == 1 else 'have'} the statistics of "
+        f"{counted(request.samples, 'image')} of {store.source}"
+    )
     _passed(difference <= _TOLERANCE, f"`fixed` now equals `adapt` before, to {difference:.1e}", listener.say)
     return {
         "calibrate_data": f"{store.source} sha256:{store.fingerprint}",

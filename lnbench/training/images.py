@@ -39,6 +39,8 @@ def open_images(
             raise DataError(
                 f"{store.source}: the network cannot take its images: {str(error)[:100]}"
             ) from None
+    if labelled and not store.labelled:
+        raise DataError(f"{store.source} has no labels to learn from; --distill needs none")
     if labelled and int(store.labels.max()) >= classes:
         raise DataError(f"{store.source} has {len(store.classes)} classes, the network only {classes}")
     return store

@@ -52,7 +52,7 @@ def test_a_run_of_modes_with_commas(lnbench: Lnbench) -> None:
         *("--norm", "fixed,blend:N=4,scope=batch,local", "--dry-run"),
     )
     assert ran.code == 0, ran.err
-    assert "1 conditions, 3 cells" in ran.out
+    assert "1 condition, 3 cells, 20 images" in ran.out
 
 
 WRONG = {

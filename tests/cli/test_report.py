@@ -9,6 +9,7 @@ import pytest
 
 from lnbench.api import read as read_record
 from lnbench.results.publish import FORMATS
+from lnbench.results.reading import read
 from tests.cli.conftest import Lnbench
 from tests.cli.test_compare import one_line, write
 
@@ -138,3 +139,63 @@ def test_a_sweep_is_shown_as_a_curve(lnbench: Lnbench, tmp_path: Path) -> None:
     assert lnbench("report", tmp_path / "run").out == ran.out
     page = (tmp_path / "run" / "report.html").read_text()
     assert "Accuracy along N" in page and "blend:N=·,layers=first2" in page
+
+
+def test_a_folder_of_runs_stands_for_the_runs_in_it(lnbench: Lnbench, tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        write(tmp_path / name, images=40)
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "unfinished" / "run.json").write_bytes((tmp_path / "a" / "run.json").read_bytes())
+    (tmp_path / "other").mkdir()
+    ran = lnbench("report", tmp_path, "--format", "csv")
+    assert ran.code == 0 and {line.partition(",")[0] for line in ran.out.splitlines()} == {"run", "a", "b"}
+    assert ran.err.count("left out:") == 1 and "unfinished is not finished" in ran.err
+    ran = lnbench("report", tmp_path / "other")
+    assert ran.code == 3 and "is not a run folder" in ran.err
+
+
+def test_unlike_runs_have_no_common_best(lnbench: Lnbench, tmp_path: Path) -> None:
+    one, like = write(tmp_path / "one", images=40), write(tmp_path / "like", images=40, loss=0.3)
+    other = write(tmp_path / "other", images=40, loss=0.3, seed=1)
+
+    def marked(*runs: Path) -> list[int]:
+        ran = lnbench("report", *runs, "--format", "txt")
+        assert ran.code == 0
+        row = next(line for line in ran.out.splitlines() if line.startswith("clean"))
+        return [number for number, figure in enumerate(row.split()[1:]) if figure.endswith("*")]
+
+    (best,) = marked(one)
+    assert marked(one, like) == [best]
+    assert marked(one, other)[0] == best and marked(one, other)[1] >= 3  # each run has its own
+    assert "not like for like" in lnbench("report", one, other).out
+    assert "not like for like" not in lnbench("report", one, like).out
+
+
+@pytest.mark.parametrize("form", ["txt", "md", "tex"])
+def test_other_metrics_and_severities_on_request(lnbench: Lnbench, run: Path, form: str) -> None:
+    record = read(run)
+    plain = lnbench("report", run, "--format", form).out
+    severe = lnbench("report", run, "--format", form, "--severities").out
+    names = {f"{cell.corruption} {cell.severity:g}" for cell in record.cells if cell.severity}
+    for name in names:
+        shown = name.replace("_", "\\_") if form != "txt" else name
+        assert shown in severe and shown not in plain
+    cell = next(cell for cell in record.cells if cell.severity == 5 and cell.mode == "fixed")
+    assert f"{100 * cell.top1:.2f}" in severe
+    other = lnbench("report", run, "--format", form, "--severities", "--metric", "nll").out
+    assert f"{cell.scores['nll']:.3f}" in other and "mCE" not in other and "±" not in other
+
+
+def test_a_metric_that_no_run_has(lnbench: Lnbench, run: Path) -> None:
+    ran = lnbench("report", run, "--metric", "top6")
+    assert ran.code == 2 and "unknown metric 'top6': did you mean top" in ran.err and one_line(ran.err)
+
+
+def test_best_is_least_where_less_is_better(lnbench: Lnbench, run: Path) -> None:
+    row = next(
+        line
+        for line in lnbench("report", run, "--metric", "nll").out.splitlines()
+        if line.startswith("clean")
+    )
+    figures = [float(figure.rstrip("*")) for figure in row.split()[1:]]
+    assert [figure.endswith("*") for figure in row.split()[1:]] == [f == min(figures) for f in figures]

@@ -41,6 +41,12 @@ def write_folder(root: Path) -> Path:
     return root
 
 
+def write_images(root: Path) -> Path:
+    root.mkdir()
+    Image.fromarray(pixels(0)).save(root / "0.png")
+    return root
+
+
 def write_npz(root: Path) -> Path:
     root.mkdir()
     np.savez(root / "x.npz", images=np.stack([pixels(0), pixels(1)]), labels=np.arange(2))
@@ -104,6 +110,7 @@ def write_zip(root: Path) -> Path:
 WRITTEN: dict[str, Callable[[Path], Path]] = {
     "folder": write_folder,
     "hf": write_hf,
+    "images": write_images,
     "list": write_list,
     "npz": write_npz,
     "parquet": write_parquet,

@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lnbench import config
 from lnbench.dist import ALONE
-from lnbench.evaluate.folders import _LOCK, scratch
+from lnbench.evaluate.folders import _LOCK, run_name, scratch
 from lnbench.files import lock
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({}, "core-demo"),
+        ({"modes": ["tent"], "batch_size": 32}, "core-demo-b32"),
+        ({"order": "sorted", "batch_size": 16}, "core-demo-sorted-b16"),
+        (
+            {"order": "dirichlet:delta=.1", "sequence": "continual"},
+            "core-demo-dirichlet-delta-0.1-continual-b200",
+        ),
+        ({"mixed": True}, "core-demo-mixed-b200"),
+    ],
+)
+def test_the_name_of_a_run_says_how_its_images_come(options: dict[str, Any], wanted: str) -> None:
+    resolved = config.resolve(config.load_preset("core"), {"model": "demo", "data": "demo", **options})
+    name, _, digest = run_name(resolved).rpartition("-")
+    assert name == wanted and re.fullmatch("[0-9a-f]{8}", digest)
 
 
 def test_two_runs_have_two_folders_and_neither_takes_the_others(tmp_path: Path) -> None:

@@ -287,6 +287,7 @@ def test_the_protocol_is_in_the_record_the_table_and_the_reports(
     assert ran.code == 0, ran.err
     said = "batches of 20; order dirichlet:delta=0.1; continual over the corrupted conditions"
     assert said in " ".join(ran.out.split())
+    assert " · order dirichlet:delta=0.1 · continual · batches of 20" in " ".join(ran.err.split())
     record = json.loads((tmp_path / "run" / "results.json").read_text())
     assert record["config"]["order"] == "dirichlet:delta=0.1"
     assert record["config"]["sequence"] == "continual"

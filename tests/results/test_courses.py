@@ -11,6 +11,7 @@ import pytest
 from lnbench.results.baseline import baseline_bytes
 from lnbench.results.compare import compare
 from lnbench.results.courses import Line, cost_table, costs, lines
+from lnbench.results.pivot import pivot
 from lnbench.results.reading import record_bytes
 from lnbench.results.render.delimited import columns, to_csv
 from lnbench.results.render.html import to_html
@@ -18,7 +19,7 @@ from lnbench.results.render.markdown import to_markdown
 from lnbench.results.render.plots import course_plot
 from lnbench.results.schema import Cell, Course, Record
 from lnbench.results.store import make_record
-from lnbench.results.tables import basis, pivot
+from lnbench.results.tables import basis
 from tests.results.golden import sample
 from tests.results.samples import make_cells, make_run
 

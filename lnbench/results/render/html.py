@@ -27,6 +27,7 @@ from lnbench.results.breakdown import (
     shifts,
 )
 from lnbench.results.correct import Correct
+from lnbench.results.pivot import MARK, pivot
 from lnbench.results.render.markdown import LONGEST, facts, surroundings
 from lnbench.results.render.plots import (
     ENOUGH,
@@ -39,7 +40,7 @@ from lnbench.results.render.plots import (
 from lnbench.results.schema import Record
 from lnbench.results.sweeps import Sweep, sweeps
 from lnbench.results.sweeps import curves as along
-from lnbench.results.tables import MARK, figure, half_width, percent, pivot
+from lnbench.results.tables import figure, half_width, percent
 
 CLASSES_SHOWN = 20  # of each mode; the rest is in correct.npz
 

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from lnbench.files import one_line
 from lnbench.results.header import line
+from lnbench.results.pivot import View, pivot
 from lnbench.results.schema import Record
-from lnbench.results.tables import percent, pivot
+from lnbench.results.tables import figure
 
+SINGLE = ("corruption", "severity")  # rows above the headline figures
 ESCAPES = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -41,9 +43,9 @@ def text(value: object) -> str:
     return "".join(ESCAPES.get(char, char) for char in one_line(value, 10_000))
 
 
-def to_latex(records: Sequence[Record], labels: Sequence[str] = ()) -> str:
+def to_latex(records: Sequence[Record], labels: Sequence[str] = (), view: View = View()) -> str:
     r"""A `table` with the pivot, the best of each row bold. Needs \usepackage{booktabs}."""
-    grid = pivot(records, labels)
+    grid = pivot(records, labels, view)
     lines = [
         "% needs \\usepackage{booktabs}",
         "\\begin{table}",
@@ -55,10 +57,10 @@ def to_latex(records: Sequence[Record], labels: Sequence[str] = ()) -> str:
         "    \\midrule",
     ]
     for number, row in enumerate(grid.rows):
-        if number and row.kind != "corruption" and grid.rows[number - 1].kind == "corruption":
+        if number and row.kind not in SINGLE and grid.rows[number - 1].kind in SINGLE:
             lines.append("    \\midrule")
         cells = [
-            f"\\textbf{{{percent(value)}}}" if column in row.best else text(percent(value))
+            f"\\textbf{{{figure(value, row.unit)}}}" if column in row.best else text(figure(value, row.unit))
             for column, value in enumerate(row.values)
         ]
         lines.append("    " + " & ".join([text(row.name), *cells]) + r" \\")

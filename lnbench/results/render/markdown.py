@@ -5,31 +5,35 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from lnbench.files import one_line
+from lnbench.files import counted, one_line
 from lnbench.results import header
 from lnbench.results.compare import Change, Comparison
 from lnbench.results.courses import cost_table
+from lnbench.results.pivot import Pivot, View, pivot
 from lnbench.results.protocol import describe
 from lnbench.results.ranking import rank
 from lnbench.results.schema import Record
 from lnbench.results.tables import (
     CHANGE_HEADINGS,
-    Pivot,
     basis,
     by_loss,
     change_entries,
+    figure,
     half_width,
     outcome,
     percent,
-    pivot,
 )
 
 LONGEST = 10_000  # characters of a name or command line
 
 
 def text(value: object) -> str:
-    """A name as plain text in Markdown and in its tables: nothing in it is markup, link, HTML or a row."""
-    line = one_line(value, LONGEST)
+    """A name as plain text in Markdown and in its tables: nothing in it is markup, link, HTML or a row.
+
+    GitHub makes pictures of `:name:` after everything else, so that no escape helps: an invisible character
+    (word joiner) keeps the colon from the name.
+    """
+    line = re.sub(r":(?=[\w+-]+:)", ":\u2060", one_line(value, LONGEST))
     return re.sub(r"([\\`*_{}\[\]<>#|~$@!])", r"\\\1", line.replace("&", "&amp;"))
 
 
@@ -55,16 +59,16 @@ def pivot_table(grid: Pivot) -> str:
     for row in grid.rows:
         cells = []
         for column, value in enumerate(row.values):
-            shown = percent(value)
+            shown = figure(value, row.unit)
             shown = f"**{shown}**" if column in row.best else shown
             cells.append(f"{shown} {half_width(row.intervals[column])}".rstrip())
         rows.append([text(row.name), *cells])
-    return table(["", *(text(heading) for heading in grid.headings)], rows)
+    return table([text(grid.title), *(text(heading) for heading in grid.headings)], rows)
 
 
-def to_markdown(records: Sequence[Record], labels: Sequence[str] = ()) -> str:
+def to_markdown(records: Sequence[Record], labels: Sequence[str] = (), view: View = View()) -> str:
     """The whole report: table, notes, and for each run its model, data, command, deviations, environment."""
-    grid = pivot(records, labels)
+    grid = pivot(records, labels, view)
     parts = ["# lnbench report", pivot_table(grid), "\n".join(f"- {text(note)}" for note in grid.notes)]
     names, rows = cost_table(records, labels)
     if rows:
@@ -147,7 +151,7 @@ def _comparison_page(comparison: Comparison, ordered: Sequence[Change], keep: in
     if comparison.headlines:
         parts.append(_change_table("figure", comparison.headlines))
     if keep:
-        parts.append(f"<details><summary>{len(ordered)} cells, worst first</summary>")
+        parts.append(f"<details><summary>{counted(len(ordered), 'cell')}, worst first</summary>")
         parts.append(_change_table("condition", ordered[:keep]))
         if keep < len(ordered):
             parts.append(f"… and {len(ordered) - keep} more cells")

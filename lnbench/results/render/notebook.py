@@ -7,6 +7,7 @@ from html import escape
 
 from lnbench.files import one_line
 from lnbench.results.compare import Comparison
+from lnbench.results.pivot import pivot
 from lnbench.results.schema import Record
 from lnbench.results.tables import (
     CHANGE_HEADINGS,
@@ -16,7 +17,6 @@ from lnbench.results.tables import (
     half_width,
     outcome,
     percent,
-    pivot,
 )
 
 

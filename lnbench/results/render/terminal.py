@@ -12,28 +12,26 @@ from rich.text import Text
 
 from lnbench.files import inert
 from lnbench.results import header
+from lnbench.results.choice import Choice
 from lnbench.results.compare import DEFAULT_FIGURES, Change, Comparison
 from lnbench.results.gate import Gate
+from lnbench.results.pivot import MARK, Pivot, View, entry, pivot
 from lnbench.results.ranking import rank
 from lnbench.results.schema import Record
 from lnbench.results.sweeps import curves, sweeps
 from lnbench.results.tables import (
     CHANGE_HEADINGS,
     GATE_HEADINGS,
-    MARK,
     POWER_HEADINGS,
-    Pivot,
     basis,
     by_loss,
     change_entries,
-    entry,
     gate_basis,
     gate_entries,
     gate_outcome,
     half_width,
     outcome,
     percent,
-    pivot,
     power_basis,
     power_entries,
 )
@@ -58,9 +56,11 @@ ASCII = {
 }
 
 
-def show(records: Sequence[Record], console: Console, labels: Sequence[str] = ()) -> None:
+def show(
+    records: Sequence[Record], console: Console, labels: Sequence[str] = (), view: View = View()
+) -> None:
     """Print the pivot of `records`; where the columns do not fit the width, several tables follow."""
-    grid = pivot(records, labels)
+    grid = pivot(records, labels, view)
     for table in tables(grid, console):
         console.print(table)
     for note in grid.notes:
@@ -89,6 +89,24 @@ def show_sweeps(records: Sequence[Record], console: Console, labels: Sequence[st
             console.print(table)
 
 
+def show_choice(choice: Choice, console: Console) -> None:
+    """Print what every candidate of `lnbench choose` did, the proposed one in bold."""
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    table.add_column("mode", overflow="fold")
+    corrupted = choice.figures[0].corrupted is not None
+    for heading in ("clean", *(("corrupted", "gain") if corrupted else ()), "time"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one in choice.figures:
+        chosen = one.mode == choice.chosen.mode
+        cells = [one.mode, percent(one.clean)]
+        cells += [percent(one.corrupted), one.gained] if corrupted else []
+        cells += [f"{one.time:.2f}" + (MARK if chosen else " ")]
+        style = "bold" if chosen else ""
+        table.add_row(*(Text(encodable(inert(cell), console), style=style) for cell in cells))
+    console.print(table)
+    console.print()
+
+
 def tables(grid: Pivot, console: Console) -> list[Table]:
     """The pivot as rich tables, as many columns in each as the width holds."""
     fit = max(1, (console.width - NAME_WIDTH) // (MODE_WIDTH + GAP))
@@ -101,7 +119,7 @@ def tables(grid: Pivot, console: Console) -> list[Table]:
 
 def _table(grid: Pivot, columns: range, console: Console) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-    table.add_column("top-1 %", min_width=NAME_WIDTH, overflow="fold")
+    table.add_column(Text(encodable(inert(grid.title), console)), min_width=NAME_WIDTH, overflow="fold")
     room = max(MODE_WIDTH, (console.width - NAME_WIDTH - GAP) // len(columns) - GAP)
     for column in columns:
         heading = fold(encodable(inert(grid.headings[column]), console), room)
@@ -242,13 +260,15 @@ def show_ranking(records: Sequence[Record], console: Console, labels: Sequence[s
     console.print(table)
 
 
-def to_text(records: Sequence[Record], labels: Sequence[str] = (), *, width: int = 100) -> str:
+def to_text(
+    records: Sequence[Record], labels: Sequence[str] = (), view: View = View(), *, width: int = 100
+) -> str:
     """The table as plain text without colour codes."""
     buffer = io.StringIO()
     console = _writer(buffer, width)
     for record in records:
         console.print(Text(encodable(inert(header.line(record), 4000), console)), style="dim")
-    show(records, console, labels)
+    show(records, console, labels, view)
     show_sweeps(records, console, labels)
     return buffer.getvalue()
 

@@ -1,0 +1,116 @@
+"""What modes and corruptions cost, tried on a few images before the grid is spent on them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+
+import torch
+
+from lnbench.evaluate.count import Pieces, Task
+from lnbench.evaluate.prepare import Subject
+from lnbench.evaluate.stream import Stream
+from lnbench.norm.modes.registry import Mode
+from lnbench.types import CLEAN, Condition
+
+# A trial goes over so much of the images that the run itself will, twice at least: the first time warms up.
+_SHARE = 0.01
+_LEAST = 4  # images of a trial: fewer say nothing of many
+_REPEATS, _LONG = 3, 0.3  # times, and seconds after which they are enough
+_LEAST_BUDGET = 0.1  # seconds
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds that a mode takes for each image, and at the beginning of each condition.
+
+    `tried`: images of the pass that was timed; `whole`: as many as those of the run will have.
+    """
+
+    image: float
+    begin: float
+    tried: int
+    whole: bool
+
+
+@torch.no_grad()
+def speed(subject: Subject, mode: Mode, stream: Stream, conditions: int) -> Speed:
+    """Time one mode on clean images, in a pass like those of the run where it has enough of them.
+
+    Nothing that is counted or learned here lives on.
+    """
+    groups, images = subject.layers.groups, len(stream.order)
+    most = min(images, stream.chunk if mode.unit == "image" else subject.config.batch_size)
+    tried = max(_LEAST, 2 * groups, int(_SHARE * images * conditions))
+    tried = most if tried >= most else tried - tried % groups
+    positions = stream.order[:tried]
+    given = stream.pixels(positions), stream.labels(positions), stream.indices(positions)
+    subject.answer(CLEAN)
+    task = Task.start(subject, mode, Pieces(), 1, images, columns=subject.columns)
+    begun = _once(lambda: task.begin(lambda count, _: given[0][:count]), stream.device)
+    counted = _seconds(lambda: task.count(0, *given), stream.device)
+    return Speed(counted / tried, begun * max(1.0, mode.images / tried), tried, tried == most)
+
+
+def corrupting(
+    stream_of: Callable[[Condition], Stream], conditions: Sequence[Condition], budget: float
+) -> Mapping[Condition, float]:
+    """Seconds for each image under each condition, as many of them timed as `budget` seconds allow.
+
+    The middle severity of every corruption comes first; a condition that is not timed is taken to cost what
+    its corruption does at others, else what all do on average.
+    """
+    found: dict[Condition, float] = {}
+    warm: set[str] = set()
+    until = time.perf_counter() + max(_LEAST_BUDGET, budget)
+    for condition in _spread(conditions):
+        if time.perf_counter() > until:
+            break
+        stream = stream_of(condition)
+        positions = stream.order[: min(stream.chunk, max(_LEAST, int(_SHARE * len(stream.order))))]
+        if condition.corruption not in warm:  # the first use of a corruption reads its pictures and tables
+            stream.pixels(positions)
+            warm.add(condition.corruption)
+        found[condition] = _once(lambda: stream.pixels(positions), stream.device) / len(positions)  # noqa: B023
+    usual = fmean(found.values()) if found else 0.0
+    for condition in conditions:
+        alike = [found[other] for other in found if other.corruption == condition.corruption]
+        found.setdefault(condition, fmean(alike) if alike else usual)
+    return found
+
+
+def _spread(conditions: Sequence[Condition]) -> Iterator[Condition]:
+    """The middle condition of each corruption, then those farther and farther from it."""
+    of: dict[str, list[Condition]] = {}
+    for condition in conditions:
+        of.setdefault(condition.corruption, []).append(condition)
+    distances = {
+        condition: abs(place - (len(own) - 1) / 2)
+        for own in of.values()
+        for place, condition in enumerate(own)
+    }
+    yield from sorted(conditions, key=distances.__getitem__)
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    """The median of a few calls, after one that warms up."""
+    work()
+    times: list[float] = []
+    while not times or (len(times) < _REPEATS and sum(times) < _LONG):
+        times.append(_once(work, device))
+    return median(times)
+
+
+def _once(work: Callable[[], object], device: torch.device) -> float:
+    _wait(device)
+    start = time.perf_counter()
+    work()
+    _wait(device)
+    return time.perf_counter() - start
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
