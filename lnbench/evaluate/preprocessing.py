@@ -94,11 +94,10 @@ def check_preprocessing(subject: Subject, store: Store) -> Iterator[str]:
 
     With values of another range no other preparation helps: one mistake at a time.
     """
-    with torch.inference_mode():
-        found = list(check_first_layer(subject, store))
-        yield from found or check_by_labels(subject, store)
+    yield from list(check_first_layer(subject, store)) or check_by_labels(subject, store)
 
 
+@torch.inference_mode()
 def check_first_layer(subject: Subject, store: Store) -> Iterator[str]:
     """Compare what the first norm layer observes on clean images with what it stored.
 
@@ -126,6 +125,7 @@ def check_first_layer(subject: Subject, store: Store) -> Iterator[str]:
         )
 
 
+@torch.inference_mode()
 def check_by_labels(subject: Subject, store: Store) -> Iterator[str]:
     """Try other preparations; those that the labels speak against are dropped after each look."""
     count = min(LOOKS[-1], len(store.labels))
