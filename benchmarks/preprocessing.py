@@ -32,6 +32,7 @@ from lnbench.data.labels import Labels, Outputs, class_map
 from lnbench.data.store import Decoding, Store
 from lnbench.evaluate import preprocessing as checks
 from lnbench.evaluate.answers import columns_of, selection
+from lnbench.models import checkpoint
 from lnbench.models.classifier import Classifier
 from lnbench.models.demo import demo_network
 from lnbench.models.load import load
@@ -88,7 +89,7 @@ class Case:
 # -- The networks -------------------------------------------------------------------------------------------
 
 
-def cases(shared: Path, folder: Path, photographs: int) -> Iterator[Case]:
+def cases(shared: Path, folder: Path, photographs: int, keep: Path) -> Iterator[Case]:
     for name in ("resnet20", "resnet56"):
         (weights,) = (shared / "checkpoints").glob(f"cifar10_{name}-*.th")
         yield case(f"cifar:{name}", weights, f"npz:{shared / 'data' / 'cifar10_test_846.npz'}", {})
@@ -100,7 +101,7 @@ def cases(shared: Path, folder: Path, photographs: int) -> Iterator[Case]:
             archive.extract(names[place], folder)
     weights = shared / "checkpoints" / "tf_efficientnet_lite0.safetensors"
     yield case("timm:tf_efficientnet_lite0", weights, f"folder:{folder}", CROPS)
-    yield from trained(shared)
+    yield from trained(shared, keep)
 
 
 def case(model: str, weights: Path | None, data: str, crops: Mapping[str, Geometry]) -> Case:
@@ -121,7 +122,7 @@ def case(model: str, weights: Path | None, data: str, crops: Mapping[str, Geomet
     return Case(model, classifier, store, loaded.normalization, statistics(loaded.network), others)
 
 
-def trained(shared: Path) -> Iterator[Case]:
+def trained(shared: Path, keep: Path) -> Iterator[Case]:
     """The demo's network, trained on 4,660 images of CIFAR-10, as it is and without its norm layers."""
     with np.load(shared / "data" / "cifar10_train_4660.npz") as data:
         images, labels = np.ascontiguousarray(data["images"].transpose(0, 3, 1, 2)), data["labels"]
@@ -135,7 +136,13 @@ def trained(shared: Path) -> Iterator[Case]:
                     if isinstance(layer, nn.BatchNorm2d):
                         setattr(module, child, nn.Identity())
         recipe = Recipe(epochs=8, lr=0.05, batch_size=64, weight_decay=5e-4, seed=0)
-        train(network, images, labels.astype(np.int64), recipe, normalization=right)
+        path = keep / f"{name}.safetensors"
+        if path.exists():
+            checkpoint.fit(network, checkpoint.read(path))
+        else:
+            train(network, images, labels.astype(np.int64), recipe, normalization=right)
+            checkpoint.write(path, network.state_dict(), extras={}, metadata={})
+        network.eval()
         classifier = Classifier(network, right)
         yield Case(f"trained here, {name}", classifier, store, right, statistics(network), {})
 
@@ -265,7 +272,9 @@ def study(one: Case, draws: int, folder: Path) -> dict[str, Any]:
         # Where the first layer always warns, the labels are never asked.
         labels = by_labels(own, given, bgr) if first != 1.0 else {}
         rows.append(row(mistake, own, base) | {"first layer warns": first} | labels)
-    rows += [row(name, seen(right, crop=name), base) for name in one.crops]
+    for name in one.crops:  # the labels are asked about channels, mean and std alone
+        own = seen(right, crop=name)
+        rows.append(row(name, own, base) | {"first layer warns": first_layer(own, False)})
     return {"network": one.name, "images": count, "draws": draws, "rows": rows}
 
 
@@ -343,7 +352,7 @@ def main() -> None:
     with TemporaryDirectory() as scratch:
         keep = options.keep or Path(scratch) / "seen"
         keep.mkdir(parents=True, exist_ok=True)
-        for one in cases(options.shared, Path(scratch) / "photographs", options.photographs):
+        for one in cases(options.shared, Path(scratch) / "photographs", options.photographs, keep):
             found.append(study(one, options.draws, keep))
             print(table(found[-1:]), flush=True)
     write(found)
