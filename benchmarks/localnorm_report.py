@@ -357,8 +357,10 @@ The demo's network and data: 64 px crops of 12 photographs and textures, 30 epoc
 first weights, order and budget. `scratch-localnorm-k4` has K = 4 groups of 4 images, as the authors have
 for large images; `scratch-single-k4` (an extension) groups of one image; `scratch-mixed-k4` (an
 extension) groups of one and of four images in turn, with seed 0 the checkpoint that ships as
-`demo:localnorm`. `tiny-imagenet` parameters; 480 test crops; mode `batch` has batches of 64. These rows of
-`adapt` are from the time when one draw of 32 images served all conditions of a seed.
+`demo:localnorm`. `tiny-imagenet` parameters; 480 test crops; mode `batch` has batches of 64. Each condition
+draws the 32 images of `adapt` anew, and which they are moves its figures by points that the interval over the
+images does not cover ([modes.md](modes.md#each-mode)). These rows are of seed 0 alone and of random generator
+2, the others of generator 1.
 """
 
 SMALL_AND_LARGE = """

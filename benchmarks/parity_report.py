@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.parity_distributions import FIGURES, MEASURES
 from benchmarks.parity_fields import RANDOM
 from lnbench.corruptions.registry import BENCHMARK as NAMES
+from lnbench.corruptions.rng import GENERATOR
 from lnbench.results.significance import mcnemar_interval
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "parity.md"
@@ -21,7 +22,6 @@ Cell = dict[str, Any]
 Cells = dict[str, Cell]
 
 # Defined otherwise in imagecorruptions, so that equality is not to be expected.
-MORE = ("gaussian_blur", "elastic_transform", "glass_blur")  # depend on the photograph most
 OTHER = ("zoom_blur", "pixelate")
 
 INTRODUCTION = """\
@@ -39,22 +39,23 @@ Three things are held against each other:
 Written by `python benchmarks/parity.py report` from `benchmarks/results/parity_*.json`; the other commands of
 that script compute those (`--help`). A cell that misses its target is set in **bold with ✗**.
 
-Sections 1 to 3 and the comparison with independent randomness at the end of section 4 are of the random
-generator 2 ([corruptions.md](corruptions.md)); the paired accuracies of section 4, in which both sides get
-the same fields, were computed with those of generator 1.
+Each table says which version of the random generator ([corruptions.md](corruptions.md#what-holds-for-all))
+its fields are of; today's is {now}. Both sides of a comparison get the same fields unless it says otherwise,
+so that a version moves what is compared, not how near the two are.
 """
 
 PIXELS = """\
 ## 1. Pixels, the definition fed the same random field
 
-Photographs of ImageNet ({images}); section 4 says the same of CIFAR-10
-images by the thousand. The definition of a random corruption gets the very numbers that native draws from
-its key: fields of noise, angles, glass blur's steps, places in frost's pictures, Poisson counts. (Those come
-from native's tables of the Poisson distribution, which the tests check against SciPy's, level by level.)
+Photographs of ImageNet ({images}), random generator {generator}; section 4 says
+the same of CIFAR-10 images by the thousand. The definition of a random corruption gets the very numbers that
+native draws from its key: fields of noise, angles, glass blur's steps, places in frost's pictures, Poisson
+counts. (Those come from native's tables of the Poisson distribution, which the tests check against SciPy's,
+level by level.)
 
-Frost is the one with more than a few differing values, all by one level: at 64 px OpenCV shrinks the pictures
-of ice in fixed point, which moves one of eight of their values by a level; elsewhere its weighted sums are
-often whole numbers, which float32 and float64 put on either side before truncation.
+Frost is the one with several differing values in a hundred, all by one level: at 64 px OpenCV shrinks the
+pictures of ice in fixed point, which moves one of eight of their values by a level; elsewhere its weighted
+sums are often whole numbers, which float32 and float64 put on either side before truncation.
 
 Targets: contrast, brightness, saturate, gaussian_blur, defocus_blur, zoom_blur and pixelate ≥ 99.5 % equal
 and never more than 2 levels; jpeg_compression ≥ 97 % within 1 level; the random ones ≥ 99.5 % within 1.
@@ -71,7 +72,8 @@ image) and pixelate (enlarges by Pillow's NEAREST instead of BOX); at 224 px nei
 """
 
 REFERENCE_RANDOM = """\
-The random ones, severity 3, {images} photographs, each with its own randomness. Every figure: native against
+The random ones, severity 3, {images} photographs, each with its own randomness, native's from generator
+{generator}. Every figure: native against
 imagecorruptions / what chance alone gives, from imagecorruptions with two seeds. Measures as in section 3.
 Few images and few draws, so this is a rough check. Defined otherwise there, so that figures must differ:
 
@@ -85,10 +87,11 @@ Few images and few draws, so this is a rough check. Defined otherwise there, so 
 DISTRIBUTIONS = """\
 ## 3. Distributions of the random ones
 
-Native with its own generator against the definition with NumPy's, on {small} lossless CIFAR-10 images (table
-cifar, mean over the five severities) and on {large} photographs (table imagenet, severity 3). Each figure is
-*native against the definition / what chance alone gives* for so many images, that is the definition against
-itself with another seed. The definition runs with three seeds; a figure is the mean over them.
+Native with its own generator (version {generator}) against the definition with NumPy's, on {small} lossless
+CIFAR-10 images (table cifar, mean over the five severities) and on {large} photographs (table imagenet,
+severity 3). Each figure is *native against the definition / what chance alone gives* for so many images, that
+is the definition against itself with another seed. The definition runs with three seeds; a figure is the mean
+over them.
 
 - **mean**: level of a pixel, difference of the means over all images, in levels;
 - **spread**: root mean square of what the corruption changed in an image, likewise;
@@ -114,9 +117,9 @@ even where no prediction changed. A difference whose interval leaves out zero is
 OWN = """\
 ### {title}
 
-The same with independent randomness: native with its own generator, the definition with NumPy's. Now the
-images differ, and so do predictions, by chance: an interval leaves out zero in about one cell of twenty.
-Here {apart} of {cells}; the mean difference over all cells is {mean:+.2f} points.
+The same with independent randomness: native with its own generator (version {generator}), the definition with
+NumPy's. Now the images differ, and so do predictions, by chance: an interval leaves out zero in about one
+cell of twenty. Here {apart} of {cells}; the mean difference over all cells is {mean:+.2f} points.
 """
 
 
@@ -128,7 +131,13 @@ def write(results: Path) -> None:
 
 def document(results: Path) -> str:
     """The document as the files in `results` have it."""
-    parts = [INTRODUCTION, pixels(results), reference(results), distributions(results), accuracy(results)]
+    parts = [
+        INTRODUCTION.format(now=GENERATOR),
+        pixels(results),
+        reference(results),
+        distributions(results),
+        accuracy(results),
+    ]
     return "\n".join(part.rstrip() + "\n" for part in [parts[0], summary(results), *parts[1:]] if part)
 
 
@@ -156,13 +165,15 @@ def pixels(results: Path) -> str:
         for table, side in SIDES.items()
         if f"{table}/contrast/1" in cells
     ]
-    text = PIXELS.format(images=", ".join(counts))
+    text = PIXELS.format(images=", ".join(counts), generator=generators(cells))
     for table, side in SIDES.items():
         text += f"\n### Table {table}, {side} px\n\n" + pixel_table(cells, table, NAMES)
-        if table == "imagenet" and (found := read(results / "parity_more_pixels.json")):
-            count = max(cell["images"] for cell in found.values())
-            text += f"\nPhotographs differ. {count} of them:\n\n" + pixel_table(found, table, MORE)
     return text
+
+
+def generators(cells: Cells) -> str:
+    """The versions of the random generator that cells are of; those before the first number are 1."""
+    return " and ".join(map(str, sorted({cell.get("generator", 1) for cell in cells.values()})))
 
 
 def pixel_table(cells: Cells, table: str, names: Iterable[str], free: Iterable[str] = ()) -> str:
@@ -192,7 +203,13 @@ def reference(results: Path) -> str:
     text = REFERENCE.format(images=next(iter(cells.values()))["images"]) + "\n"
     text += pixel_table(cells, "imagenet", names, OTHER)
     if random:
-        text += "\n" + REFERENCE_RANDOM.format(images=next(iter(random.values()))["images"]) + "\n"
+        text += (
+            "\n"
+            + REFERENCE_RANDOM.format(
+                images=next(iter(random.values()))["images"], generator=generators(random)
+            )
+            + "\n"
+        )
         text += distribution_table(
             {name: [random[f"imagenet/{name}/3"]] for name in RANDOM if f"imagenet/{name}/3" in random},
             marked=False,
@@ -208,7 +225,9 @@ def distributions(results: Path) -> str:
     if not cells:
         return ""
     images = {key.split("/")[0]: cell["images"] for key, cell in cells.items()}
-    text = DISTRIBUTIONS.format(small=images.get("cifar"), large=images.get("imagenet", 0), apart=APART)
+    text = DISTRIBUTIONS.format(
+        small=images.get("cifar"), large=images.get("imagenet", 0), apart=APART, generator=generators(cells)
+    )
     for table in ("cifar", "imagenet"):
         rows = {
             name: [cell for key, cell in cells.items() if key.startswith(f"{table}/{name}/")]
@@ -253,9 +272,14 @@ def accuracy(results: Path) -> str:
             found = [difference(cell, network) for cell in cells.values()]
             apart = sum(low > 0 or high < 0 for _, low, high in found)
             mean = statistics.mean(points for points, _, _ in found)
-            parts.append(OWN.format(title=title, apart=apart, cells=len(found), mean=mean) + "\n")
+            parts.append(
+                OWN.format(title=title, apart=apart, cells=len(found), mean=mean, generator=generators(cells))
+                + "\n"
+            )
         else:
-            parts.append(f"### {title}\n\n{agreement_line(cells, network)}\n\n")
+            parts.append(
+                f"### {title}\n\nRandom generator {generators(cells)}. {agreement_line(cells, network)}\n\n"
+            )
         parts.append(accuracy_table(cells, network, RANDOM if own else NAMES) + "\n")
     return ACCURACY + "\n" + "".join(parts) if parts else ""
 

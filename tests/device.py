@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -173,6 +174,9 @@ class Device:
             "device": self._on,
             "get_device_name": lambda device=None: "stand-in",
             "mem_get_info": lambda device=None: (self.memory, self.memory),
+            "get_device_properties": lambda device=None: SimpleNamespace(total_memory=self.memory),
+            "memory_allocated": lambda device=None: 0,
+            "max_memory_reserved": lambda device=None: 0,
             "synchronize": lambda device=None: self.wait("synchronize"),
             "empty_cache": lambda: None,
             "Event": _Stamp,

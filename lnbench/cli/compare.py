@@ -89,7 +89,7 @@ def compare(
     ] = None,
 ) -> None:
     """Compare a run with a baseline, image by image; exit 1 on a regression. Ranks more than two runs."""
-    from lnbench.errors import UsageError
+    from lnbench.errors import RecordError, UsageError
     from lnbench.results.baseline import write_baseline
     from lnbench.results.correct import read_correct
     from lnbench.results.reading import read
@@ -120,7 +120,7 @@ def compare(
         if not over.passed:
             raise typer.Exit(1)
         return
-    records = [read(path) for path in runs]
+    records = [read(path, unfinished=not until_decided) for path in runs]
     if len(runs) == 2:
         from lnbench.results.compare import compare as compare_records
 
@@ -141,8 +141,10 @@ def compare(
             _answer(found, wanted)
             return
         _publish(found, runs, markdown, junit, json)
-        if not found.passed:
+        if found.failures:
             raise typer.Exit(1)
+        if found.unfinished:
+            raise RecordError(f"undecided, {' and '.join(found.unfinished)}: finish it for an answer")
     elif len(runs) > 2:
         _rank(records, runs, markdown)
     if update_baseline is not None:

@@ -35,11 +35,11 @@ _FORGETS = ("resets", "recoveries")  # names under which a mode counts that it f
 class Result:
     """One cell: a mode under a condition. `correct` is bool (N,), in the order of the store.
 
-    `seconds` is the time of the device, added over all processes; `counts` is what the mode counted. Where
-    the answer depends on the order: `tenths`, top-1 of the first tenth of the stream to its last; `batches`,
-    of the stream; `resets`, `recoveries`: numbers of the batches in which the mode forgot what it had
-    learned, because it was time or because its predictions had collapsed. `store`: the
-    images of a precomputed condition, None where every condition has the same.
+    `seconds` is the time of the device, added over all processes; `counts` is what the mode counted; `sums`
+    is what `scores` are read from (`metrics.total`). Where the answer depends on the order: `tenths`, top-1
+    of the first tenth of the stream to its last; `batches`, of the stream; `resets`, `recoveries`: numbers of
+    the batches in which the mode forgot what it had learned, because it was time or because its predictions
+    had collapsed. `store`: the images of a precomputed condition, None where every condition has the same.
     """
 
     mode: Mode
@@ -53,6 +53,7 @@ class Result:
     resets: tuple[int, ...] = ()
     recoveries: tuple[int, ...] = ()
     store: Store | None = None
+    sums: Tensor | None = None
 
 
 @dataclass
@@ -207,12 +208,18 @@ class Task:
         self.noted = {name: float(value) for name, value in self.state.counts.items()}
 
     @torch.no_grad()
-    def result(self, condition: Condition, processes: Processes, order: np.ndarray) -> Result:
-        """The cell, with what all processes counted; `order` is that of the stream, int64 (N,)."""
+    def result(
+        self, condition: Condition, processes: Processes, order: np.ndarray, before: Tensor | None = None
+    ) -> Result:
+        """The cell, with what all processes counted; `order` is that of the stream, int64 (N,).
+
+        `before`: the sums of what was counted of the cell before this task; its flags are this task's alone.
+        """
         seconds = torch.tensor([self.watch.seconds()], dtype=torch.float64)
         for sums in (self.counts, self.correct, seconds):
             processes.all_reduce(sums)
-        scores = metrics.scores(self.counts.sum(0))
+        sums = metrics.total(self.counts, before)
+        scores = metrics.scores(sums)
         correct = self.correct.bool().cpu().numpy()
         noted: Counter[str] = Counter()
         forgot: dict[str, list[int]] = {name: [] for name in _FORGETS}
@@ -220,7 +227,7 @@ class Task:
             noted.update(own)
             for name, rows in found.items():
                 forgot[name] += rows
-        whole = Result(self.mode, condition, scores, correct, float(seconds), dict(noted))
+        whole = Result(self.mode, condition, scores, correct, float(seconds), dict(noted), sums=sums)
         if self.mode.unit == "image":
             return whole
         batches = -(-len(order) // self.subject.config.batch_size)
@@ -229,11 +236,11 @@ class Task:
             whole, tenths=tenths(correct, order), batches=batches, resets=resets, recoveries=recoveries
         )
 
-    def _forward(self, state: State) -> Forward:
+    def _forward(self, state: State, network: Callable[[Tensor], Tensor] | None = None) -> Forward:
         def forward(pixels: Tensor) -> Tensor:
             # Each time anew: other modes of the same network come in between.
             self.subject.layers.use(self.mode, state)
-            return self.subject.classifier.logits(pixels)
+            return self.subject.classifier.logits(pixels, network)
 
         return forward
 
@@ -241,7 +248,8 @@ class Task:
         if self.shares is not None:
             state.draw = self.shares[positions]
         with one_kind_of_shortage():  # of a step along a gradient, too
-            return self.mode.predict(self._forward(state), pixels, state, self.subject.layers.groups)
+            forward = self._forward(state, self.subject.compiled.get(str(self.mode)))
+            return self.mode.predict(forward, pixels, state, self.subject.layers.groups)
 
     def _predict(self, pixels: Tensor, positions: Tensor) -> Prediction:
         def answer(part: range) -> Prediction:

@@ -10,18 +10,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lnbench.config import RunConfig, parse_shard
-from lnbench.data.store import Decoding
+from lnbench.data.store import Decoding, Store
 from lnbench.dist import ALONE, Processes
 from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, RecordError, UsageError
 from lnbench.evaluate import (
+    compiling,
     count,
     diagnose,
+    doubts,
     examine,
     loop,
     mixed,
     prepare,
     preprocessing,
     record,
+    rounds,
     shard,
     shifts,
     sources,
@@ -34,16 +37,12 @@ from lnbench.memory import room_for_images
 from lnbench.norm.modes.registry import Mode
 from lnbench.results import header, schema
 from lnbench.results.notes import add_note
-from lnbench.results.significance import at_least
 from lnbench.results.store import RunFolder
 from lnbench.results.unsaved import Unsaved
 from lnbench.types import Condition
 
 # The cells of each subject, the first one's first.
 Kept = Sequence[tuple[Subject, Sequence[schema.Cell]]]
-
-# A network that guesses gets a warning 99 times of 100; one that knows something, hardly ever.
-_GUESSING = 0.01
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,8 @@ class Observer:
     header: Callable[[str], None] = lambda text: None
     started: Callable[[Plan, Kept], None] = lambda plan, cells: None
     progress: Callable[[loop.Progress], None] = lambda progress: None
+    counted: Callable[[Condition, Kept], None] = lambda condition, cells: None
+    rounded: Callable[[str], None] = lambda text: None
     finished: Callable[[Condition, Kept], None] = lambda condition, cells: None
     warning: Callable[[str], None] = lambda text: None
     measured: bool = False  # whether the plan is to say how long it takes
@@ -221,13 +222,17 @@ def evaluate(
     *,
     fresh: bool = False,
     command: str = "",
+    compile: compiling.Wanted = "auto",
     sheet: Callable[[RunConfig, Images], bytes | None] = lambda config, images: None,
     observer: Observer | None = None,
     processes: Processes = ALONE,
+    asked: rounds.Asked | None = None,
 ) -> list[Outcome]:
     """Count every cell that is not yet finished; each subject writes its own run folder, or none.
 
-    `sheet` draws the contact sheet of the report, a PNG, or has none.
+    In rounds where that is `asked`, or the folder holds blocks; interrupted after the first, this process
+    being alone, it raises `rounds.Interrupted` with what is known by then. `compile`: whether networks are
+    compiled, see `compiling`. `sheet` draws the contact sheet of the report, a PNG, or has none.
 
     Interrupted at any moment, at most the conditions in flight are lost; called again, with any number of
     processes, it goes on. The first process alone reads and writes the folders and has an outcome.
@@ -246,6 +251,7 @@ def evaluate(
         opened = processes.barrier(open_folders)
         done = processes.broadcast([folder.finished() for folder in opened])
         place = {id(subject): number for number, subject in enumerate(subjects)}
+        course = rounds.begin(subjects, prepared.images, opened, asked, processes)
 
         def finished(subject: Subject, mode: Mode, condition: Condition) -> bool:
             return (str(mode), condition) in done[place[id(subject)]]
@@ -261,6 +267,9 @@ def evaluate(
             return plan(subjects, prepared.images, done, measure=measured, processes=world)
 
         observer.started(processes.barrier(foretell), earlier)
+        for number, texts in _compiled(prepared, finished, compile, processes).items():
+            for text in texts if processes.first else ():
+                add_note(opened[number], text)
         pieces, told = count.Pieces(), set[str]()
 
         def stopped(subject: Subject, condition: Condition, why: str) -> None:
@@ -275,8 +284,19 @@ def evaluate(
 
         settings = loop.Settings(processes, pieces, stopped)
         given = subjects, prepared.images, finished, observer.progress, settings
-        counted = (loop.run(*given), mixed.run(*given)) if subjects[0].config.mixed else (loop.run(*given),)
-        for condition, results in itertools.chain(*counted):
+
+        def so_far(condition: Condition, results: rounds.Results, kept: Kept, first: bool) -> None:
+            for text in doubts.of(condition, results, told) if first else ():
+                observer.warning(text)
+            observer.counted(condition, kept)
+
+        def counted() -> Iterator[tuple[Condition, rounds.Results]]:
+            if course is not None:
+                return course.run(finished, observer.progress, settings, so_far, observer.rounded)
+            both = (loop.run(*given), mixed.run(*given)) if subjects[0].config.mixed else (loop.run(*given),)
+            return itertools.chain(*both)
+
+        for condition, results in rounds.interruptible(counted(), course, processes):
 
             def keep() -> Kept:
                 # B023: called at once, so the loop's variables are the right ones.
@@ -296,26 +316,48 @@ def evaluate(
                 return kept
 
             kept = processes.barrier(keep)
-            for text in (
-                *_chance_warnings(condition, results),
-                *_unanswered(condition, results, told),
-            ):
+            for text in doubts.of(condition, results, told) if course is None else ():
                 observer.warning(text)
             observer.finished(condition, kept)
 
         def finish() -> list[Outcome]:
             drawn = sheet(subjects[0].config, prepared.images) if opened else None
             return [
-                Outcome(
-                    folder.finish(labels=clean.labels, ids=clean.ids, sheet=drawn),
-                    folder.path,
-                    clean.labels,
-                    clean.ids,
-                )
-                for folder in opened
+                _outcome(folder, clean, drawn, None if course is None else course.early(number))
+                for number, folder in enumerate(opened)
             ]
 
-        return processes.barrier(finish)
+        outcomes = processes.barrier(finish)
+        if course is not None and course.interrupt is not None:
+            raise rounds.Interrupted(outcomes) from course.interrupt
+        return outcomes
+
+
+def _outcome(
+    folder: RunFolder | Unsaved, clean: Store, sheet: bytes | None, early: rounds.Early | None
+) -> Outcome:
+    """What is known of one subject: all of it, or of a run in rounds that ended early, what it counted."""
+    if early is None:
+        record = folder.finish(labels=clean.labels, ids=clean.ids, sheet=sheet)
+        return Outcome(record, folder.path, clean.labels, clean.ids)
+    labels, ids = clean.labels[early.positions], clean.ids[early.positions]
+    record = folder.finish(labels=labels, ids=ids, sheet=sheet, early=(early.cells, early.rounds))
+    return Outcome(record, folder.path, labels, ids)
+
+
+def _compiled(
+    prepared: Prepared,
+    finished: Callable[[Subject, Mode, Condition], bool],
+    wanted: compiling.Wanted,
+    processes: Processes,
+) -> dict[int, list[str]]:
+    """Compile where it pays for what is left to count; what the records should say of it."""
+    images = prepared.images
+
+    def left(subject: Subject, mode: Mode) -> int:
+        return sum(images.count(c) for c in images.conditions if not finished(subject, mode, c))
+
+    return compiling.settle(prepared.subjects, images, left, wanted, processes)
 
 
 def _opened(
@@ -324,36 +366,3 @@ def _opened(
     if path is None:
         return Unsaved(run)
     return stack.enter_context(RunFolder.create_or_resume(path, run, fresh=fresh))
-
-
-def _unanswered(
-    condition: Condition, results: Sequence[tuple[Subject, list[count.Result]]], told: set[str]
-) -> Iterator[str]:
-    """A word on the first condition in which a network's outputs are not numbers; the record has them all."""
-    for subject, cells in results:
-        worst = max(cells, key=lambda cell: cell.scores.unanswered)
-        if worst.scores.unanswered and subject.name not in told:
-            told.add(subject.name)
-            yield (
-                f"{subject.name}: {worst.scores.unanswered} of {worst.scores.images} images got outputs that "
-                f"are not numbers under {worst.mode}/{condition}: counted as wrong, without NLL and ECE"
-            )
-
-
-def _chance_warnings(
-    condition: Condition, results: Sequence[tuple[Subject, list[count.Result]]]
-) -> Iterator[str]:
-    """A network that guesses on clean images deserves a word before the other conditions are spent on it."""
-    if not condition.is_clean:
-        return
-    for subject, cells in results:
-        answering = subject.classes if subject.class_map is None else len(subject.class_map.columns)
-        best = max(cells, key=lambda cell: int(cell.correct.sum()))
-        right, images, chance = int(best.correct.sum()), len(best.correct), 1 / max(2, answering)
-        p = at_least(right, images, chance)
-        if p > _GUESSING:
-            yield (
-                f"{subject.name}: clean accuracy is {right / images:.1%} at best, chance is {chance:.1%} "
-                f"(guessing does as well with p = {p:.2g}): "
-                "are weights, preprocessing and class order those of its training?"
-            )

@@ -53,6 +53,7 @@ class Subject:
     shifts: Mapping[str, ClassMap] = field(default_factory=dict)  # by the name of a condition of its own
     own_columns: Mapping[str, Tensor | None] = field(default_factory=dict)  # likewise, as `columns`
     notes: tuple[str, ...] = ()  # what its examination found
+    compiled: dict[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)  # by mode, where it pays
 
     def answer(self, condition: Condition) -> None:
         """From here on the classifier gives the scores that count under a condition."""

@@ -23,9 +23,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from lnbench import pickles
 from lnbench.errors import CheckpointError
 from lnbench.files import atomic, one_line, opened, regular
-from lnbench.models import keys, unpickle
+from lnbench.models import keys
 from lnbench.models.sniff import SUFFIXES, Format, identify
 from lnbench.models.unwrap import cleaned, entries, unwrap
 
@@ -150,14 +151,14 @@ def blocked_in(path: Path, kind: Format) -> list[str]:
                 member.CRC = member.CRC or None  # type: ignore[assignment]
                 with archive.open(member) as file:
                     if member.filename.endswith("/data.pkl"):
-                        found += unpickle.blocked_globals(file)
+                        found += pickles.blocked_globals(file)
                     while file.read(1 << 20):
                         pass
         return found
     # Old format: magic number, protocol, system, the object, the storages' keys, then raw storages.
     with regular(path) as old:
         bounded = _Bounded(old, path.stat().st_size)
-        return [name for _ in range(5) for name in unpickle.blocked_globals(bounded)]
+        return [name for _ in range(5) for name in pickles.blocked_globals(bounded)]
 
 
 @dataclass(frozen=True)

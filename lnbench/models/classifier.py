@@ -63,26 +63,30 @@ class Classifier:
     def _normalize_by(self, normalization: InputNormalization) -> None:
         self.scale, self.offset = (t.to(self.device) for t in multiply_add(normalization))
 
-    def logits(self, pixels: Tensor) -> Tensor:
+    def logits(self, pixels: Tensor, network: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """uint8 (B, 3, H, W), on the classifier's device or not → float32 (B, classes).
 
-        Inference mode is the caller's. Raises ModelError for what the network itself raises, naming the line
-        of a person's own code, and when it returns anything but (B, classes), or not as many as before.
+        `network`: the classifier's own in another form, such as compiled. Inference mode is the caller's.
+        Raises ModelError for what the network itself raises, naming the line of a person's own code, and when
+        it returns anything but (B, classes), or not as many as before.
         """
         try:
             with one_kind_of_shortage():
-                return self._logits(pixels)
+                return self._logits(pixels, network)
         except (LnbenchError, torch.OutOfMemoryError):
             raise
         # SystemExit too: a forward that ends the program must not end it as if all were done.
         except (Exception, SystemExit) as error:
             raise blame(self.network, error) from error
 
-    def _logits(self, pixels: Tensor) -> Tensor:
+    def _logits(self, pixels: Tensor, network: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         x = pixels.to(self.device, torch.float32, memory_format=self.format)  # (B, 3, H, W)
         x = torch.addcmul(self.offset, x, self.scale).to(self.dtype)
-        with as_written():
-            out = self.network(x)
+        if network is None:
+            with as_written():
+                out = self.network(x)
+        else:
+            out = network(x)
         if not isinstance(out, Tensor) or out.ndim != 2 or out.shape[0] != pixels.shape[0]:
             got = f"shape {tuple(out.shape)}" if isinstance(out, Tensor) else f"a {type(out).__name__}"
             raise ModelError(

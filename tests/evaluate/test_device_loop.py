@@ -36,7 +36,7 @@ def cells(
     ready = evaluation.prepare_all([config.resolve(config.load_preset("core"), chosen)])
     if gpu is not None:
         gpu.clear()
-    (outcome,) = evaluation.evaluate(ready, [folder])
+    (outcome,) = evaluation.evaluate(ready, [folder], compile="off")
     return {cell.key: cell for cell in outcome.record.cells}
 
 

@@ -57,10 +57,10 @@ def small_device(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
     most = [10**9]
     logits = Classifier._logits
 
-    def limited(self: Classifier, pixels: torch.Tensor) -> torch.Tensor:
+    def limited(self: Classifier, pixels: torch.Tensor, *network: Any) -> torch.Tensor:
         if len(pixels) > most[0]:
             raise request.param
-        return logits(self, pixels)
+        return logits(self, pixels, *network)
 
     monkeypatch.setattr(Classifier, "_logits", limited)
     return most

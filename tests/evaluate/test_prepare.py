@@ -57,9 +57,9 @@ def test_adapt_draws_its_images_anew_for_each_condition(
     seen: list[torch.Tensor] = []
     logits = Classifier.logits
 
-    def noted(self: Classifier, pixels: torch.Tensor) -> torch.Tensor:
+    def noted(self: Classifier, pixels: torch.Tensor, *network: Any) -> torch.Tensor:
         seen.append(pixels)
-        return logits(self, pixels)
+        return logits(self, pixels, *network)
 
     monkeypatch.setattr(Classifier, "logits", noted)
     conditions = [c for c, _ in loop.run(ready.subjects, ready.images, lambda s, m, c: False)]
@@ -86,10 +86,10 @@ def test_the_batch_that_fits_is_a_multiple_of_the_groups(
     subject = replace(subject, layers=attach(subject.classifier.network))
     logits = Classifier.logits
 
-    def limited(self: Classifier, pixels: torch.Tensor) -> torch.Tensor:
+    def limited(self: Classifier, pixels: torch.Tensor, *network: Any) -> torch.Tensor:
         if len(pixels) > 22:
             raise torch.OutOfMemoryError("out of memory")
-        return logits(self, pixels)
+        return logits(self, pixels, *network)
 
     monkeypatch.setattr(Classifier, "logits", limited)
     # Half of 45 is 22, which the device would hold, but which three groups cannot share.

@@ -44,9 +44,10 @@ def test_wherever_images_lie_the_cells_are_the_same(
     (here,) = evaluation.evaluate(prepared(task, "cpu"), [None])
     with fresh_tables(), Device() as gpu:
         ready = prepared(task, "cuda", store=store, scratch=tmp_path / "images")
-        assert ready.images.clean.place == plan(ready.subjects, ready.images).store_place == store
+        foretold = plan(ready.subjects, ready.images, measure=False)
+        assert ready.images.clean.place == foretold.store_place == store
         gpu.clear()
-        (there,) = evaluation.evaluate(ready, [None])
+        (there,) = evaluation.evaluate(ready, [None], compile="off")
         crossed, whole = gpu.carried, ready.images.clean.images.nbytes
     for one, other in zip(here.record.cells, there.record.cells, strict=True):
         assert (one.key, one.correct) == (other.key, other.correct)
@@ -67,7 +68,7 @@ def test_every_chunk_but_the_first_is_there_ahead(
     with fresh_tables(), Device():
         ready = prepared(task, "cuda", store="host")
         monkeypatch.setattr(supply, "moved", noted)
-        evaluation.evaluate(ready, [None])
+        evaluation.evaluate(ready, [None], compile="off")
     # Beside the first chunk of the run, what `adapt` draws under each of three conditions.
     assert sizes == [8, 15, 8, 8]
 
