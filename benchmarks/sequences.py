@@ -169,7 +169,7 @@ def worse(differences: np.ndarray, loss: float, step: float) -> np.ndarray:
 
 def answers(differences: np.ndarray, count: int, margin: float) -> tuple[list[str], list[int]]:
     found = [
-        gate.decide(one, len(one), margin, sequences.LEVEL)[:2]
+        gate.outcome_of(one, len(one), margin, sequences.LEVEL)
         for some in orders(differences, count, seed=3)
         for one in some
     ]

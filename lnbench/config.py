@@ -365,7 +365,8 @@ def select(**options: Any) -> Selection:
 
 
 def _suite(preset: Preset) -> dict[str, Any]:
-    return {name: getattr(preset, name) for name in Suite.model_fields}
+    # What a preset does not say stays unsaid, so that it can be told from what somebody asked for.
+    return {name: getattr(preset, name) for name in Suite.model_fields if name in preset.model_fields_set}
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,19 @@ ROOT = Path(__file__).parents[1] / "lnbench"
 FILES = sorted(ROOT.rglob("*.py"))
 
 GROUND = {
-    "errors", "blame", "faults", "pickles", "types", "files", "lazy", "hashing", "plain", "device", "hub",
-}  # fmt: skip
+    "errors",
+    "blame",
+    "faults",
+    "limits",
+    "pickles",
+    "types",
+    "files",
+    "lazy",
+    "hashing",
+    "hub",
+    "plain",
+    "device",
+}
 PARTS = {"models", "norm", "corruptions", "data", "results"}
 ROOT_FILES = {"metrics", "dist", "memory", "streams"}
 ROOMS = {"evaluate", "training", "pictures"}

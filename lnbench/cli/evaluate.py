@@ -156,7 +156,9 @@ def evaluate(
                 )  # fmt: skip
             if processes.first:
                 if outcomes is None:
-                    console.show_plan(plan(prepared.subjects, prepared.images), places)
+                    console.show_plan(
+                        plan(prepared.subjects, prepared.images, footprints=prepared.footprints), places
+                    )
                 else:
                     console.show(outcomes)
                     parts.decide(ending, outcomes)

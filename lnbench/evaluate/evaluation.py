@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from lnbench.data.store import Decoding, Store
 from lnbench.dist import ALONE, Processes
 from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, RecordError, UsageError
 from lnbench.evaluate import (
+    batch,
     compiling,
     count,
     diagnose,
@@ -30,7 +31,8 @@ from lnbench.evaluate import (
     sources,
     supply,
 )
-from lnbench.evaluate.plan import Plan, plan
+from lnbench.evaluate.footprint import Footprint
+from lnbench.evaluate.plan import Key, Plan, plan
 from lnbench.evaluate.prepare import Given, Images, Subject
 from lnbench.hashing import Indices
 from lnbench.memory import room_for_images
@@ -81,6 +83,12 @@ class Prepared:
     subjects: tuple[Subject, ...]
     images: Images
     failed: tuple[LnbenchError, ...] = ()
+    batch: batch.Fit | None = None
+
+    @property
+    def footprints(self) -> Mapping[Key, Footprint]:
+        """What passes take of memory, as far as it is known."""
+        return {} if self.batch is None else self.batch.footprints
 
 
 def prepare_all(
@@ -137,11 +145,15 @@ def prepare_all(
         if configs[0].shard is not None:
             kept = shard.conditions_of(len(images.conditions), *parse_shard(configs[0].shard))
             images = replace(images, conditions=tuple(images.conditions[k] for k in kept))
+        fitted = batch.fit(ready, images.clean, said=said, bound=memory, processes=processes.sharing(device))
+        warnings += [*fitted.warnings, *([fitted.note] if fitted.note else [])]
         for text in (*(f"left out: {error}" for error in failed), *images.notes, *warnings):
             observer.warning(text)
-        return Prepared(ready, images, tuple(failed))
+        return Prepared(ready, images, tuple(failed), fitted)
 
+    said = "batch_size" in configs[0].model_fields_set
     found = processes.barrier(work)
+    found = _with_batches(found, processes)
     stores = (found.images.clean, *found.images.shifts.values(), *found.images.sources.values())
     heads = [
         (
@@ -156,6 +168,20 @@ def prepare_all(
                 "every machine needs the same files"
             )
     return found
+
+
+def _with_batches(prepared: Prepared, processes: Processes) -> Prepared:
+    """Batches of one size in all processes, the smallest that any of them chose; what its modes say of it."""
+    fitted = prepared.batch
+    sizes = processes.gather((fitted.size, fitted.note) if fitted else (sys.maxsize, None))
+    least, note = min(sizes, key=lambda each: each[0])
+    if all(subject.config.batch_size == least for subject in prepared.subjects):
+        return prepared
+    subjects = batch.sized(prepared.subjects, least, note)
+    for subject in subjects:
+        for _ in prepare.check_fit(subject, prepared.images.clean, clean=not prepared.images.precomputed):
+            continue
+    return replace(prepared, subjects=subjects)
 
 
 def _load(
@@ -264,7 +290,8 @@ def evaluate(
         measured, world = processes.broadcast(observer.measured), processes.world
 
         def foretell() -> Plan:
-            return plan(subjects, prepared.images, done, measure=measured, processes=world)
+            known = prepared.footprints
+            return plan(subjects, prepared.images, done, measure=measured, footprints=known, processes=world)
 
         observer.started(processes.barrier(foretell), earlier)
         for number, texts in _compiled(prepared, finished, compile, processes).items():
