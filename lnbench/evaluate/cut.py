@@ -27,8 +27,8 @@ def check(config: RunConfig) -> None:
     own = [str(mode) for mode in map(parse, config.modes) if mode.size is not None]
     if own:
         raise UsageError(
-            f"--rounds, --until and --against: {own[0]} has batches of its own, and a round holds whole batches "
-            "of one size; use --batch-size"
+            f"--rounds, --until and --against: {own[0]} has batches of its own, and a round holds whole "
+            "batches of one size; use --batch-size"
         )
     for name, wrong in (
         ("--order " + config.order, config.order != SHUFFLED),

@@ -9,7 +9,7 @@ import pytest
 
 from lnbench import config
 from lnbench.errors import UsageError
-from lnbench.evaluate import evaluation, loop
+from lnbench.evaluate import cut, evaluation, loop
 from lnbench.evaluate.shard import Part
 from lnbench.types import Condition
 from tests.networks import write_task
@@ -60,14 +60,14 @@ def test_two_processes_deal_them_whole(task: tuple[str, str, str], monkeypatch: 
     seen = []
     real = loop._lanes
 
-    def lanes(tasks: object, part: Part, size: int, total: int) -> object:
+    def lanes(tasks: object, part: Part, size: int, span: range) -> object:
         both = [
-            real(tasks, Part(part.chunks, part.batches, streams), size, total)  # type: ignore[arg-type]
+            real(tasks, Part(part.chunks, part.batches, streams), size, span)  # type: ignore[arg-type]
             for streams in (range(1), range(1, 3))
         ]
         own = [[task.mode.size for lane in found for task in lane.tasks if task.mode.size] for found in both]
         seen.append(own)
-        return real(tasks, part, size, total)  # type: ignore[arg-type]
+        return real(tasks, part, size, span)  # type: ignore[arg-type]
 
     monkeypatch.setattr(loop, "_lanes", lanes)
     counted(task, modes=["batch", *(sized("batch", size) for size in (7, 16, 30))], batch_size=20)
@@ -88,3 +88,9 @@ def test_a_size_that_cannot_be_is_refused(
     with pytest.raises(UsageError, match=words) as caught:
         counted(task, modes=[mode], **options)
     assert "\n" not in str(caught.value)
+
+
+def test_rounds_have_batches_of_one_size() -> None:
+    given = {"model": "demo", "data": "demo", "modes": ["batch:size=8"]}
+    with pytest.raises(UsageError, match="has batches of its own"):
+        cut.check(config.resolve(config.load_preset("core"), given))
