@@ -175,7 +175,8 @@ def compare(
 def read(path: str | Path) -> RunRecord:
     """A record from a run folder, a `results.json` or a baseline file.
 
-    Raises RecordError where it is none of these, unfinished, damaged, or changed since it was written.
+    Of a run that is not finished, what there is so far; its table says so. Raises RecordError where it is
+    none of these, damaged, or changed since it was written.
 
     Example:
         >>> import lnbench
@@ -187,7 +188,7 @@ def read(path: str | Path) -> RunRecord:
     from lnbench.results import reading
     from lnbench.results.correct import read_correct
 
-    content = reading.read(path)
+    content = reading.read(path, unfinished=True)
     folder = Path(path) if Path(path).is_dir() else None
     return RunRecord(content, read_correct(path, content), folder)
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal
 from lnbench.lazy import torch
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 ECE_BINS = 15  # Guo et al. 2017 (1706.04599): equal-width confidence bins
@@ -176,7 +178,17 @@ def count(log_probs: Tensor, predicted: Tensor, labels: Tensor) -> Tensor:
     return torch.cat([images, *sums, (predicted < 0).double().sum(0, keepdim=True)])
 
 
-def scores(counts: Tensor) -> Scores:
+def total(rows: Tensor, before: Tensor | None = None) -> Tensor:
+    """The sum of counts, float64 (rows, SIZE) → (SIZE,) on the CPU, going on from `before`.
+
+    One row after another, so that a sum that was taken in parts is the same to the last bit.
+    """
+    first = (empty("cpu") if before is None else before)[None]
+    sums: Tensor = torch.cat([first, rows.cpu()]).cumsum(0)[-1]
+    return sums
+
+
+def scores(counts: Tensor | NDArray[np.float64]) -> Scores:
     """Read the scores from a count; one transfer from the device. `counts` must hold an image."""
     images, *values, unanswered = counts.tolist()
     if images < 1:

@@ -163,6 +163,8 @@ class Watch:
             header=self._header,
             started=self._planned,
             progress=self.progressed,
+            counted=self._take,
+            rounded=self._header,
             finished=self._counted,
             warning=self.warn,
             measured=self._shown,
@@ -197,20 +199,25 @@ class Watch:
             self._work.finished(condition)
             self._draw(str(condition))
 
-    def _counted(self, condition: Condition, cells: Kept) -> None:
-        """The cells of a condition."""
+    def _take(self, condition: Condition, cells: Kept) -> None:
+        """The cells of a condition, or what is known of them by now."""
         if not self._shown or self._work is None or self._board is None:
             return
-        from lnbench.evaluate.plan import clock
-        from lnbench.results.render import live
-
         new = [((self._keys[id(one)], cell.mode), cell) for one, own in cells for cell in own]
         images = max((cell.images for _, cell in new), default=None)
         self._work.finished(condition, {key: cell.seconds or 0.0 for key, cell in new}, images)
         for key, cell in new:
             self._board.add(self._columns[key], cell)
         self._draw(str(condition))
-        if not self._moving:
+
+    def _counted(self, condition: Condition, cells: Kept) -> None:
+        """The whole cells of a condition."""
+        self._take(condition, cells)
+        if self._shown and not self._moving and self._work is not None and self._board is not None:
+            from lnbench.evaluate.plan import clock
+            from lnbench.results.render import live
+
+            new = [((self._keys[id(one)], cell.mode), cell) for one, own in cells for cell in own]
             named = [(self._board.headings[self._columns[key]], cell) for key, cell in new]
             left = self._work.left()
             rest = "" if left is None else f", {clock(left)} left"

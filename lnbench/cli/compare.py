@@ -89,7 +89,7 @@ def compare(
     ] = None,
 ) -> None:
     """Compare a run with a baseline, image by image; exit 1 on a regression. Ranks more than two runs."""
-    from lnbench.errors import UsageError
+    from lnbench.errors import RecordError, UsageError
     from lnbench.results.baseline import write_baseline
     from lnbench.results.correct import read_correct
     from lnbench.results.reading import read
@@ -120,7 +120,7 @@ def compare(
         if not over.passed:
             raise typer.Exit(1)
         return
-    records = [read(path) for path in runs]
+    records = [read(path, unfinished=not until_decided) for path in runs]
     if len(runs) == 2:
         from lnbench.results.compare import compare as compare_records
 
@@ -141,8 +141,10 @@ def compare(
             _answer(found, wanted)
             return
         _publish(found, runs, markdown, junit, json)
-        if not found.passed:
+        if found.failures:
             raise typer.Exit(1)
+        if found.unfinished:
+            raise RecordError(f"undecided, {' and '.join(found.unfinished)}: finish it for an answer")
     elif len(runs) > 2:
         _rank(records, runs, markdown)
     if update_baseline is not None:
@@ -184,15 +186,15 @@ def _publish(
 
     terminal.show_comparison(found, stdout())
     if markdown is not None:
-        write_output(markdown, comparison_to_markdown(found).encode("utf-8"), runs)
+        write_output(markdown, comparison_to_markdown(found).encode("utf-8", "backslashreplace"), runs)
     if junit is not None:
         from lnbench.results.render.junit import to_junit
 
-        write_output(junit, to_junit(found).encode("utf-8"), runs)
+        write_output(junit, to_junit(found).encode("utf-8", "backslashreplace"), runs)
     if json is not None:
         from lnbench.results.render.delimited import comparison_to_json
 
-        write_output(json, comparison_to_json(found).encode("utf-8"), runs)
+        write_output(json, comparison_to_json(found).encode("utf-8", "backslashreplace"), runs)
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         github.append_summary(Path(summary), lambda cap: comparison_to_markdown(found, cap))
     if os.environ.get("GITHUB_ACTIONS") == "true":
@@ -213,4 +215,4 @@ def _rank(records: list[Record], runs: list[Path], markdown: Path | None) -> Non
     for text in disagreements(records, labels):
         terminal.say(f"not like for like: {text}", console)
     if markdown is not None:
-        write_output(markdown, ranking_to_markdown(records, labels).encode("utf-8"), runs)
+        write_output(markdown, ranking_to_markdown(records, labels).encode("utf-8", "backslashreplace"), runs)

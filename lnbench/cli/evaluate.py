@@ -61,6 +61,10 @@ def evaluate(
     store: options.Store = "auto",
     compile: options.Compile = "auto",
     shard: options.Shard = None,
+    rounds: options.Rounds = False,
+    until: options.Until = None,
+    against: options.Against = None,
+    margin: options.Margin = None,
     diagnose: options.Diagnose = False,
     ema: options.Ema = False,
     prefix: options.Prefix = None,
@@ -71,6 +75,7 @@ def evaluate(
     """Measure accuracy under corruptions × severities × normalization modes; print and save the tables."""
     from lnbench import config as configs
     from lnbench.cli import console, plugins, values
+    from lnbench.cli import rounds as parts
     from lnbench.errors import LnbenchError, UsageError
     from lnbench.evaluate import checkpoints
 
@@ -120,6 +125,7 @@ def evaluate(
         for own, place in checkpoints.of_seeds(seed or 0, seeds, out)
     ]
     bound = values.size("--memory", memory)
+    ending = parts.asked(rounds, until or [], against, margin, [run for runs, _ in planned for run in runs])
 
     from lnbench.dist import joined
     from lnbench.evaluate import compiling, evaluation, folders, supply
@@ -133,7 +139,11 @@ def evaluate(
         if allow_pickle and processes.first:
             console.warn("--allow-pickle runs whatever code the checkpoint file contains")
         for runs, place in planned:
-            with folders.scratch(place, processes) as scratch, Watch(shown=processes.first) as watch:
+            with (
+                parts.shown_if_interrupted(),
+                folders.scratch(place, processes) as scratch,
+                Watch(shown=processes.first) as watch,
+            ):
                 prepared = evaluation.prepare_all(
                     runs, cache=cache, scratch=scratch, memory=bound, store=supply.parse(store),
                     allow_pickle=allow_pickle, strict=strict, observer=watch.observer(), processes=processes,
@@ -142,13 +152,16 @@ def evaluate(
                 outcomes = None if dry_run else evaluation.evaluate(
                     prepared, places, fresh=not resume, command=values.command(), sheet=for_report,
                     compile=compiling.parse(compile),
-                    observer=watch.observer(), processes=processes,
+                    observer=watch.observer(), processes=processes, asked=ending,
                 )  # fmt: skip
             if processes.first:
                 if outcomes is None:
-                    console.show_plan(plan(prepared.subjects, prepared.images), places)
+                    console.show_plan(
+                        plan(prepared.subjects, prepared.images, footprints=prepared.footprints), places
+                    )
                 else:
                     console.show(outcomes)
+                    parts.decide(ending, outcomes)
                 if failed := len(prepared.failed):
                     raise LnbenchError(
                         f"{failed} of {len(runs)} checkpoints could not be used and were left out"

@@ -78,6 +78,16 @@ _OUT = "Run folder; runs/PRESET-MODEL-HASH otherwise."
 _RESUME = "Go on with what the folder holds, or start over."
 _CACHE = "Folder for decoded images, reused by the next run."
 _MEMORY = "Keep resident memory below this, such as 4GiB: more images than fit go to a temporary file."
+_ROUNDS = "Count every condition on a growing part of the images before the next: figures early, same result."
+_UNTIL = (
+    "End when clean and mean of every mode are known to ± so many points (95 %, at whatever moment one "
+    "looks), or the cells of a pattern: 1.0, 'fixed/fog/*:2'. Repeatable; --rounds goes with it."
+)
+_AGAINST = (
+    "Run or baseline file: end when it is certain that clean and mean are worse than there, or not worse by "
+    "more than --margin; exit 1 on worse. --rounds goes with it."
+)
+_MARGIN = "The loss that --against bears; 0.5pp otherwise."
 _STORE = "Where images lie while counted: auto, device (a GPU's memory), host or file."
 _COMPILE = "Compile the network: auto (on a GPU, where it pays), on or off; noted in the record."
 _SHARD = "Compute part I of N by itself; `lnbench merge` joins the parts."
@@ -89,6 +99,10 @@ Memory = Annotated[str | None, typer.Option(help=_MEMORY)]
 Store = Annotated[str, typer.Option(help=_STORE)]
 Compile = Annotated[str, typer.Option(help=_COMPILE)]
 Shard = Annotated[str | None, typer.Option(metavar="I/N", help=_SHARD)]
+Rounds = Annotated[bool, typer.Option("--rounds", help=_ROUNDS)]
+Until = Annotated[list[str] | None, typer.Option(metavar="POINTS", help=_UNTIL)]
+Against = Annotated[Path | None, typer.Option(metavar="FILE", help=_AGAINST)]
+Margin = Annotated[str | None, typer.Option(metavar="LOSS", help=_MARGIN)]
 Diagnose = Annotated[bool, typer.Option("--diagnose", help=_DIAGNOSE)]
 Order = Annotated[str | None, typer.Option(help=_ORDER)]
 Seeds = Annotated[int | None, typer.Option(metavar="K", min=1, max=1000, help=_SEEDS)]

@@ -35,11 +35,11 @@ _FORGETS = ("resets", "recoveries")  # names under which a mode counts that it f
 class Result:
     """One cell: a mode under a condition. `correct` is bool (N,), in the order of the store.
 
-    `seconds` is the time of the device, added over all processes; `counts` is what the mode counted. Where
-    the answer depends on the order: `tenths`, top-1 of the first tenth of the stream to its last; `batches`,
-    of the stream; `resets`, `recoveries`: numbers of the batches in which the mode forgot what it had
-    learned, because it was time or because its predictions had collapsed. `store`: the
-    images of a precomputed condition, None where every condition has the same.
+    `seconds` is the time of the device, added over all processes; `counts` is what the mode counted; `sums`
+    is what `scores` are read from (`metrics.total`). Where the answer depends on the order: `tenths`, top-1
+    of the first tenth of the stream to its last; `batches`, of the stream; `resets`, `recoveries`: numbers of
+    the batches in which the mode forgot what it had learned, because it was time or because its predictions
+    had collapsed. `store`: the images of a precomputed condition, None where every condition has the same.
     """
 
     mode: Mode
@@ -53,6 +53,7 @@ class Result:
     resets: tuple[int, ...] = ()
     recoveries: tuple[int, ...] = ()
     store: Store | None = None
+    sums: Tensor | None = None
 
 
 @dataclass
@@ -150,6 +151,11 @@ class Task:
         kept.counts.clear()
         return cls(subject, mode, pieces, counts, correct, Stopwatch(device), shares, kept, columns)
 
+    @property
+    def batch_size(self) -> int:
+        """How many images a batch of its mode has."""
+        return self.mode.batch_size(self.subject.config.batch_size)
+
     def begin(self, images: DrawnImages) -> None:
         """Let the mode look at some images of the condition before the first is counted."""
         with self.watch:
@@ -207,12 +213,18 @@ class Task:
         self.noted = {name: float(value) for name, value in self.state.counts.items()}
 
     @torch.no_grad()
-    def result(self, condition: Condition, processes: Processes, order: np.ndarray) -> Result:
-        """The cell, with what all processes counted; `order` is that of the stream, int64 (N,)."""
+    def result(
+        self, condition: Condition, processes: Processes, order: np.ndarray, before: Tensor | None = None
+    ) -> Result:
+        """The cell, with what all processes counted; `order` is that of the stream, int64 (N,).
+
+        `before`: the sums of what was counted of the cell before this task; its flags are this task's alone.
+        """
         seconds = torch.tensor([self.watch.seconds()], dtype=torch.float64)
         for sums in (self.counts, self.correct, seconds):
             processes.all_reduce(sums)
-        scores = metrics.scores(self.counts.sum(0))
+        sums = metrics.total(self.counts, before)
+        scores = metrics.scores(sums)
         correct = self.correct.bool().cpu().numpy()
         noted: Counter[str] = Counter()
         forgot: dict[str, list[int]] = {name: [] for name in _FORGETS}
@@ -220,10 +232,10 @@ class Task:
             noted.update(own)
             for name, rows in found.items():
                 forgot[name] += rows
-        whole = Result(self.mode, condition, scores, correct, float(seconds), dict(noted))
+        whole = Result(self.mode, condition, scores, correct, float(seconds), dict(noted), sums=sums)
         if self.mode.unit == "image":
             return whole
-        batches = -(-len(order) // self.subject.config.batch_size)
+        batches = -(-len(order) // self.batch_size)
         resets, recoveries = (tuple(forgot[name]) for name in _FORGETS)
         return replace(
             whole, tenths=tenths(correct, order), batches=batches, resets=resets, recoveries=recoveries

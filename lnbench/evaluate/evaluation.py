@@ -5,46 +5,46 @@ from __future__ import annotations
 import contextlib
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lnbench.config import RunConfig, parse_shard
-from lnbench.data.store import Decoding
+from lnbench.data.store import Decoding, Store
 from lnbench.dist import ALONE, Processes
 from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, RecordError, UsageError
 from lnbench.evaluate import (
-    channels,
+    batch,
     compiling,
     count,
     diagnose,
+    doubts,
     examine,
     loop,
     mixed,
     prepare,
+    preprocessing,
     record,
+    rounds,
     shard,
     shifts,
     sources,
     supply,
 )
-from lnbench.evaluate.plan import Plan, plan
+from lnbench.evaluate.footprint import Footprint
+from lnbench.evaluate.plan import Key, Plan, plan
 from lnbench.evaluate.prepare import Given, Images, Subject
 from lnbench.hashing import Indices
 from lnbench.memory import room_for_images
 from lnbench.norm.modes.registry import Mode
 from lnbench.results import header, schema
 from lnbench.results.notes import add_note
-from lnbench.results.significance import at_least
 from lnbench.results.store import RunFolder
 from lnbench.results.unsaved import Unsaved
 from lnbench.types import Condition
 
 # The cells of each subject, the first one's first.
 Kept = Sequence[tuple[Subject, Sequence[schema.Cell]]]
-
-# A network that guesses gets a warning 99 times of 100; one that knows something, hardly ever.
-_GUESSING = 0.01
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ class Observer:
     header: Callable[[str], None] = lambda text: None
     started: Callable[[Plan, Kept], None] = lambda plan, cells: None
     progress: Callable[[loop.Progress], None] = lambda progress: None
+    counted: Callable[[Condition, Kept], None] = lambda condition, cells: None
+    rounded: Callable[[str], None] = lambda text: None
     finished: Callable[[Condition, Kept], None] = lambda condition, cells: None
     warning: Callable[[str], None] = lambda text: None
     measured: bool = False  # whether the plan is to say how long it takes
@@ -81,6 +83,12 @@ class Prepared:
     subjects: tuple[Subject, ...]
     images: Images
     failed: tuple[LnbenchError, ...] = ()
+    batch: batch.Fit | None = None
+
+    @property
+    def footprints(self) -> Mapping[Key, Footprint]:
+        """What passes take of memory, as far as it is known."""
+        return {} if self.batch is None else self.batch.footprints
 
 
 def prepare_all(
@@ -137,11 +145,15 @@ def prepare_all(
         if configs[0].shard is not None:
             kept = shard.conditions_of(len(images.conditions), *parse_shard(configs[0].shard))
             images = replace(images, conditions=tuple(images.conditions[k] for k in kept))
+        fitted = batch.fit(ready, images.clean, said=said, bound=memory, processes=processes.sharing(device))
+        warnings += [*fitted.warnings, *([fitted.note] if fitted.note else [])]
         for text in (*(f"left out: {error}" for error in failed), *images.notes, *warnings):
             observer.warning(text)
-        return Prepared(ready, images, tuple(failed))
+        return Prepared(ready, images, tuple(failed), fitted)
 
+    said = "batch_size" in configs[0].model_fields_set
     found = processes.barrier(work)
+    found = _with_batches(found, processes)
     stores = (found.images.clean, *found.images.shifts.values(), *found.images.sources.values())
     heads = [
         (
@@ -156,6 +168,20 @@ def prepare_all(
                 "every machine needs the same files"
             )
     return found
+
+
+def _with_batches(prepared: Prepared, processes: Processes) -> Prepared:
+    """Batches of one size in all processes, the smallest that any of them chose; what its modes say of it."""
+    fitted = prepared.batch
+    sizes = processes.gather((fitted.size, fitted.note) if fitted else (sys.maxsize, None))
+    least, note = min(sizes, key=lambda each: each[0])
+    if all(subject.config.batch_size == least for subject in prepared.subjects):
+        return prepared
+    subjects = batch.sized(prepared.subjects, least, note)
+    for subject in subjects:
+        for _ in prepare.check_fit(subject, prepared.images.clean, clean=not prepared.images.precomputed):
+            continue
+    return replace(prepared, subjects=subjects)
 
 
 def _load(
@@ -197,11 +223,7 @@ def _check(
             warnings += [
                 *misfits,
                 *(f"{settled.name}: {note}" for note in settled.notes),
-                # With a wrong mean and std either order is as bad: one mistake at a time.
-                *(
-                    list(prepare.check_input(settled, images.clean))
-                    or channels.check_channels(settled, images.clean)
-                ),
+                *preprocessing.check_preprocessing(settled, images.clean),
             ]
             ready.append(settled)
     if not ready:
@@ -230,11 +252,13 @@ def evaluate(
     sheet: Callable[[RunConfig, Images], bytes | None] = lambda config, images: None,
     observer: Observer | None = None,
     processes: Processes = ALONE,
+    asked: rounds.Asked | None = None,
 ) -> list[Outcome]:
     """Count every cell that is not yet finished; each subject writes its own run folder, or none.
 
-    `compile`: whether networks are compiled, see `compiling`. `sheet` draws the contact sheet of the report,
-    a PNG, or has none.
+    In rounds where that is `asked`, or the folder holds blocks; interrupted after the first, this process
+    being alone, it raises `rounds.Interrupted` with what is known by then. `compile`: whether networks are
+    compiled, see `compiling`. `sheet` draws the contact sheet of the report, a PNG, or has none.
 
     Interrupted at any moment, at most the conditions in flight are lost; called again, with any number of
     processes, it goes on. The first process alone reads and writes the folders and has an outcome.
@@ -253,6 +277,7 @@ def evaluate(
         opened = processes.barrier(open_folders)
         done = processes.broadcast([folder.finished() for folder in opened])
         place = {id(subject): number for number, subject in enumerate(subjects)}
+        course = rounds.begin(subjects, prepared.images, opened, asked, processes)
 
         def finished(subject: Subject, mode: Mode, condition: Condition) -> bool:
             return (str(mode), condition) in done[place[id(subject)]]
@@ -265,7 +290,8 @@ def evaluate(
         measured, world = processes.broadcast(observer.measured), processes.world
 
         def foretell() -> Plan:
-            return plan(subjects, prepared.images, done, measure=measured, processes=world)
+            known = prepared.footprints
+            return plan(subjects, prepared.images, done, measure=measured, footprints=known, processes=world)
 
         observer.started(processes.barrier(foretell), earlier)
         for number, texts in _compiled(prepared, finished, compile, processes).items():
@@ -285,8 +311,19 @@ def evaluate(
 
         settings = loop.Settings(processes, pieces, stopped)
         given = subjects, prepared.images, finished, observer.progress, settings
-        counted = (loop.run(*given), mixed.run(*given)) if subjects[0].config.mixed else (loop.run(*given),)
-        for condition, results in itertools.chain(*counted):
+
+        def so_far(condition: Condition, results: rounds.Results, kept: Kept, first: bool) -> None:
+            for text in doubts.of(condition, results, told) if first else ():
+                observer.warning(text)
+            observer.counted(condition, kept)
+
+        def counted() -> Iterator[tuple[Condition, rounds.Results]]:
+            if course is not None:
+                return course.run(finished, observer.progress, settings, so_far, observer.rounded)
+            both = (loop.run(*given), mixed.run(*given)) if subjects[0].config.mixed else (loop.run(*given),)
+            return itertools.chain(*both)
+
+        for condition, results in rounds.interruptible(counted(), course, processes):
 
             def keep() -> Kept:
                 # B023: called at once, so the loop's variables are the right ones.
@@ -306,26 +343,33 @@ def evaluate(
                 return kept
 
             kept = processes.barrier(keep)
-            for text in (
-                *_chance_warnings(condition, results),
-                *_unanswered(condition, results, told),
-            ):
+            for text in doubts.of(condition, results, told) if course is None else ():
                 observer.warning(text)
             observer.finished(condition, kept)
 
         def finish() -> list[Outcome]:
             drawn = sheet(subjects[0].config, prepared.images) if opened else None
             return [
-                Outcome(
-                    folder.finish(labels=clean.labels, ids=clean.ids, sheet=drawn),
-                    folder.path,
-                    clean.labels,
-                    clean.ids,
-                )
-                for folder in opened
+                _outcome(folder, clean, drawn, None if course is None else course.early(number))
+                for number, folder in enumerate(opened)
             ]
 
-        return processes.barrier(finish)
+        outcomes = processes.barrier(finish)
+        if course is not None and course.interrupt is not None:
+            raise rounds.Interrupted(outcomes) from course.interrupt
+        return outcomes
+
+
+def _outcome(
+    folder: RunFolder | Unsaved, clean: Store, sheet: bytes | None, early: rounds.Early | None
+) -> Outcome:
+    """What is known of one subject: all of it, or of a run in rounds that ended early, what it counted."""
+    if early is None:
+        record = folder.finish(labels=clean.labels, ids=clean.ids, sheet=sheet)
+        return Outcome(record, folder.path, clean.labels, clean.ids)
+    labels, ids = clean.labels[early.positions], clean.ids[early.positions]
+    record = folder.finish(labels=labels, ids=ids, sheet=sheet, early=(early.cells, early.rounds))
+    return Outcome(record, folder.path, labels, ids)
 
 
 def _compiled(
@@ -349,36 +393,3 @@ def _opened(
     if path is None:
         return Unsaved(run)
     return stack.enter_context(RunFolder.create_or_resume(path, run, fresh=fresh))
-
-
-def _unanswered(
-    condition: Condition, results: Sequence[tuple[Subject, list[count.Result]]], told: set[str]
-) -> Iterator[str]:
-    """A word on the first condition in which a network's outputs are not numbers; the record has them all."""
-    for subject, cells in results:
-        worst = max(cells, key=lambda cell: cell.scores.unanswered)
-        if worst.scores.unanswered and subject.name not in told:
-            told.add(subject.name)
-            yield (
-                f"{subject.name}: {worst.scores.unanswered} of {worst.scores.images} images got outputs that "
-                f"are not numbers under {worst.mode}/{condition}: counted as wrong, without NLL and ECE"
-            )
-
-
-def _chance_warnings(
-    condition: Condition, results: Sequence[tuple[Subject, list[count.Result]]]
-) -> Iterator[str]:
-    """A network that guesses on clean images deserves a word before the other conditions are spent on it."""
-    if not condition.is_clean:
-        return
-    for subject, cells in results:
-        answering = subject.classes if subject.class_map is None else len(subject.class_map.columns)
-        best = max(cells, key=lambda cell: int(cell.correct.sum()))
-        right, images, chance = int(best.correct.sum()), len(best.correct), 1 / max(2, answering)
-        p = at_least(right, images, chance)
-        if p > _GUESSING:
-            yield (
-                f"{subject.name}: clean accuracy is {right / images:.1%} at best, chance is {chance:.1%} "
-                f"(guessing does as well with p = {p:.2g}): "
-                "are weights, preprocessing and class order those of its training?"
-            )

@@ -71,8 +71,19 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """A part of the order that is counted by itself, after what comes before it.
+
+    `span` begins and ends on both grids, or with the order. `before`: the sums of a cell up to there.
+    """
+
+    span: range
+    before: Callable[[Subject, Mode, Condition], Tensor | None]
+
+
+@dataclass(frozen=True)
 class _Job:
-    """What one process has to do for one condition."""
+    """What one process has to do for one condition: its part of `span`, numbered from there."""
 
     condition: Condition
     work: Work
@@ -80,6 +91,7 @@ class _Job:
     seen_first: Callable[[Mode], Stream]  # of what a mode looks at before the first batch
     part: Part
     carried: Carried | None  # None where every condition starts afresh
+    span: range
 
     @property
     def batch_size(self) -> int:
@@ -88,7 +100,7 @@ class _Job:
     @property
     def images(self) -> int:
         """About how many images pass through."""
-        total = len(self.stream.order)
+        total = len(self.span)
         whole = total if self.part.streams else 0
         return max(whole, *(
             min(numbers.stop * size, total) - numbers.start * size if numbers else 0
@@ -102,18 +114,21 @@ def run(
     finished: Finished,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     settings: Settings | None = None,
+    block: Stretch | None = None,
 ) -> Iterator[tuple[Condition, list[tuple[Subject, list[Result]]]]]:
     """Count every unfinished cell, condition by condition; yields each condition when it is complete.
 
-    All subjects share the config that concerns images and corruptions, and so each corrupted chunk. With
-    several processes, each of them yields every result.
+    With a `block`, that part of every condition; none of the modes may be of unit `stream`. All subjects
+    share the config that concerns images and corruptions, and so each corrupted chunk. With several
+    processes, each of them yields every result.
     """
     settings = settings or Settings()
     processes, pieces = settings.processes, settings.pieces
     left = todo(subjects, images, finished)
     carried: Carried = {}
     while left:
-        jobs = processes.barrier(lambda: _jobs(left, images, processes, carried))  # noqa: B023 – called at once
+        # B023: called at once.
+        jobs = processes.barrier(lambda: _jobs(left, images, processes, carried, block))  # noqa: B023
         left = left[len(jobs) :]
         counted = processes.barrier(lambda: _count_window(jobs, settings, on_progress))  # noqa: B023
         pieces.count = max(processes.gather(pieces.count))
@@ -121,12 +136,22 @@ def run(
             stored = images.precomputed and job.condition.corruption not in images.shifts
             store = job.stream.store if stored else None
             results = [
-                (task.subject, replace(task.result(job.condition, processes, job.stream.order), store=store))
+                (
+                    task.subject,
+                    replace(
+                        task.result(job.condition, processes, job.stream.order, _before(block, task, job)),
+                        store=store,
+                    ),
+                )
                 for task in settings.with_result(job.condition, tasks)
                 if not finished(task.subject, task.mode, job.condition)
             ]
             if results:
                 yield job.condition, by_subject(results)
+
+
+def _before(block: Stretch | None, task: Task, job: _Job) -> Tensor | None:
+    return None if block is None else block.before(task.subject, task.mode, job.condition)
 
 
 def by_subject(results: Sequence[tuple[Subject, Result]]) -> list[tuple[Subject, list[Result]]]:
@@ -152,7 +177,11 @@ def todo(subjects: Sequence[Subject], images: Images, finished: Finished) -> lis
 
 
 def _jobs(
-    todo: Sequence[tuple[Condition, Work]], images: Images, processes: Processes, carried: Carried
+    todo: Sequence[tuple[Condition, Work]],
+    images: Images,
+    processes: Processes,
+    carried: Carried,
+    block: Stretch | None,
 ) -> list[_Job]:
     """The next conditions and this process's part of each."""
     subject = todo[0][1][0][0]
@@ -164,12 +193,13 @@ def _jobs(
         )
 
     first = stream(todo[0][0])
-    units = {mode.unit for _, work in todo for _, mode in work}
+    units = {mode.unit for _, work in todo for _, mode in work if not mode.is_whole}
     continual = config.sequence == "continual"
-    most = max(sum(mode.unit == "stream" for _, mode in work) for _, work in todo)
+    most = max(sum(mode.is_whole for _, mode in work) for _, work in todo)
+    span = _span(first, block)
     load = Load(
-        chunks=first.chunk_count if "image" in units else 0,
-        batches=-(-len(first.order) // config.batch_size) if "batch" in units else 0,
+        chunks=-(-len(span) // first.chunk) if "image" in units else 0,
+        batches=-(-len(span) // config.batch_size) if "batch" in units else 0,
         streams=0 if continual else most,
     )
     # Stores of a precomputed set are opened one by one, and may differ in what could be read; those of shifts
@@ -188,9 +218,14 @@ def _jobs(
             partial(_seen_first, stream, images),
             part,
             carried if continual and condition.is_corrupted else None,
+            _span(stream, block),
         )
         for (condition, work), stream, part in zip(todo[:count], streams, own, strict=True)
     ]
+
+
+def _span(stream: Stream, block: Stretch | None) -> range:
+    return range(len(stream.order)) if block is None else block.span
 
 
 def _seen_first(stream: Stream, images: Images, mode: Mode) -> Stream:
@@ -215,21 +250,25 @@ def _count_window(
 
     def report(job: _Job, images: int) -> None:
         passed[job.condition] += images
-        total = len(job.stream.order)
-        seen = min(1.0, passed[job.condition] / max(1, job.images)) * total
-        on_progress(Progress(job.condition, round(seen), total))
+        share = min(1.0, passed[job.condition] / max(1, job.images))
+        seen = job.span.start + round(share * len(job.span))
+        on_progress(Progress(job.condition, seen, len(job.stream.order)))
 
     return [_count(job, settings, report) for job in jobs]
 
 
 @dataclass
 class _Lane:
-    """Tasks that take batches: of the images in `span` of the order, the first being batch number `row`."""
+    """Tasks that take batches: of the images in `span` of the order, the first being batch number `row`.
+
+    `complete`: whether a short last batch is completed from the start of the order.
+    """
 
     tasks: Sequence[Task]
     span: range
     row: int
     waiting: Rebatch
+    complete: bool = True
 
     def take(self, chunk: Sequence[Tensor]) -> None:
         """Count every batch that is complete with these pixels, labels and positions."""
@@ -237,12 +276,12 @@ class _Lane:
         for batch in self.waiting.batches():
             self._count(batch)
 
-    def finish(self, stream: Stream, pieces: Pieces, *, complete: bool) -> None:
+    def finish(self, stream: Stream, pieces: Pieces) -> None:
         """Count a short last batch, as it is or completed from the start of the order."""
         counted = self.waiting.images
         if not counted:
             return
-        for positions in stream.fillers(self.waiting.size - counted) if complete else ():
+        for positions in stream.fillers(self.waiting.size - counted) if self.complete else ():
             self.waiting.add(*_chunk(stream, positions, pieces))
         self._count(self.waiting.rest(), counted)
 
@@ -257,23 +296,17 @@ class _Lane:
 @torch.no_grad()
 def _count(job: _Job, settings: Settings, report: Callable[[_Job, int], None]) -> list[Task]:
     stream, part, pieces, size = job.stream, job.part, settings.pieces, job.batch_size
-    total = len(stream.order)
+    first, last, count = job.span.start, job.span.stop, len(job.span)
     for subject in {id(subject): subject for subject, _ in job.work}.values():
         subject.answer(job.condition)
-    rows = {"image": stream.chunk_count, "batch": -(-total // size), "stream": -(-total // size)}
-    tasks = [_start(job, s, mode, pieces, rows[mode.unit], total) for s, mode in job.work]
-    by_unit = {unit: [task for task in tasks if task.mode.unit == unit] for unit in rows}
-    apart = by_unit["image"] if part.chunks else []
-    batched = range(part.batches.start * size, min(part.batches.stop * size, total))
-    batches = _Lane(by_unit["batch"] if part.batches else (), batched, part.batches.start, Rebatch(size))
-    streams = _Lane(
-        by_unit["stream"][slice(part.streams.start, part.streams.stop)], range(total), 0, Rebatch(size)
-    )
-    lanes = [lane for lane in (batches, streams) if lane.tasks]
+    chunks = -(-count // stream.chunk)
+    tasks = [_start(job, s, mode, pieces, chunks) for s, mode in job.work]
+    apart = [task for task in tasks if task.mode.unit == "image"] if part.chunks else []
+    lanes = _lanes(tasks, part, size, job.span)
     for task in (*apart, *(task for lane in lanes for task in lane.tasks)):
         task.begin(partial(_drawn, job.seen_first(task.mode), pieces))
-    for number, start in enumerate(range(0, total, stream.chunk)):
-        stop = min(start + stream.chunk, total)
+    for number, start in enumerate(range(first, last, stream.chunk)):
+        stop = min(start + stream.chunk, last)
         alone = apart and number in part.chunks
         spans = [range(max(start, lane.span.start), min(stop, lane.span.stop)) for lane in lanes]
         wanted = [span for span in (*spans, range(start, stop if alone else start)) if span]
@@ -289,15 +322,29 @@ def _count(job: _Job, settings: Settings, report: Callable[[_Job, int], None]) -
             if span:
                 lane.take([tensor[span.start - low : span.stop - low] for tensor in chunk])
         report(job, high - low)
-    batches.finish(stream, pieces, complete=True)
-    streams.finish(stream, pieces, complete=False)
+    for lane in lanes:
+        lane.finish(stream, pieces)
     for task in tasks:
         task.close()
     return tasks
 
 
-def _start(job: _Job, subject: Subject, mode: Mode, pieces: Pieces, rows: int, images: int) -> Task:
+def _lanes(tasks: Sequence[Task], part: Part, size: int, span: range) -> list[_Lane]:
+    """This process's tasks that take batches: those of the run's `size` in its part of them, others whole."""
+    dealt = [task for task in tasks if task.mode.unit == "batch" and not task.mode.is_whole]
+    own = range(span.start + part.batches.start * size, min(span.start + part.batches.stop * size, span.stop))
+    lanes = [_Lane(dealt, own, part.batches.start, Rebatch(size))] if dealt and part.batches else []
+    whole = [task for task in tasks if task.mode.is_whole][slice(part.streams.start, part.streams.stop)]
+    for unit, each in dict.fromkeys((task.mode.unit, task.batch_size) for task in whole):
+        alike = [task for task in whole if (task.mode.unit, task.batch_size) == (unit, each)]
+        lanes.append(_Lane(alike, span, 0, Rebatch(each), complete=unit == "batch"))
+    return lanes
+
+
+def _start(job: _Job, subject: Subject, mode: Mode, pieces: Pieces, chunks: int) -> Task:
     """A task that goes on where the condition before left its mode, or starts afresh."""
+    rows = chunks if mode.unit == "image" else -(-len(job.span) // mode.batch_size(job.batch_size))
+    images = len(job.stream.order)
     if job.carried is None or mode.unit != "stream":
         return Task.start(subject, mode, pieces, rows, images, columns=subject.columns_under(job.condition))
     key = id(subject), str(mode)

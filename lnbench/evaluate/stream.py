@@ -59,10 +59,6 @@ class Stream:
         self._untouched = corrupted or not condition.is_corrupted
         self._parameters = () if self._untouched else suite.parameters_of(condition)
 
-    @property
-    def chunk_count(self) -> int:
-        return -(-len(self.order) // self.chunk)
-
     def chunks(self) -> Iterator[np.ndarray]:
         """Positions of all images along the order, a chunk at a time."""
         return self._cut(self.order)

@@ -23,9 +23,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from lnbench import pickles
 from lnbench.errors import CheckpointError
 from lnbench.files import atomic, one_line, opened, regular
-from lnbench.models import keys, unpickle
+from lnbench.models import keys
 from lnbench.models.sniff import SUFFIXES, Format, identify
 from lnbench.models.unwrap import cleaned, entries, unwrap
 
@@ -150,14 +151,14 @@ def blocked_in(path: Path, kind: Format) -> list[str]:
                 member.CRC = member.CRC or None  # type: ignore[assignment]
                 with archive.open(member) as file:
                     if member.filename.endswith("/data.pkl"):
-                        found += unpickle.blocked_globals(file)
+                        found += pickles.blocked_globals(file)
                     while file.read(1 << 20):
                         pass
         return found
     # Old format: magic number, protocol, system, the object, the storages' keys, then raw storages.
     with regular(path) as old:
         bounded = _Bounded(old, path.stat().st_size)
-        return [name for _ in range(5) for name in unpickle.blocked_globals(bounded)]
+        return [name for _ in range(5) for name in pickles.blocked_globals(bounded)]
 
 
 @dataclass(frozen=True)
@@ -298,7 +299,10 @@ def write(
         with atomic(path, CheckpointError) as file:
             if path.suffix == ".safetensors":
                 texts = {k: v for k, v in extras.items() if isinstance(v, str | int | float | None)}
-                header = {**metadata, **({EXTRAS_ENTRY: json.dumps(texts)} if texts else {})}
+                header = {
+                    **{name: _utf8(text) for name, text in metadata.items()},
+                    **({EXTRAS_ENTRY: json.dumps(texts)} if texts else {}),
+                }
                 _write_ordered(safetensors.torch.save(own, header), file)
             else:
                 body: dict[str, object] = dict(own)
@@ -308,6 +312,11 @@ def write(
                 torch.save({**kept, **body, **({OWN_ENTRY: dict(metadata)} if metadata else {})}, file)
     except (RuntimeError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"cannot write {path}: {reason(error)}") from None
+
+
+def _utf8(text: str) -> str:
+    """The text with escapes for the bytes of a path that are no UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _write_ordered(content: bytes, file: IO[bytes]) -> None:

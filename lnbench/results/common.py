@@ -8,7 +8,7 @@ from lnbench.errors import RecordError
 from lnbench.hashing import SHUFFLE, Indices
 from lnbench.results.bits import pack
 from lnbench.results.correct import Correct
-from lnbench.results.schema import Cell, Record
+from lnbench.results.schema import Cell, Record, Run
 from lnbench.results.scores import summarize
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def seeded_order(record: Record) -> Indices:
+def seeded_order(record: Record | Run) -> Indices:
     """The positions of the record's images, in store order, as its seed shuffles them: int64 (N,)."""
     from lnbench.hashing import order
 
@@ -56,13 +56,13 @@ def in_common(
 def _only(record: Record, correct: Correct, kept: NDArray[np.bool_]) -> tuple[Record, Correct]:
     """A run on some of its images; `kept` is bool over those it counted."""
     flags = {key: own[kept] for key, own in correct.flags.items() if len(own) == len(kept)}
-    cells = tuple(_cell(cell, flags[cell.key]) for cell in record.cells if cell.key in flags)
+    cells = tuple(restricted(cell, flags[cell.key]) for cell in record.cells if cell.key in flags)
     content = {name: getattr(record, name) for name in Record.model_fields}
     summary = summarize(cells, record.run)
     return Record.model_validate({**content, "cells": cells, "summary": summary}), Correct(flags)
 
 
-def _cell(cell: Cell, flags: NDArray[np.bool_]) -> Cell:
+def restricted(cell: Cell, flags: NDArray[np.bool_]) -> Cell:
     right, images = int(flags.sum()), len(flags)
     draws = ((images, right),) if cell.drawn == 1 else None
     return cell.model_copy(

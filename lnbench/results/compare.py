@@ -116,8 +116,15 @@ class Comparison:
     seeds: int = 1  # how many pairs of runs the figures are means of
 
     @property
+    def unfinished(self) -> tuple[str, ...]:
+        """Which of the runs goes on, in words: only what both have by now was compared."""
+        named = (("the first run", self.base), ("the second run", self.new))
+        return tuple(f"{name} is {run.standing}" for name, run in named if run.unfinished)
+
+    @property
     def passed(self) -> bool:
-        return not self.failures
+        """Nothing failed, and nothing is left to fail: an unfinished run never passes."""
+        return not self.failures and not self.unfinished
 
     def count(self, verdict: Verdict) -> int:
         """How many cells got this verdict."""
@@ -153,6 +160,8 @@ def compare(
         other = base.data.fingerprint != new.data.fingerprint
         why = "the runs are on different images" if other else "correct.npz is not beside both records"
         raise RecordError(f"no paired test is possible, {why}; give --fail-if alone to compare sizes")
+    if (base.unfinished or new.unfinished) and not pair(base, new):
+        raise RecordError("these runs have no finished cell in common yet")
     found = _decide(base, new, evidence, rules, level, needs_test, mismatches)
     if needs_test and any(change.p is None for change in found.headlines):
         raise RecordError(
@@ -219,7 +228,9 @@ def decide(
         failures.append(Failure("something to compare", "", "nothing was compared: no cell is in both runs"))
     if rules:
         for rule in rules:
-            failures += _apply(rule, [*cells, *changes.scores, *headlines], level if needs_test else None)
+            found = _apply(rule, [*cells, *changes.scores, *headlines], level if needs_test else None)
+            # What a rule speaks of may be yet to come.
+            failures += [one for one in found if one.where or not (base.unfinished or new.unfinished)]
         asked = [rule.text for rule in rules]
         if needs_test:
             asked = [f"{text}, where significant at {level:g}" for text in asked]

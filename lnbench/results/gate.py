@@ -115,7 +115,13 @@ def judge(
 
 
 def decide(differences: Array, population: int, margin: float, level: float) -> tuple[Outcome, int, Interval]:
-    """What is certain, after how many differences of a random order, and their interval then.
+    """What is certain, after how many differences of a random order, and their interval then."""
+    outcome, seen = outcome_of(differences, population, margin, level)
+    return outcome, seen, sequences.difference_interval(differences[:seen], population, level)
+
+
+def outcome_of(differences: Array, population: int, margin: float, level: float) -> tuple[Outcome, int]:
+    """What is certain, and after how many differences of a random order.
 
     `differences`: float (t,) in −1 to 1, of `population` in all; `margin` a fraction. What is true of the
     whole set is certain once all of it is there.
@@ -130,8 +136,7 @@ def decide(differences: Array, population: int, margin: float, level: float) -> 
         worse, within = (count + 1, count) if differences.mean() >= -margin - 1e-12 else (count, count + 1)
     if min(worse, within) <= count:
         outcome = "within" if within <= worse else "worse"
-    seen = min(worse, within, count)
-    return outcome, seen, sequences.difference_interval(differences[:seen], population, level)
+    return outcome, min(worse, within, count)
 
 
 def _differences(used: Sequence[tuple[Cell, float]], evidence: Evidence) -> Array:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lnbench.errors import RecordError
 from lnbench.files import one_line, read_bytes, reason, write_atomic
-from lnbench.results.reading import CELLS, CORRECT, RESULTS, RUN, SHEET, locate
+from lnbench.results.reading import BLOCKS, CELLS, CORRECT, RESULTS, RUN, SHEET, locate
 
 CSV, MARKDOWN, HTML = "results.csv", "report.md", "report.html"
 # A text in the sheet's PNG (keyword, text) that says who drew it.
@@ -33,6 +33,7 @@ def _is_cells(content: bytes) -> bool:
 # What each file of a run folder begins with, or is.
 MARKS: dict[str, Callable[[bytes], bool]] = {
     CELLS: _is_cells,
+    BLOCKS: _is_cells,
     RESULTS: _is_document,
     CSV: lambda content: content.startswith(b"run,model,data,mode,corruption,severity,images,"),
     MARKDOWN: lambda content: content.startswith(b"# lnbench report"),
@@ -74,9 +75,9 @@ def write_output(file: Path, content: bytes, inputs: Sequence[Path] = ()) -> Non
 
     RecordError where that would destroy what cannot be made again: a run's own record, or one of `inputs`.
     """
-    if file.name in (RUN, CELLS, RESULTS, CORRECT) and (file.parent / RUN).exists():
+    if file.name in (RUN, CELLS, BLOCKS, RESULTS, CORRECT) and (file.parent / RUN).exists():
         raise RecordError(f"{one_line(file)} is part of a run's record: write to another file")
     for one in inputs:
-        if file.exists() and one.exists() and locate(one).samefile(file):
+        if file.exists() and one.exists() and locate(one, unfinished=True).samefile(file):
             raise RecordError(f"{one_line(file)} is what is being read: write to another file")
     write_atomic(file, content)

@@ -97,10 +97,14 @@ def pair(base: Record, new: Record) -> Pairs:
 
 
 def find_missing(base: Record, new: Record) -> list[str]:
-    """Cells that either run was to have and that are not in both."""
+    """Cells that either run was to have and that are not in both; not those that a run is yet to have."""
     paired = pair(base, new)
     expected = dict.fromkeys([*base.suite.keys, *new.suite.keys])
-    return [f"{mode}/{condition}" for mode, condition in expected if (mode, condition) not in paired]
+    pending = {
+        key for run in (base, new) if run.unfinished for key in {*run.suite.keys} - {c.key for c in run.cells}
+    }
+    missing = [key for key in expected if key not in paired and key not in pending]
+    return [f"{mode}/{condition}" for mode, condition in missing]
 
 
 @dataclass(frozen=True)

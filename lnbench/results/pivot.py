@@ -14,7 +14,7 @@ from lnbench.results.protocol import describe
 from lnbench.results.ranking import disagreements
 from lnbench.results.schema import Gap, Interval, Record
 from lnbench.results.scores import ALEXNET, corrupted_names, severity_means
-from lnbench.results.tables import draw_notes, figure
+from lnbench.results.tables import clean_range, draw_notes, figure, mean_range, round_notes
 from lnbench.types import CLEAN
 
 Kind = Literal[
@@ -130,8 +130,8 @@ def _headline_rows(columns: Sequence[tuple[Record, str]], view: View, ranked: _R
         summaries = [record.summary[mode] for record, mode in columns]
         mean = [s.mean_corruption_top1 for s in summaries]
         headline = [
-            ("clean", "clean", [s.clean_top1 for s in summaries], [s.clean_interval for s in summaries]),
-            ("mean", "mean", mean, [s.mean_corruption_interval for s in summaries]),
+            ("clean", "clean", [s.clean_top1 for s in summaries], [clean_range(s) for s in summaries]),
+            ("mean", "mean", mean, [mean_range(s) for s in summaries]),
             ("mean error", "error", [_error(record, mode) for record, mode in columns], none),
             ("mCE", "mce", [s.mce for s in summaries], none),
             ("relative mCE", "relative_mce", [s.relative_mce for s in summaries], none),
@@ -197,9 +197,18 @@ def _row(
     return PivotRow(name, kind, tuple(values), tuple(intervals), ranked.best(values, lower), view.unit)
 
 
+def banners(records: Sequence[Record], labels: Sequence[str] = ()) -> list[str]:
+    """What must be said before any figure of runs that are not finished."""
+    return [
+        f"{f'{labels[number]}: ' if labels else ''}{record.standing}; all figures are of these alone"
+        for number, record in enumerate(records)
+        if record.unfinished
+    ]
+
+
 def _notes(records: Sequence[Record], labels: Sequence[str], view: View) -> tuple[str, ...]:
     """What a reader must know to read the figures, each said once."""
-    notes = []
+    notes = banners(records, labels)
     for number, record in enumerate(records):
         prefix = f"{labels[number]}: " if labels else ""
         sets = dict.fromkeys(s.corruption_set for s in record.summary.values() if s.corruption_set)
@@ -209,8 +218,9 @@ def _notes(records: Sequence[Record], labels: Sequence[str], view: View) -> tupl
         if _speaks_of_mce(record) and view.metric == "top1":
             notes += [prefix + text for text in dict.fromkeys(s.mce_note for s in record.summary.values())]
         notes += [prefix + text for text in draw_notes(record, "±")]
+        notes += [prefix + text for text in round_notes(record)]
         missing = len(record.suite.keys) - len(record.cells)
-        if missing:
+        if missing and not record.unfinished:
             verb = "is" if missing == 1 else "are"
             of = counted(len(record.suite.keys), "cell")
             notes.append(f"{prefix}incomplete: {missing} of {of} {verb} missing")

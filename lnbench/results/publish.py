@@ -41,7 +41,7 @@ def load(paths: Sequence[Path], view: View = View()) -> Runs:
     if not paths:
         raise UsageError("give at least one run")
     paths, left_out = _expanded(paths)
-    records = tuple(read(path) for path in paths)
+    records = tuple(read(path, unfinished=True) for path in paths)
     correct = tuple(read_correct(path, record) for path, record in zip(paths, records, strict=True))
     labels = distinct(_unshared(paths)) if len(paths) > 1 else ()
     return Runs(records, labels, correct, _sheet(paths), view, left_out)
@@ -132,4 +132,6 @@ def renderer(name: str, where: str) -> Callable[[Runs], str]:
 
 def write(runs: Runs, file: Path, inputs: Sequence[Path]) -> None:
     """Write `file`, none of the `inputs`, in the format its suffix names. RecordError."""
-    write_output(file, renderer(file.suffix.lstrip("."), str(file))(runs).encode("utf-8"), inputs)
+    write_output(
+        file, renderer(file.suffix.lstrip("."), str(file))(runs).encode("utf-8", "backslashreplace"), inputs
+    )

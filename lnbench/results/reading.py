@@ -16,13 +16,17 @@ from lnbench.files import one_line, read_bytes
 from lnbench.results.schema import SCHEMA, Record
 
 RUN, CELLS, RESULTS, CORRECT, SHEET = "run.json", "cells.jsonl", "results.json", "correct.npz", "sheet.png"
+BLOCKS = "blocks.jsonl"
 CHECKSUM = "checksum"
 
 Kind = TypeVar("Kind", bound=BaseModel)
 
 
 def document(content: Mapping[str, Any]) -> bytes:
-    """JSON with a line for each top-level value, or for each entry of it, so that it reads and diffs well."""
+    """JSON with a line for each top-level value, or for each entry of it, so that it reads and diffs well.
+
+    A byte of a path that is no UTF-8, a lone surrogate in Python, becomes JSON's escape, and is read as such.
+    """
     lines = []
     for key, value in content.items():
         if isinstance(value, dict) and value:
@@ -33,7 +37,7 @@ def document(content: Mapping[str, Any]) -> bytes:
             lines.append(f" {_dense(key)}: [\n{inner}\n ]")
         else:
             lines.append(f" {_dense(key)}: {_dense(value)}")
-    return ("{\n" + ",\n".join(lines) + "\n}\n").encode("utf-8")
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode("utf-8", "backslashreplace")
 
 
 def _dense(value: object) -> str:
@@ -68,13 +72,17 @@ def record_bytes(record: Record) -> bytes:
     return document(sealed(content))
 
 
-def read(path: str | Path) -> Record:
-    """Read a run folder, a `results.json` or a baseline file.
+def read(path: str | Path, *, unfinished: bool = False) -> Record:
+    """Read a run folder, a `results.json` or a baseline file; with `unfinished`, also what a run has so far.
 
-    RecordError in one line when it is none of these, unfinished, of a later schema, truncated, or changed
-    since lnbench wrote it.
+    RecordError in one line when it is none of these, of a later schema, truncated, or changed since lnbench
+    wrote it.
     """
-    file = locate(Path(path))
+    file = locate(Path(path), unfinished=unfinished)
+    if file.name == RUN and Path(path).is_dir():
+        from lnbench.results.unfinished import read_unfinished  # it is made of what is here
+
+        return read_unfinished(Path(path))
     content = load_json(file)
     if "cells" not in content or "suite" not in content:
         raise RecordError(f"{file} is not an lnbench record: give a run folder, results.json or a baseline")
@@ -86,11 +94,16 @@ def read(path: str | Path) -> Record:
     return record
 
 
-def locate(path: Path) -> Path:
-    """The file of `path` that holds the record: itself, or the `results.json` of a run folder."""
+def locate(path: Path, *, unfinished: bool = False) -> Path:
+    """The file of `path` that holds the record: itself, or the `results.json` of a run folder.
+
+    Of a run that is not finished, its `run.json` where `unfinished` ones will do.
+    """
     if path.is_dir():
         if (path / RESULTS).is_file():
             return path / RESULTS
+        if (path / RUN).is_file() and unfinished:
+            return path / RUN
         if (path / RUN).is_file():
             raise RecordError(f"{path} holds an unfinished run: give the same evaluate command to finish it")
         raise RecordError(f"{path} is not a run folder: it holds no {RESULTS}")

@@ -63,16 +63,21 @@ class Rule:
         """Whether the rule speaks of this cell, or (condition None) of this mode's headline figures."""
         if (condition is not None) != self.about_cells:
             return False
-        parts = self.scope.split("/") if self.scope else []
-        names = [mode]
-        if condition is not None:
-            names += [condition.corruption, f"{condition.severity:g}"]
-        return all(fnmatchcase(name, part) for name, part in zip(names, parts, strict=False))
+        return covers(self.scope, mode, condition)
 
     def broken(self, base: float, new: float) -> bool:
         """Whether the change from `base` to `new` is worse than the rule allows."""
         loss = sign(self.figure) * (base - new)
         return loss > (self.limit * abs(base) if self.relative else self.limit) + ROUNDING
+
+
+def covers(scope: str, mode: str, condition: Condition | None) -> bool:
+    """Whether `mode/corruption/severity`, its parts patterns and the last ones left out at will, fits."""
+    parts = scope.split("/") if scope else []
+    names = [mode]
+    if condition is not None:
+        names += [condition.corruption, f"{condition.severity:g}"]
+    return all(fnmatchcase(name, part) for name, part in zip(names, parts, strict=False))
 
 
 def parse(text: str) -> Rule:

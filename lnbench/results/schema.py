@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from lnbench.files import counted
 from lnbench.metrics import METRICS
 from lnbench.results.environment import Environment
 from lnbench.types import Baseline, Condition
@@ -361,7 +362,10 @@ class Summary(BaseModel):
 
 
 class Record(BaseModel):
-    """`results.json`: the run, its cells and their summary by mode, sealed with a checksum."""
+    """`results.json`: the run, its cells and their summary by mode, sealed with a checksum.
+
+    `unfinished`: read from a folder whose run goes on or was stopped; never written.
+    """
 
     model_config = STRICT
 
@@ -375,6 +379,7 @@ class Record(BaseModel):
     environment: Environment
     deviations: tuple[str, ...] = ()
     shifts: dict[str, Shift] = {}
+    unfinished: bool = Field(default=False, exclude=True)
     cells: tuple[Cell, ...]
     summary: dict[str, Summary]
     rounds: Rounds | None = None
@@ -387,6 +392,11 @@ class Record(BaseModel):
     @property
     def run(self) -> Run:
         return Run.model_validate({name: getattr(self, name) for name in Run.model_fields})
+
+    @property
+    def standing(self) -> str:
+        """How far an unfinished run is: 'unfinished: 40 of 95 cells'."""
+        return f"unfinished: {len(self.cells)} of {counted(len(self.suite.keys), 'cell')}"
 
     def cell(self, mode: str, condition: Condition) -> Cell | None:
         """The cell of that mode and condition, or None."""

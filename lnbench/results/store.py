@@ -6,8 +6,6 @@ the other files are made at the end, each whole or not at all.
 
 from __future__ import annotations
 
-import io
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -15,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lnbench.errors import RecordError
-from lnbench.files import append_whole, lock, one_line, read_bytes, reason, temporary, write_atomic
+from lnbench.files import append_whole, lock, one_line, reason, temporary, write_atomic
 from lnbench.results import chain
 from lnbench.results.bits import unpack
+from lnbench.results.blocks import Blocks
 from lnbench.results.correct import check_count, from_cells
 from lnbench.results.marks import CSV, HTML, MARKDOWN, MARKS, is_own, refuse_strangers
 from lnbench.results.reading import (
@@ -38,8 +37,9 @@ from lnbench.results.reading import (
 from lnbench.results.render.delimited import to_csv
 from lnbench.results.render.html import to_html
 from lnbench.results.render.markdown import to_markdown
-from lnbench.results.schema import Cell, Record, Run, unanswered_note
+from lnbench.results.schema import Cell, Record, Rounds, Run, unanswered_note
 from lnbench.results.scores import summarize
+from lnbench.results.until import with_sequences
 from lnbench.types import Condition
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ LATER = {
 LOCK = ".lnbench.lock"
 
 Key = tuple[str, Condition]
+Early = tuple[Sequence[Cell], Rounds]
 
 
 class RunFolder:
@@ -71,6 +72,7 @@ class RunFolder:
 
     def __init__(self, path: Path, run: Run, cells: dict[Key, Cell], last: str, held: ExitStack) -> None:
         self.path = path
+        self.blocks = Blocks(path, run)
         self._last = last  # the hash after the last line of cells.jsonl
         self.run = run
         self._cells = cells
@@ -100,10 +102,10 @@ class RunFolder:
                 cells, last = _read_cells(path / CELLS, run)
             else:
                 write_atomic(path / RUN, document(dump(run)))
+            return cls(path, run, cells, last, held)
         except BaseException:
             held.close()
             raise
-        return cls(path, run, cells, last, held)
 
     def finished(self) -> frozenset[Key]:
         """The (mode, condition) pairs already done."""
@@ -147,26 +149,32 @@ class RunFolder:
                     "them: give --fresh, or choose another --out"
                 )
 
-    def finish(self, *, labels: ArrayLike, ids: ArrayLike, sheet: bytes | None = None) -> Record:
+    def finish(
+        self, *, labels: ArrayLike, ids: ArrayLike, sheet: bytes | None = None, early: Early | None = None
+    ) -> Record:
         """Write `correct.npz`, `results.csv`, `report.md`, `report.html` and, last, `results.json`.
 
         `labels` and `ids`: int64 (N,) in store order; `sheet`: a PNG of the corruptions for the report.
-        With cells missing (an interrupted run) the record says that it is not complete.
+        With cells missing (an interrupted run) the record says that it is not complete. `early`: the cells of
+        a run in rounds on the images that it counted, and why no more; `labels` and `ids` are of those.
         """
-        record = make_record(self.run, self.cells)
+        cells, rounds = early or (self.cells, None)
+        record = make_record(self.run, cells, rounds)
         _have_room(self.path)
-        correct = from_cells(self.cells, labels=labels, ids=ids)
+        correct = from_cells(cells, labels=labels, ids=ids)
         parts: dict[str, Callable[[], bytes]] = {
             CORRECT: correct.to_npz,
-            CSV: lambda: to_csv([record]).encode("utf-8"),
-            MARKDOWN: lambda: to_markdown([record]).encode("utf-8"),
-            HTML: lambda: to_html([record], [correct], sheet=sheet).encode("utf-8"),
+            CSV: lambda: to_csv([record]).encode("utf-8", "backslashreplace"),
+            MARKDOWN: lambda: to_markdown([record]).encode("utf-8", "backslashreplace"),
+            HTML: lambda: to_html([record], [correct], sheet=sheet).encode("utf-8", "backslashreplace"),
             RESULTS: lambda: record_bytes(record),
         }
         if sheet is not None and (not (self.path / SHEET).exists() or is_own(self.path / SHEET)):
             write_atomic(self.path / SHEET, sheet)
         for name, make in parts.items():
             write_atomic(self.path / name, make())
+        if len(self._cells) == len(set(self.run.suite.keys)):
+            self.blocks.remove()
         return record
 
     def close(self) -> None:
@@ -190,13 +198,20 @@ def _have_room(folder: Path) -> None:
         tempfile.tempdir = str(folder)
 
 
-def make_record(run: Run, cells: Sequence[Cell]) -> Record:
-    """A run and its cells as a record with its summary; cells may carry bits."""
+def make_record(run: Run, cells: Sequence[Cell], rounds: Rounds | None = None) -> Record:
+    """A run and its cells as a record with its summary; cells may carry bits.
+
+    `rounds`: where the run ended early; its cells carry their bits, and the summary gets its sequences.
+    """
     content = {name: getattr(run, name) for name in Run.model_fields}
     if (note := unanswered_note(cells)) is not None:
         content["deviations"] = tuple(dict.fromkeys((*run.deviations, note)))
     summary = summarize(cells, run)
-    return Record.model_validate({**content, "cells": tuple(cells), "summary": summary})
+    if rounds is not None:
+        summary = with_sequences(summary, cells, run, rounds)
+        early = f"{rounds.images} of {rounds.of} images, the first of the seeded order: {rounds.why}"
+        content["deviations"] = (*content["deviations"], early)
+    return Record.model_validate({**content, "cells": tuple(cells), "summary": summary, "rounds": rounds})
 
 
 def identity(run: Run) -> dict[str, Any]:
@@ -275,34 +290,17 @@ def _first_link(run: Run) -> str:
 
 def _read_cells(file: Path, run: Run) -> tuple[dict[Key, Cell], str]:
     """Finished cells, and the hash after the last; a torn last line is cut off the file."""
-    content = read_bytes(file) if file.exists() else b""
     cells: dict[Key, Cell] = {}
-    lines = io.BytesIO(content).readlines()
-    expected, offset, last, linked = set(run.suite.keys), 0, _first_link(run), False
-    for number, line in enumerate(lines, 1):
-        try:
-            if not line.endswith(b"\n"):
-                raise RecordError("cut short")
-            text, after, linked = chain.unlink(last, line, linked)
-            cell = parse(Cell, text, "not a cell")
-            if cell.key not in expected or cell.key in cells or cell.correct is None:
-                raise RecordError(f"cell {one_line(cell.name, 80)} does not belong there")
-            _check_bits(cell, cell.correct, "not whole")
-        except RecordError as error:
-            if number == len(lines):
-                break
-            raise RecordError(
-                f"{file} line {number}: {error}; delete it and the lines after it to compute them again"
-            ) from None
+    expected = set(run.suite.keys)
+
+    def accept(text: bytes) -> None:
+        cell = parse(Cell, text, "not a cell")
+        if cell.key not in expected or cell.key in cells or cell.correct is None:
+            raise RecordError(f"cell {one_line(cell.name, 80)} does not belong there")
+        _check_bits(cell, cell.correct, "not whole")
         cells[cell.key] = cell
-        offset += len(line)
-        last = after
-    if offset < len(content):
-        try:
-            os.truncate(file, offset)
-        except OSError as error:
-            raise RecordError(f"cannot write {file}: {reason(error)}") from None
-    return cells, last
+
+    return cells, chain.read_lines(file, _first_link(run), accept)
 
 
 def _check_bits(cell: Cell, bits: str, where: str) -> None:

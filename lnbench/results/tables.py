@@ -10,7 +10,34 @@ from lnbench.results.compare import DEFAULT_FIGURES, Change, Comparison
 from lnbench.results.gate import Answer, Gate
 from lnbench.results.pairing import find_changes
 from lnbench.results.protocol import dependence
-from lnbench.results.schema import Interval, Record
+from lnbench.results.schema import Interval, Record, Summary
+
+
+def clean_range(summary: Summary) -> Interval | None:
+    """The interval of clean accuracy that holds for how the run ended: at any moment where it was early."""
+    return summary.clean_sequence or summary.clean_interval
+
+
+def mean_range(summary: Summary) -> Interval | None:
+    """Likewise, of the mean over corruptions."""
+    return summary.mean_corruption_sequence or summary.mean_corruption_interval
+
+
+def round_notes(record: Record) -> list[str]:
+    """Of a run that ended early: how many images, why, and what its intervals are."""
+    if record.rounds is None:
+        return []
+    found = record.rounds
+    fixed = []
+    for mode, summary in record.summary.items():
+        parts = (("clean", summary.clean_interval), ("mean", summary.mean_corruption_interval))
+        figures = ", ".join(f"{name} {half_width(interval)}" for name, interval in parts if interval)
+        fixed += [f"{mode} {figures}"] if figures else []
+    meant = f"± of clean and mean: for all {found.of:,} images, at whatever moment one looks (95 %)"
+    return [
+        f"{found.images:,} of {found.of:,} images: {found.why}",
+        f"{meant}; for other images, had their number been fixed: {'; '.join(fixed)}",
+    ]
 
 
 def draw_notes(record: Record, what: str) -> list[str]:
@@ -61,6 +88,9 @@ def outcome(comparison: Comparison) -> str:
     counts = ", ".join(f"{comparison.count(v)} {v}" for v in ("worse", "better", "same"))
     if comparison.passed:
         return f"PASS: no regression in {counted(len(comparison.cells), 'cell')} ({counts})"
+    if not comparison.failures:
+        cells = counted(len(comparison.cells), "cell")
+        return f"UNDECIDED: no regression in the {cells} that both runs have by now ({counts})"
     failures = counted(len(comparison.failures), "failure")
     return f"FAIL: {failures} in {counted(len(comparison.cells), 'cell')} ({counts})"
 
@@ -68,6 +98,8 @@ def outcome(comparison: Comparison) -> str:
 def basis(comparison: Comparison) -> list[str]:
     """What the decision rests on, in sentences."""
     lines = [f"fails on: {rule}" for rule in comparison.rules]
+    if comparison.cells and (comparison.base.rounds or comparison.new.rounds):
+        lines.append(f"on the {comparison.base.cells[0].images:,} images that both runs counted")
     if comparison.seeds > 1:
         lines.append(
             f"means of {comparison.seeds} seeds, each its own noise, order and stream; p and interval: "
@@ -85,6 +117,7 @@ def basis(comparison: Comparison) -> list[str]:
     if comparison.tested and comparison.seeds == 1:
         lines += [*_detectable(comparison), *draw_notes(comparison.new, "p and interval")]
         lines += dependence(comparison.new)
+    lines += comparison.unfinished
     lines += [f"mismatch let through: {text}" for text in comparison.mismatches]
     if comparison.mismatches and comparison.missing:
         lines.append(f"not compared: {counted(len(comparison.missing), 'cell')} that only one run has")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from lnbench.results.blocks import Blocks
 from lnbench.results.schema import Cell, Record, Run
-from lnbench.results.store import Key, make_record
+from lnbench.results.store import Early, Key, make_record
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -19,6 +20,7 @@ class Unsaved:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self.blocks = Blocks(None, run)
         self._cells: dict[Key, Cell] = {}
 
     def finished(self) -> frozenset[Key]:
@@ -34,6 +36,8 @@ class Unsaved:
         """Add finished cells, which carry their bits."""
         self._cells.update((cell.key, cell) for cell in cells)
 
-    def finish(self, *, labels: ArrayLike, ids: ArrayLike, sheet: bytes | None = None) -> Record:
-        """The record, its cells in the suite's order with their bits."""
-        return make_record(self.run, self.cells)
+    def finish(
+        self, *, labels: ArrayLike, ids: ArrayLike, sheet: bytes | None = None, early: Early | None = None
+    ) -> Record:
+        """The record, its cells in the suite's order with their bits; `early` as that of a run folder."""
+        return make_record(self.run, *(early or (self.cells, None)))

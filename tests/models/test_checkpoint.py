@@ -17,8 +17,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from lnbench import pickles
 from lnbench.errors import CheckpointError
-from lnbench.models import unpickle
 from lnbench.models.checkpoint import Checkpoint, classes_in, fit, is_plain, read, write
 from lnbench.models.cifar import cifar_network
 
@@ -217,7 +217,7 @@ def test_a_file_that_deceives_the_walk_meets_the_second_lock(
 ) -> None:
     target = tmp_path / "ran"
     path = saved(tmp_path / "net.pth", Bomb(target), _use_new_zipfile_serialization=new)
-    monkeypatch.setattr(unpickle, "blocked_globals", lambda _: [])
+    monkeypatch.setattr(pickles, "blocked_globals", lambda _: [])
     with pytest.raises(CheckpointError, match=r"could run code: \(Unsupported global: GLOBAL"):
         read(path)
     assert not target.exists()

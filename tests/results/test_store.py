@@ -46,7 +46,10 @@ def test_a_finished_run_reads_back(tmp_path: Path) -> None:
     for cell in record.cells:
         assert correct.flags[cell.key].mean() == pytest.approx(cell.top1, abs=1e-12)
     assert correct.labels is not None and correct.labels.tolist() == labels(run).tolist()
-    assert {p.name for p in (tmp_path / "run").iterdir()} == {*MARKS, ".lnbench.lock"} - {"sheet.png"}
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {*MARKS, ".lnbench.lock"} - {
+        "sheet.png",
+        "blocks.jsonl",
+    }
 
 
 def test_resume_goes_on_where_it_stopped(tmp_path: Path) -> None:
@@ -350,7 +353,10 @@ def test_a_system_on_which_nothing_else_can_be_written(tmp_path: Path) -> None:
     with child(code, tmp_path / "run") as process:
         out, err = process.communicate()
     assert (process.returncode, out, err) == (0, "", "")
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {*MARKS, LOCK} - {"sheet.png"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {*MARKS, LOCK} - {
+        "sheet.png",
+        "blocks.jsonl",
+    }
 
 
 def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:

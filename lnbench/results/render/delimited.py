@@ -125,6 +125,7 @@ def comparison_to_json(comparison: Comparison) -> str:
         "tested": comparison.tested,
         "failures": [asdict(failure) for failure in comparison.failures],
         "missing": list(comparison.missing),
+        "unfinished": list(comparison.unfinished),
         "mismatches": list(comparison.mismatches),
         "headlines": [_change(change) for change in comparison.headlines],
         "cells": [_change(change) for change in comparison.cells],

@@ -27,7 +27,7 @@ from lnbench.results.breakdown import (
     shifts,
 )
 from lnbench.results.correct import Correct
-from lnbench.results.pivot import MARK, pivot
+from lnbench.results.pivot import MARK, banners, pivot
 from lnbench.results.render.markdown import LONGEST, facts, surroundings
 from lnbench.results.render.plots import (
     ENOUGH,
@@ -93,6 +93,7 @@ def to_html(
     grid = pivot(records, labels)
     context: dict[str, Any] = {
         "grid": grid,
+        "banners": banners(records, labels),
         "headline": [row for row in grid.rows if row.kind != "corruption"],
         "mark": MARK,
         "title": " and ".join(dict.fromkeys(_title(record) for record in records)),

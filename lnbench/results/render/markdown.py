@@ -9,7 +9,7 @@ from lnbench.files import counted, one_line
 from lnbench.results import header
 from lnbench.results.compare import Change, Comparison
 from lnbench.results.courses import cost_table
-from lnbench.results.pivot import Pivot, View, pivot
+from lnbench.results.pivot import Pivot, View, banners, pivot
 from lnbench.results.protocol import describe
 from lnbench.results.ranking import rank
 from lnbench.results.schema import Record
@@ -20,6 +20,7 @@ from lnbench.results.tables import (
     change_entries,
     figure,
     half_width,
+    mean_range,
     outcome,
     percent,
 )
@@ -69,7 +70,13 @@ def pivot_table(grid: Pivot) -> str:
 def to_markdown(records: Sequence[Record], labels: Sequence[str] = (), view: View = View()) -> str:
     """The whole report: table, notes, and for each run its model, data, command, deviations, environment."""
     grid = pivot(records, labels, view)
-    parts = ["# lnbench report", pivot_table(grid), "\n".join(f"- {text(note)}" for note in grid.notes)]
+    warned = [f"> **{text(banner)}**" for banner in banners(records, labels)]
+    parts = [
+        "# lnbench report",
+        *warned,
+        pivot_table(grid),
+        "\n".join(f"- {text(note)}" for note in grid.notes),
+    ]
     names, rows = cost_table(records, labels)
     if rows:
         head = ["mode", "first tenth", "last tenth", *map(text, names), "time × fixed"]
@@ -174,7 +181,7 @@ def ranking_to_markdown(records: Sequence[Record], labels: Sequence[str] = ()) -
     for ranked in rank(records, labels):
         summary = ranked.summary
         place = "–" if ranked.place is None else str(ranked.place)
-        mean = f"{percent(summary.mean_corruption_top1)} {half_width(summary.mean_corruption_interval)}"
+        mean = f"{percent(summary.mean_corruption_top1)} {half_width(mean_range(summary))}"
         figures = [mean.strip(), percent(summary.clean_top1), percent(summary.mce)]
         rows.append([place, text(ranked.label), text(ranked.mode), *figures])
     return table(["#", "run", "mode", "mean", "clean", "mCE"], rows, left=3) + "\n"

@@ -7,7 +7,7 @@ from html import escape
 
 from lnbench.files import one_line
 from lnbench.results.compare import Comparison
-from lnbench.results.pivot import pivot
+from lnbench.results.pivot import banners, pivot
 from lnbench.results.schema import Record
 from lnbench.results.tables import (
     CHANGE_HEADINGS,
@@ -33,7 +33,8 @@ def record_html(record: Record) -> str:
             entries.append(f"{shown} <small>{width}</small>" if width else shown)
         rows.append([escape(one_line(row.name)), *entries])
     head = ["top-1 %", *(escape(one_line(heading)) for heading in grid.headings)]
-    return _table(head, rows) + _lines(grid.notes)
+    warned = "".join(f"<p><b>{escape(one_line(text))}</b></p>" for text in banners([record]))
+    return warned + _table(head, rows) + _lines(grid.notes)
 
 
 def comparison_html(found: Comparison) -> str:

@@ -15,7 +15,7 @@ from lnbench.results import header
 from lnbench.results.choice import Choice
 from lnbench.results.compare import DEFAULT_FIGURES, Change, Comparison
 from lnbench.results.gate import Gate
-from lnbench.results.pivot import MARK, Pivot, View, entry, pivot
+from lnbench.results.pivot import MARK, Pivot, View, banners, entry, pivot
 from lnbench.results.ranking import rank
 from lnbench.results.schema import Record
 from lnbench.results.sweeps import curves, sweeps
@@ -30,6 +30,7 @@ from lnbench.results.tables import (
     gate_entries,
     gate_outcome,
     half_width,
+    mean_range,
     outcome,
     percent,
     power_basis,
@@ -61,6 +62,8 @@ def show(
 ) -> None:
     """Print the pivot of `records`; where the columns do not fit the width, several tables follow."""
     grid = pivot(records, labels, view)
+    for text in banners(records, labels):
+        say(text if labels else text[0].upper() + text[1:], console, "bold yellow")
     for table in tables(grid, console):
         console.print(table)
     for note in grid.notes:
@@ -251,7 +254,7 @@ def show_ranking(records: Sequence[Record], console: Console, labels: Sequence[s
         table.add_column(encodable(heading, console), justify="right", no_wrap=True, overflow="crop")
     for entry_ in rank(records, labels):
         summary = entry_.summary
-        width = half_width(summary.mean_corruption_interval).lstrip("±")
+        width = half_width(mean_range(summary)).lstrip("±")
         figures = (percent(summary.mean_corruption_top1), width, percent(summary.clean_top1))
         place = "–" if entry_.place is None else str(entry_.place)
         cells = (place, entry_.label, entry_.mode, *figures, percent(summary.mce))

@@ -15,9 +15,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lnbench.models.unpickle import MAX_DEPTH, MAX_ITEMS, blocked_globals
+from lnbench.pickles import MAX_DEPTH, MAX_ITEMS, MAX_LARGE, MAX_ODD_KEYS, blocked_globals
 
 NONE, TUPLE1, TUPLE2, STOP = b"N", b"\x85", b"\x86", b"."
+# Keys k·(2^61 - 1), whose hashes are all 0, and a value for each.
+LARGE = [b"\x8a\x0c" + (k * (2**61 - 1)).to_bytes(12, "little") + b"N" for k in range(1, MAX_LARGE + 2)]
 REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
 TENSOR = REBUILD + b"N" + TUPLE1 + b"R"  # what matters to the walk: the result of a call
 
@@ -119,10 +121,19 @@ def test_names_that_torch_or_python_might_allow_are_blocked(name: str) -> None:
         pytest.param(b"ctorch\nSize\n" + TENSOR + TUPLE1 + b"\x81", id="size of a tensor by NEWOBJ"),
         pytest.param(b"c_codecs\nencode\nX\x08\0\0\0punycode", id="a slow encoding"),
         pytest.param(b"c_codecs\nencode\nX\x04\0\0\0IDNA", id="another slow encoding"),
+        pytest.param(b"c_codecs\nencode\nU\x08punycode", id="a slow encoding as bytes"),
+        pytest.param(b"}r\xff\xff\xff\x7f", id="a far place of the memo"),
+        pytest.param(b"}(" + b"".join(LARGE), id="keys that collide"),
+        pytest.param(b"](" + b"".join(number[:-1] for number in LARGE) + b"e", id="items that collide"),
+        pytest.param(b"}(" + b"NN" * (MAX_ODD_KEYS + 1) + b"u", id="many odd keys"),
+        pytest.param(b"}" + b"NNs" * (MAX_ODD_KEYS + 1), id="many odd keys one by one"),
+        pytest.param(b"(" + b"NN" * (MAX_ODD_KEYS + 1) + b"d", id="many odd keys at once"),
     ],
 )
 def test_traps_are_refused(content: bytes) -> None:
-    with pytest.raises(ValueError, match=r"nested deeper|single values|encoding whose"):
+    with pytest.raises(
+        ValueError, match=r"nested deeper|single values|encoding whose|collide|does not reach"
+    ):
         walk(content + STOP)
 
 
@@ -155,7 +166,7 @@ def tuple_extent(value: object) -> tuple[int, int]:
 def test_the_walk_measures_as_a_recursion_would(value: object) -> None:
     depth, size = tuple_extent(value)
     with pytest.MonkeyPatch.context() as patch:
-        module = sys.modules["lnbench.models.unpickle"]
+        module = sys.modules["lnbench.pickles"]
         content = pickle.dumps(value, protocol=2)
         patch.setattr(module, "MAX_DEPTH", depth)
         patch.setattr(module, "MAX_ITEMS", size)
@@ -165,3 +176,26 @@ def test_the_walk_measures_as_a_recursion_would(value: object) -> None:
                 with pytest.MonkeyPatch.context() as lower, pytest.raises(ValueError, match="nested"):
                     lower.setattr(module, name, limit - 1)
                     blocked_globals(io.BytesIO(content))
+
+
+def test_a_pickle_of_many_steps_ends() -> None:
+    with pytest.raises(ValueError, match="more parts than it needs"):
+        blocked_globals(io.BytesIO(b"\x80\x02]" + b"N0" * 150 + b"."), most_steps=100)
+
+
+def test_text_keys_alone_where_asked_for() -> None:
+    for key in (b"N", b"K\1", b")", b"]"):
+        for content in (b"}" + key + b"Ns.", b"}(" + key + b"Nu.", b"(" + key + b"Nd."):
+            assert blocked_globals(io.BytesIO(content)) == []
+            with pytest.raises(ValueError, match="something other than text as a key"):
+                blocked_globals(io.BytesIO(content), strict=True)
+    for key in (b"U\1a", b"X\1\0\0\0a", b"C\1a", b"U\1aq\0"):
+        assert blocked_globals(io.BytesIO(b"}" + key + b"Ns."), strict=True) == []
+
+
+@pytest.mark.parametrize("target", [b"}", b"]", b"cnumpy\nndarray\n", b"U\1a"])
+def test_a_state_is_for_what_was_made(target: bytes) -> None:
+    content = target + b"(N}U\1aK\1stb."
+    blocked_globals(io.BytesIO(content))
+    with pytest.raises(ValueError, match="state of what is no array"):
+        blocked_globals(io.BytesIO(content), strict=True)
