@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal
 from lnbench.lazy import torch
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 ECE_BINS = 15  # Guo et al. 2017 (1706.04599): equal-width confidence bins
@@ -186,7 +188,7 @@ def total(rows: Tensor, before: Tensor | None = None) -> Tensor:
     return sums
 
 
-def scores(counts: Tensor) -> Scores:
+def scores(counts: Tensor | NDArray[np.float64]) -> Scores:
     """Read the scores from a count; one transfer from the device. `counts` must hold an image."""
     images, *values, unanswered = counts.tolist()
     if images < 1:

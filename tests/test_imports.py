@@ -12,7 +12,20 @@ import pytest
 ROOT = Path(__file__).parents[1] / "lnbench"
 FILES = sorted(ROOT.rglob("*.py"))
 
-GROUND = {"errors", "blame", "faults", "pickles", "types", "files", "lazy", "hashing", "plain", "device"}
+GROUND = {
+    "errors",
+    "blame",
+    "faults",
+    "limits",
+    "pickles",
+    "types",
+    "files",
+    "lazy",
+    "hashing",
+    "hub",
+    "plain",
+    "device",
+}
 PARTS = {"models", "norm", "corruptions", "data", "results"}
 ROOT_FILES = {"metrics", "dist", "memory", "streams"}
 ROOMS = {"evaluate", "training", "pictures"}

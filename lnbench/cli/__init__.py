@@ -14,6 +14,7 @@ from typing import Any
 
 import typer
 
+from lnbench import limits
 from lnbench.blame import described, own_line
 from lnbench.cli.choose import choose
 from lnbench.cli.compare import compare
@@ -42,6 +43,8 @@ LONGEST = 4000  # characters of a message
 
 # What the same command goes on with, once interrupted.
 RESUMED = ("evaluate", "corrupt-export")
+# They load no torch.
+LIGHT = ("merge", "compare", "report", "list")
 
 
 def _guarded(name: str, command: Callable[..., None]) -> Callable[..., None]:
@@ -50,6 +53,7 @@ def _guarded(name: str, command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
         try:
+            limits.check(torch=name not in LIGHT)
             command(*args, **kwargs)
         except LnbenchError as error:
             raise _stop(str(error), error.exit_code) from None
@@ -60,7 +64,8 @@ def _guarded(name: str, command: Callable[..., None]) -> Callable[..., None]:
         except typer.Exit:
             raise
         except MemoryError:
-            raise _stop("out of memory; try --limit, --cache DIR or a smaller --batch-size", 3) from None
+            remedy = "" if name in LIGHT else "; try --limit, --cache DIR or a smaller --batch-size"
+            raise _stop(f"out of memory{remedy}", 3) from None
         except Left:
             raise
         except (Exception, SystemExit) as error:
@@ -71,6 +76,8 @@ def _guarded(name: str, command: Callable[..., None]) -> Callable[..., None]:
                 raise
             if where := own_line(error):  # a plugin, a factory, a data set of the person's own
                 raise _stop(f"{where} raised {described(error)}", 3) from None
+            if isinstance(error, Exception) and (why := limits.refusal(error)) is not None:
+                raise _stop(why, 3) from None
             text = f"internal error, {type(error).__name__}: {one_line(error)}"
             raise _stop(f"{text} (LNBENCH_TRACEBACK=1 shows where; please report it)", 3) from None
         if (lost := failure()) is not None:

@@ -186,15 +186,15 @@ def _publish(
 
     terminal.show_comparison(found, stdout())
     if markdown is not None:
-        write_output(markdown, comparison_to_markdown(found).encode("utf-8"), runs)
+        write_output(markdown, comparison_to_markdown(found).encode("utf-8", "backslashreplace"), runs)
     if junit is not None:
         from lnbench.results.render.junit import to_junit
 
-        write_output(junit, to_junit(found).encode("utf-8"), runs)
+        write_output(junit, to_junit(found).encode("utf-8", "backslashreplace"), runs)
     if json is not None:
         from lnbench.results.render.delimited import comparison_to_json
 
-        write_output(json, comparison_to_json(found).encode("utf-8"), runs)
+        write_output(json, comparison_to_json(found).encode("utf-8", "backslashreplace"), runs)
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         github.append_summary(Path(summary), lambda cap: comparison_to_markdown(found, cap))
     if os.environ.get("GITHUB_ACTIONS") == "true":
@@ -215,4 +215,4 @@ def _rank(records: list[Record], runs: list[Path], markdown: Path | None) -> Non
     for text in disagreements(records, labels):
         terminal.say(f"not like for like: {text}", console)
     if markdown is not None:
-        write_output(markdown, ranking_to_markdown(records, labels).encode("utf-8"), runs)
+        write_output(markdown, ranking_to_markdown(records, labels).encode("utf-8", "backslashreplace"), runs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import re
 import secrets
 from collections.abc import Iterator, Sequence
@@ -31,7 +32,11 @@ def run_folders(subjects: Sequence[Subject], out: Path | None) -> list[Path]:
 def run_name(config: RunConfig) -> str:
     """Predictable and distinct: the same options lead to the same folder, others to another."""
     stem = slug(Path(config.weights).stem if config.weights else config.model)
-    digest = hashlib.sha256(config.model_dump_json(exclude={"device"}).encode()).hexdigest()
+    try:
+        text = config.model_dump_json(exclude={"device"})
+    except ValueError:  # a path with bytes that are no UTF-8
+        text = json.dumps(config.model_dump(mode="json", exclude={"device"}))
+    digest = hashlib.sha256(text.encode()).hexdigest()
     return "-".join([slug(config.preset), stem, *_protocol(config), digest[:8]])
 
 

@@ -170,8 +170,12 @@ class Schedule:
                 if not np.array_equal(store.ids, self.images.clean.ids):
                     raise DataError(f"--rounds: {condition} holds other images than the first condition")
             order = self._order[span.start : span.stop]
+            size = subject.config.batch_size
             folder.blocks.append([
-                make((str(r.mode), condition), span, _sums(r), r.seconds, r.counts, r.correct[order])
+                make(
+                    (str(r.mode), condition), span, _sums(r), r.seconds, r.counts, r.correct[order],
+                    None if r.mode.unit == "image" else size,
+                )
                 for r in own
             ])  # fmt: skip
             cells = [self._cell(number, r.mode, condition, span.stop) for r in own]

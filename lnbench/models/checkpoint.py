@@ -299,7 +299,10 @@ def write(
         with atomic(path, CheckpointError) as file:
             if path.suffix == ".safetensors":
                 texts = {k: v for k, v in extras.items() if isinstance(v, str | int | float | None)}
-                header = {**metadata, **({EXTRAS_ENTRY: json.dumps(texts)} if texts else {})}
+                header = {
+                    **{name: _utf8(text) for name, text in metadata.items()},
+                    **({EXTRAS_ENTRY: json.dumps(texts)} if texts else {}),
+                }
                 _write_ordered(safetensors.torch.save(own, header), file)
             else:
                 body: dict[str, object] = dict(own)
@@ -309,6 +312,11 @@ def write(
                 torch.save({**kept, **body, **({OWN_ENTRY: dict(metadata)} if metadata else {})}, file)
     except (RuntimeError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"cannot write {path}: {reason(error)}") from None
+
+
+def _utf8(text: str) -> str:
+    """The text with escapes for the bytes of a path that are no UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _write_ordered(content: bytes, file: IO[bytes]) -> None:

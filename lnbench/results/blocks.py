@@ -35,7 +35,7 @@ class Block(BaseModel):
     """The images `start` to `stop` of the seeded order, counted in one cell.
 
     `sums`: base64 of float64, little-endian, of the cell up to `stop`; `seconds` and `counts` of this block;
-    `correct`: its bits, in the order's order.
+    `batch_size` as in a cell; `correct`: its bits, in the order's order.
     """
 
     model_config = STRICT
@@ -48,6 +48,7 @@ class Block(BaseModel):
     sums: str
     seconds: float = Field(ge=0)
     counts: dict[str, float] = {}
+    batch_size: int | None = Field(default=None, ge=1)
     correct: str
 
     @model_validator(mode="after")
@@ -70,12 +71,13 @@ class Counted:
     seconds: float
     counts: Mapping[str, float]
     flags: NDArray[np.bool_]
+    batch_size: int | None
 
 
 class Blocks:
-    """The blocks of one run, in a folder or in memory alone."""
+    """The blocks of one run, in a folder or in memory alone; not `repair`: read beside who writes them."""
 
-    def __init__(self, folder: Path | None, run: Run) -> None:
+    def __init__(self, folder: Path | None, run: Run, *, repair: bool = True) -> None:
         self._file = None if folder is None else folder / BLOCKS
         self._run = run
         self._parts: dict[Key, list[Counted]] = {}
@@ -89,7 +91,7 @@ class Blocks:
                     raise RecordError(f"block of {one_line(block.mode, 80)} does not belong there")
                 self._add(block)
 
-            self._last = chain.read_lines(self._file, self._last, accept)
+            self._last = chain.read_lines(self._file, self._last, accept, repair=repair)
 
     def __bool__(self) -> bool:
         return bool(self._parts)
@@ -133,6 +135,7 @@ class Blocks:
             block.seconds + (0.0 if whole is None else whole.seconds),
             counts,
             flags if whole is None else np.concatenate([whole.flags, flags]),
+            block.batch_size,
         )
         if round(float(part.sums[0])) != part.stop or _right(part.sums) != int(part.flags.sum()):
             raise RecordError("its sums and its bits do not fit each other")
@@ -146,6 +149,7 @@ def make(
     seconds: float,
     counts: Mapping[str, float],
     flags: NDArray[np.bool_],
+    batch_size: int | None,
 ) -> Block:
     """A block from what was counted: sums up to its end, flags bool (len(span),) along the order."""
     mode, condition = key
@@ -159,6 +163,7 @@ def make(
         sums=text,
         seconds=round(seconds, 4),
         counts=dict(counts),
+        batch_size=batch_size,
         correct=pack(flags),
     )
 

@@ -49,10 +49,11 @@ def unlink(before: str, line: bytes, linked: bool) -> tuple[bytes, str, bool]:
     return text, after, True
 
 
-def read_lines(file: Path, first: str, accept: Callable[[bytes], None]) -> str:
+def read_lines(file: Path, first: str, accept: Callable[[bytes], None], *, repair: bool = True) -> str:
     """Give each line of a file of such lines to `accept`; the hash after the last, `first` if there is none.
 
-    A last line that is torn, or that `accept` refuses with a RecordError, is cut off the file. RecordError
+    A last line that is torn, or that `accept` refuses with a RecordError, is left out, and where `repair` is
+    asked for cut off the file: somebody else may be writing it. RecordError
     where another line is, or the file cannot be written.
     """
     content = read_bytes(file) if file.exists() else b""
@@ -72,7 +73,7 @@ def read_lines(file: Path, first: str, accept: Callable[[bytes], None]) -> str:
             ) from None
         offset += len(line)
         last = after
-    if offset < len(content):
+    if repair and offset < len(content):
         try:
             os.truncate(file, offset)
         except OSError as error:

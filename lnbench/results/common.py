@@ -8,7 +8,7 @@ from lnbench.errors import RecordError
 from lnbench.hashing import SHUFFLE, Indices
 from lnbench.results.bits import pack
 from lnbench.results.correct import Correct
-from lnbench.results.schema import Cell, Record
+from lnbench.results.schema import Cell, Record, Run
 from lnbench.results.scores import summarize
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def seeded_order(record: Record) -> Indices:
+def seeded_order(record: Record | Run) -> Indices:
     """The positions of the record's images, in store order, as its seed shuffles them: int64 (N,)."""
     from lnbench.hashing import order
 

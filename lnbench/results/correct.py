@@ -92,7 +92,7 @@ def read_correct(path: str | Path, record: Record) -> Correct | None:
 
     RecordError when `correct.npz` is damaged or does not fit the record's rates.
     """
-    if record.unfinished:
+    if record.unfinished or (record.rounds and all(cell.correct is not None for cell in record.cells)):
         return from_cells(record.cells)
     file = locate(Path(path))
     if any(cell.correct is not None for cell in record.cells):

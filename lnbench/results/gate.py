@@ -8,7 +8,6 @@ Each figure gets its share of the 5 %, so that all answers hold together. They s
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -115,13 +114,19 @@ def judge(
 
 
 def decide(differences: Array, population: int, margin: float, level: float) -> tuple[Outcome, int, Interval]:
-    """What is certain, after how many differences of a random order, and their interval then.
+    """What is certain, after how many differences of a random order, and their interval then."""
+    outcome, seen = outcome_of(differences, population, margin, level)
+    return outcome, seen, sequences.difference_interval(differences[:seen], population, level)
+
+
+def outcome_of(differences: Array, population: int, margin: float, level: float) -> tuple[Outcome, int]:
+    """What is certain, and after how many differences of a random order.
 
     `differences`: float (t,) in −1 to 1, of `population` in all; `margin` a fraction. What is true of the
     whole set is certain once all of it is there.
     """
     values = (1 + differences) / 2
-    passed, mean = math.log(2 / level), (1 - margin) / 2
+    passed, mean = sequences.refuting(level), (1 - margin) / 2
     worse = _first(1 - values, population, 0.5, passed)
     within = _first(values, population, mean, passed)
     count = len(values)
@@ -130,8 +135,7 @@ def decide(differences: Array, population: int, margin: float, level: float) -> 
         worse, within = (count + 1, count) if differences.mean() >= -margin - 1e-12 else (count, count + 1)
     if min(worse, within) <= count:
         outcome = "within" if within <= worse else "worse"
-    seen = min(worse, within, count)
-    return outcome, seen, sequences.difference_interval(differences[:seen], population, level)
+    return outcome, min(worse, within, count)
 
 
 def _differences(used: Sequence[tuple[Cell, float]], evidence: Evidence) -> Array:

@@ -132,4 +132,6 @@ def renderer(name: str, where: str) -> Callable[[Runs], str]:
 
 def write(runs: Runs, file: Path, inputs: Sequence[Path]) -> None:
     """Write `file`, none of the `inputs`, in the format its suffix names. RecordError."""
-    write_output(file, renderer(file.suffix.lstrip("."), str(file))(runs).encode("utf-8"), inputs)
+    write_output(
+        file, renderer(file.suffix.lstrip("."), str(file))(runs).encode("utf-8", "backslashreplace"), inputs
+    )

@@ -23,7 +23,10 @@ Kind = TypeVar("Kind", bound=BaseModel)
 
 
 def document(content: Mapping[str, Any]) -> bytes:
-    """JSON with a line for each top-level value, or for each entry of it, so that it reads and diffs well."""
+    """JSON with a line for each top-level value, or for each entry of it, so that it reads and diffs well.
+
+    A byte of a path that is no UTF-8, a lone surrogate in Python, becomes JSON's escape, and is read as such.
+    """
     lines = []
     for key, value in content.items():
         if isinstance(value, dict) and value:
@@ -34,7 +37,7 @@ def document(content: Mapping[str, Any]) -> bytes:
             lines.append(f" {_dense(key)}: [\n{inner}\n ]")
         else:
             lines.append(f" {_dense(key)}: {_dense(value)}")
-    return ("{\n" + ",\n".join(lines) + "\n}\n").encode("utf-8")
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode("utf-8", "backslashreplace")
 
 
 def _dense(value: object) -> str:

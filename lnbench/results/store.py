@@ -164,9 +164,9 @@ class RunFolder:
         correct = from_cells(cells, labels=labels, ids=ids)
         parts: dict[str, Callable[[], bytes]] = {
             CORRECT: correct.to_npz,
-            CSV: lambda: to_csv([record]).encode("utf-8"),
-            MARKDOWN: lambda: to_markdown([record]).encode("utf-8"),
-            HTML: lambda: to_html([record], [correct], sheet=sheet).encode("utf-8"),
+            CSV: lambda: to_csv([record]).encode("utf-8", "backslashreplace"),
+            MARKDOWN: lambda: to_markdown([record]).encode("utf-8", "backslashreplace"),
+            HTML: lambda: to_html([record], [correct], sheet=sheet).encode("utf-8", "backslashreplace"),
             RESULTS: lambda: record_bytes(record),
         }
         if sheet is not None and (not (self.path / SHEET).exists() or is_own(self.path / SHEET)):

@@ -98,7 +98,7 @@ def test_a_signal_ends_in_a_line_and_leaves_no_scratch(tmp_path: Path, name: str
 
 def test_nohup_is_meant(tmp_path: Path) -> None:
     script = tmp_path / "ending.py"
-    script.write_text(ENDING.replace("raise AssertionError", "sys.exit(7)"))
+    script.write_text(ENDING.replace("raise AssertionError", "os._exit(7)"))
     number = int(signal.SIGHUP)
     command = f"exec {sys.executable} {script} {number} evaluate --model demo --data demo --out runs/a"
     assert shell(f"trap '' HUP; {command}", tmp_path) == (7, "")

@@ -312,3 +312,27 @@ def test_any_number_of_processes_count_the_same(
     assert [cell.model_dump() for cell in cells(complete)] == [
         cell.model_dump() for cell in cells(whole[0]) if cell.mode in ("fixed", "batch")
     ]
+
+
+def test_a_run_that_was_killed_is_read_as_far_as_all_its_cells_are(
+    task: tuple[str, str, str], whole: tuple[Record, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        stopping_after(120, patch, Killed)
+        run(prepared(task), folder, Asked())
+    before = (folder / "blocks.jsonl").read_bytes()
+    (folder / "blocks.jsonl").write_bytes(before + b'{"mode":"fi')
+    with pytest.raises(RecordError, match="unfinished run"):
+        read(folder)
+    early = read(folder, unfinished=True)
+    assert (folder / "blocks.jsonl").read_bytes() == before + b'{"mode":"fi'
+    assert early.rounds is not None and early.rounds.why == "not finished" and len(early.cells) == 6
+    shown = {cell.key: cell for cell in early.cells}
+    again = run(prepared(task), folder, Asked((parse("49"),)))  # goes on to the end of its round, or none
+    assert again.rounds is not None and again.rounds.images == early.rounds.images
+    for cell in again.cells:
+        own = shown[cell.key]
+        assert (own.scores, own.bins, own.correct, own.images, own.batch_size) == (
+            cell.scores, cell.bins, cell.correct, cell.images, cell.batch_size
+        )  # fmt: skip

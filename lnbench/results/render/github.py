@@ -35,7 +35,7 @@ def append_summary(file: Path, page: Callable[[int], str]) -> None:
     """
     with contextlib.suppress(OSError):
         used = file.stat().st_size if file.exists() else 0
-        text = page(max(0, SUMMARY_CAP - used - 1)).encode("utf-8")
+        text = page(max(0, SUMMARY_CAP - used - 1)).encode("utf-8", "backslashreplace")
         if used + len(text) < SUMMARY_CAP:
             with file.open("ab") as summary:
                 summary.write(text)
