@@ -395,7 +395,9 @@ class Record(BaseModel):
 
     @property
     def standing(self) -> str:
-        """How far an unfinished run is: 'unfinished: 40 of 95 cells'."""
+        """How far an unfinished run is: 'unfinished: 40 of 95 cells', in rounds '1,000 of 10,000 images'."""
+        if self.rounds is not None:
+            return f"unfinished: {self.rounds.images:,} of {self.rounds.of:,} images"
         return f"unfinished: {len(self.cells)} of {counted(len(self.suite.keys), 'cell')}"
 
     def cell(self, mode: str, condition: Condition) -> Cell | None:
