@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fuzz import KINDS
+from benchmarks.fuzz_kinds import KINDS
 from lnbench.errors import LnbenchError
 
-CASES = 40
+CASES = 20
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
