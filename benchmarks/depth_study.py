@@ -28,7 +28,9 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,8 +45,16 @@ DEPTHS = (1, 2, 3, 5, 9, 16)
 COARSE = (3, 9)
 BLENDS = (1, 4, 16, 64)
 HEAVY = ("gaussian_noise", "contrast")
-CURVES = (*HEAVY, "fog", "defocus_blur")
 GRID = ("fixed", "local:layers=first1", "adapt:n=32")
+SEEDS = (0, 1, 2)
+TAUGHT = "local:layers=localnorm"
+
+
+class Step(NamedTuple):
+    """One command of lnbench, and the file that is there when it is done."""
+
+    words: list[str]
+    done: Path
 
 
 def main() -> None:
@@ -52,20 +62,22 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--shared", type=Path, help="folder with checkpoints/ and data/")
-    parser.add_argument("--only", action="append", help="a step by name, repeatable; all otherwise")
+    parser.add_argument("--only", action="append", help="steps by name or pattern, repeatable; all otherwise")
     parser.add_argument("--split", action="store_true", help="write the split down and end")
+    parser.add_argument("--collect", action="store_true", help="only keep what is finished")
     given = parser.parse_args()
     if given.shared is None:
         parser.error("--shared is needed")
     split(given.shared / "data" / "imagenet_sample_800.zip")
     if given.split:
         return
-    for name, words in steps(given.shared).items():
-        if given.only and name not in given.only:
-            continue
-        if (WORK / name / "results.json").exists():
-            continue
-        run([*words, "--out", str(WORK / name)])
+    for name, step in steps(given.shared).items():
+        wanted = not given.collect and (
+            not given.only or any(fnmatch(name, pattern) for pattern in given.only)
+        )
+        if wanted and not step.done.exists():
+            run(step.words)
+    collect(steps(given.shared))
 
 
 def split(photographs: Path) -> None:
@@ -89,32 +101,77 @@ def split(photographs: Path) -> None:
                 target.write_bytes(archive.read(name))
 
 
-def steps(shared: Path) -> dict[str, list[str]]:
-    """The evaluations by name, as the words of their commands without `--out`."""
-    weights = str(shared / "checkpoints" / "tf_efficientnet_lite0.safetensors")
-    large = ["--model", LITE0, "--weights", weights, "--classes", "all", "--batch-size", "64"]
-    large += ["--data", f"folder:{WORK / 'test'}", "--cache", str(WORK / "cache")]
-    bf16 = [*large, "--precision", "bf16"]
-    cifar = ["--data", f"npz:{shared / 'data' / 'cifar10_test_846.npz'}", "--limit", "400"]
-    weights_of = {"resnet56": "cifar10_resnet56-4bfd9763.th", "resnet20": "cifar10_resnet20-12fca82f.th"}
-    small = {
-        name: ["--model", f"cifar:{name}", "--weights", str(shared / "checkpoints" / file), *cifar]
-        for name, file in weights_of.items()
+def steps(shared: Path) -> dict[str, Step]:
+    """Every command by name, in the order of its worth."""
+    files = {
+        "lite0": shared / "checkpoints" / "tf_efficientnet_lite0.safetensors",
+        "resnet20": shared / "checkpoints" / "cifar10_resnet20-12fca82f.th",
+        "resnet56": shared / "checkpoints" / "cifar10_resnet56-4bfd9763.th",
     }
-    small["demo"] = ["--model", "demo", "--data", "demo"]
+    photographs = ["--classes", "all", "--batch-size", "64", "--data", f"folder:{WORK / 'test'}"]
+    small = ["--data", f"npz:{shared / 'data' / 'cifar10_test_846.npz'}"]
+    models = {"lite0": LITE0, "resnet20": "cifar:resnet20", "resnet56": "cifar:resnet56"}
+    large = ["--model", LITE0, *photographs, "--cache", str(WORK / "cache")]
+    bf16 = [*large, "--weights", str(files["lite0"]), "--precision", "bf16"]
+    fp32 = [*large, "--weights", str(files["lite0"])]
     main_modes = ("fixed,batch", "local:layers=first{1,3}")
     found = {
-        "depth": evaluate("imagenet-c", (5,), by_depth(49), bf16, HEAVY),
-        "blend": evaluate("imagenet-c", (5,), blended(49), bf16, HEAVY),
-        "grid": evaluate("imagenet-c", (1, 3, 5), GRID, bf16),
-        "fp32": evaluate("imagenet-c", (5,), main_modes, large, ("contrast",)),
+        "contrast-fp32": evaluation("contrast-fp32", "imagenet-c", (5,), main_modes, fp32, HEAVY[1:]),
+        "depth": evaluation("depth", "imagenet-c", (5,), by_depth(49), bf16, HEAVY),
     }
-    for name, words in small.items():
-        deepest = {"resnet56": 55, "resnet20": 19, "demo": 7}[name]
+    for name, layers in (("resnet20", 19), ("demo", 7), ("resnet56", 55)):
+        words = ["--model", "demo", "--data", "demo"]
+        if name != "demo":
+            words = ["--model", models[name], "--weights", str(files[name]), *small, "--limit", "400"]
         preset = "demo" if name == "demo" else "cifar10-c"
-        modes = (*by_depth(deepest), *blended(deepest))
-        found[name] = evaluate(preset, (5,), modes, words, CURVES)
+        modes = (*by_depth(layers), *blended(layers))
+        found[name] = evaluation(name, preset, (5,), modes, words, HEAVY)
+    train = f"npz:{shared / 'data' / 'cifar10_train_4660.npz'}"
+    photos = f"images:{WORK / 'convert'}"
+    for name, depth, images, recipe, data in (
+        ("resnet20", 7, train, ("--epochs", "1", "--batch-size", "60"), small),
+        ("lite0", 3, photos, ("--epochs", "3", "--batch-size", "20"), photographs),
+    ):
+        for seed in SEEDS:
+            title = f"{name}-first{depth}-seed{seed}"
+            out = WORK / f"{title}.safetensors"
+            words = ["convert", str(files[name]), "--model", models[name], "--to", "localnorm", "--layers"]
+            words += [f"first{depth}", "--distill", images, *recipe, "--seed", str(seed), "-o", str(out)]
+            found[f"teach-{title}"] = Step([*words, "--device", "cpu"], out)
+            task = ["--model", models[name], "--weights", str(out), *data]
+            preset, corruptions = ("imagenet-c", HEAVY[1:]) if name == "lite0" else ("cifar10-c", HEAVY)
+            title += f"-{corruptions[0]}" if name == "lite0" else ""
+            found[title] = evaluation(title, preset, (5,), (TAUGHT,), task, corruptions)
+        if name == "lite0":  # of which other steps have them
+            continue
+        before = ["--model", models[name], "--weights", str(files[name]), *data]
+        modes = ("fixed,batch", f"local:layers=first{depth}")
+        found[f"{name}-before"] = evaluation(f"{name}-before", preset, (5,), modes, before, HEAVY)
+    found["blend"] = evaluation("blend", "imagenet-c", (5,), blended(49), bf16, HEAVY)
+    found["grid"] = evaluation("grid", "imagenet-c", (1, 3, 5), GRID, bf16)
     return found
+
+
+def collect(every: dict[str, Step]) -> None:
+    """Keep top-1 of every condition that is finished, a line for each mode."""
+    blocks = []
+    for name, step in every.items():
+        lines = step.done.with_name("cells.jsonl")
+        if step.done.name != "results.json" or not lines.exists():
+            continue
+        config = json.loads(step.done.with_name("run.json").read_text())
+        cells: dict[str, dict[str, float]] = {}
+        for cell in map(json.loads, lines.read_text().splitlines()):
+            level = f"/{cell['severity']:g}" if cell["severity"] else ""
+            cells.setdefault(cell["mode"], {})[f"{cell['corruption']}{level}"] = round(cell["top1"], 4)
+        about = {
+            "model": config["model"]["spec"],
+            "precision": config["model"]["precision"],
+            "images": config["data"]["images"],
+        }
+        modes = ",\n   ".join(f"{json.dumps(m)}: {json.dumps(c)}" for m, c in cells.items())
+        blocks.append(f'{json.dumps(name)}: {{"about": {json.dumps(about)},\n  "cells": {{\n   {modes}}}}}')
+    RESULTS.write_text("{" + ",\n ".join(blocks) + "}\n")
 
 
 def by_depth(layers: int) -> tuple[str, ...]:
@@ -133,18 +190,20 @@ def _depths(depths: Sequence[int], layers: int) -> str:
     return ",".join(map(str, (*(depth for depth in depths if depth < layers), layers)))
 
 
-def evaluate(
+def evaluation(
+    name: str,
     preset: str,
     severities: Sequence[int],
     modes: Sequence[str],
     words: Sequence[str],
     corruptions: Sequence[str] = (),
-) -> list[str]:
-    """The words of one `lnbench evaluate`."""
-    chosen = ["evaluate", "--preset", preset, *words]
+) -> Step:
+    """One `lnbench evaluate` into a folder of that name."""
+    chosen = ["evaluate", "--preset", preset, *words, "--out", str(WORK / name)]
     chosen += [word for severity in severities for word in ("--severity", str(severity))]
-    chosen += [word for name in corruptions for word in ("--corruption", name)]
-    return [*chosen, *(word for mode in modes for word in ("--norm", mode))]
+    chosen += [word for corruption in corruptions for word in ("--corruption", corruption)]
+    chosen += [word for mode in modes for word in ("--norm", mode)]
+    return Step(chosen, WORK / name / "results.json")
 
 
 def run(words: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
+from benchmarks import depth_report
 from lnbench.results.scores import wilson
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -72,6 +73,7 @@ def write(results: dict[str, Any]) -> None:
         from_scratch(study),
         small_and_large(study),
         COSTS,
+        depth_report.part(),
         LIMITS,
     ]
     (DOCS / "localnorm.md").write_text("\n\n".join(part.strip() for part in parts) + "\n", encoding="utf-8")
@@ -328,7 +330,10 @@ SUMMARY = """
   gives BatchNorm as well. This is an extension, not the paper's method.
 - Single images of 32 px with LocalNorm in every layer stay far below batches on clean images, as the
   paper says. That images of 64 px do much better was not found: neither for crops, from scratch, nor for
-  CIFAR-10 enlarged. The paper's larger images and networks were not tested.
+  CIFAR-10 enlarged.
+- On an ImageNet network at 224 px, without any training, one image's own statistics in the first norm layer
+  alone bring contrast 5 from 10.5 to 80.5 %, for four points of clean accuracy. They do not help against
+  noise, and deeper they cost more than they bring (section 5).
 - From scratch on few images, plain LocalNorm comes within two points of BatchNorm in `fixed`, and its
   `batch` is no better than BatchNorm's.
 """

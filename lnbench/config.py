@@ -163,6 +163,8 @@ class Suite(_Frozen):
                     self.parameters_of(condition, table)
         if self.mixed and self.sequence == "continual":
             raise UsageError("--mixed is one stream already; --sequence continual is for one after another")
+        if self.mixed and (own := [text for text in self.modes if modes.parse(text).size is not None]):
+            raise UsageError(f"mode '{own[0]}': all modes of a --mixed stream have batches of --batch-size")
         if self.backend == "reference" and self.parameters:
             raise UsageError(
                 "--backend reference has its own fixed parameters; drop 'parameters' from the preset"

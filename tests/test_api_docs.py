@@ -58,7 +58,6 @@ def test_the_tour_runs_as_it_stands_and_on_its_own() -> None:
 
 
 def test_the_notebook_runs_from_a_model_to_a_figure() -> None:
-    pytest.importorskip("nbclient")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     ran = subprocess.run(
         [sys.executable, "-c", EXECUTE, str(NOTEBOOK)],

@@ -21,7 +21,7 @@ from tests.processes import run_world
 OPTIONS = [
     "--corruption", "gaussian_noise", "--corruption", "contrast", "--severity", 2, "--severity", 5,
     "--batch-size", 20, "--norm", "fixed", "--norm", "batch", "--norm", "local",
-    "--norm", "adapt:n=16,draws=3",
+    "--norm", "adapt:n=16,draws=3", "--norm", "batch:size=16",
 ]  # fmt: skip
 
 
@@ -65,11 +65,11 @@ def test_another_number_of_processes_goes_on_with_a_run(task: list[str], whole: 
     command = ["evaluate", *task, *OPTIONS, "--out", tmp_path / "run"]
     assert [p.code for p in run_world(2, command, tmp_path)] == [0, 0]
     lines = (tmp_path / "run" / "cells.jsonl").read_text().splitlines(keepends=True)
-    (tmp_path / "run" / "cells.jsonl").write_text("".join(lines[:8]))
+    (tmp_path / "run" / "cells.jsonl").write_text("".join(lines[:10]))
     (tmp_path / "run" / "results.json").unlink()
     ended = run_world(3, command, tmp_path)
     assert [process.code for process in ended] == [0, 0, 0], ended
-    assert "8 of 20 cells are finished already" in ended[0].err
+    assert "10 of 25 cells are finished already" in ended[0].err
     assert figures(tmp_path / "run") == figures(whole)
 
 

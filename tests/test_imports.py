@@ -22,6 +22,7 @@ GROUND = {
     "files",
     "lazy",
     "hashing",
+    "hub",
     "plain",
     "device",
 }

@@ -17,7 +17,7 @@ from lnbench.config import Preset, RunConfig, load_preset
 from lnbench.data import loading, specs
 from lnbench.data.store import Decoding, Store
 from lnbench.errors import DataError, UsageError
-from lnbench.evaluate import loop, prepare
+from lnbench.evaluate import loop, prepare, preprocessing
 from lnbench.evaluate.prepare import Images, Subject
 from lnbench.evaluate.stream import chunk_size
 from lnbench.norm.modes.registry import Mode, parse
@@ -96,7 +96,7 @@ def choose(
     names = dict.fromkeys(("fixed", *(asked or candidates(len(subject.layers), len(store.labels)))))
     modes = tuple(parse(name) for name in names)
     subject = _ready(subject, store, modes)
-    for warning in prepare.check_input(subject, store):
+    for warning in preprocessing.check_first_layer(subject, store):
         observer.warning(warning)
     store = _as_the_network_says(subject, store)
     conditions = subject.config.conditions if tuned else subject.config.conditions[:1]

@@ -129,7 +129,8 @@ def compiled(subject: Subject, mode: Mode, images: Images) -> Network:
 def _size(subject: Subject, mode: Mode, images: Images) -> int:
     """Images of the passes of a mode."""
     stream = _stream(subject, images)
-    return min(stream.chunk if mode.unit == "image" else subject.config.batch_size, len(stream.order))
+    batch = mode.batch_size(subject.config.batch_size)
+    return min(stream.chunk if mode.unit == "image" else batch, len(stream.order))
 
 
 def _stream(subject: Subject, images: Images) -> Stream:

@@ -151,6 +151,11 @@ class Task:
         kept.counts.clear()
         return cls(subject, mode, pieces, counts, correct, Stopwatch(device), shares, kept, columns)
 
+    @property
+    def batch_size(self) -> int:
+        """How many images a batch of its mode has."""
+        return self.mode.batch_size(self.subject.config.batch_size)
+
     def begin(self, images: DrawnImages) -> None:
         """Let the mode look at some images of the condition before the first is counted."""
         with self.watch:
@@ -230,7 +235,7 @@ class Task:
         whole = Result(self.mode, condition, scores, correct, float(seconds), dict(noted), sums=sums)
         if self.mode.unit == "image":
             return whole
-        batches = -(-len(order) // self.subject.config.batch_size)
+        batches = -(-len(order) // self.batch_size)
         resets, recoveries = (tuple(forgot[name]) for name in _FORGETS)
         return replace(
             whole, tenths=tenths(correct, order), batches=batches, resets=resets, recoveries=recoveries

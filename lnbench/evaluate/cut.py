@@ -24,6 +24,12 @@ def check(config: RunConfig) -> None:
             f"--rounds, --until and --against: {streams[0]} learns along the stream, so that a part of its "
             "images says nothing of the others; evaluate it whole"
         )
+    own = [str(mode) for mode in map(parse, config.modes) if mode.size is not None]
+    if own:
+        raise UsageError(
+            f"--rounds, --until and --against: {own[0]} has batches of its own, and a round holds whole "
+            "batches of one size; use --batch-size"
+        )
     for name, wrong in (
         ("--order " + config.order, config.order != SHUFFLED),
         ("--mixed", config.mixed),

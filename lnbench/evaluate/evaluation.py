@@ -15,7 +15,6 @@ from lnbench.dist import ALONE, Processes
 from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError, RecordError, UsageError
 from lnbench.evaluate import (
     batch,
-    channels,
     compiling,
     count,
     diagnose,
@@ -24,6 +23,7 @@ from lnbench.evaluate import (
     loop,
     mixed,
     prepare,
+    preprocessing,
     record,
     rounds,
     shard,
@@ -223,11 +223,7 @@ def _check(
             warnings += [
                 *misfits,
                 *(f"{settled.name}: {note}" for note in settled.notes),
-                # With a wrong mean and std either order is as bad: one mistake at a time.
-                *(
-                    list(prepare.check_input(settled, images.clean))
-                    or channels.check_channels(settled, images.clean)
-                ),
+                *preprocessing.check_preprocessing(settled, images.clean),
             ]
             ready.append(settled)
     if not ready:

@@ -193,9 +193,9 @@ def _jobs(
         )
 
     first = stream(todo[0][0])
-    units = {mode.unit for _, work in todo for _, mode in work}
+    units = {mode.unit for _, work in todo for _, mode in work if not mode.is_whole}
     continual = config.sequence == "continual"
-    most = max(sum(mode.unit == "stream" for _, mode in work) for _, work in todo)
+    most = max(sum(mode.is_whole for _, mode in work) for _, work in todo)
     span = _span(first, block)
     load = Load(
         chunks=-(-len(span) // first.chunk) if "image" in units else 0,
@@ -259,12 +259,16 @@ def _count_window(
 
 @dataclass
 class _Lane:
-    """Tasks that take batches: of the images in `span` of the order, the first being batch number `row`."""
+    """Tasks that take batches: of the images in `span` of the order, the first being batch number `row`.
+
+    `complete`: whether a short last batch is completed from the start of the order.
+    """
 
     tasks: Sequence[Task]
     span: range
     row: int
     waiting: Rebatch
+    complete: bool = True
 
     def take(self, chunk: Sequence[Tensor]) -> None:
         """Count every batch that is complete with these pixels, labels and positions."""
@@ -272,12 +276,12 @@ class _Lane:
         for batch in self.waiting.batches():
             self._count(batch)
 
-    def finish(self, stream: Stream, pieces: Pieces, *, complete: bool) -> None:
+    def finish(self, stream: Stream, pieces: Pieces) -> None:
         """Count a short last batch, as it is or completed from the start of the order."""
         counted = self.waiting.images
         if not counted:
             return
-        for positions in stream.fillers(self.waiting.size - counted) if complete else ():
+        for positions in stream.fillers(self.waiting.size - counted) if self.complete else ():
             self.waiting.add(*_chunk(stream, positions, pieces))
         self._count(self.waiting.rest(), counted)
 
@@ -295,16 +299,10 @@ def _count(job: _Job, settings: Settings, report: Callable[[_Job, int], None]) -
     first, last, count = job.span.start, job.span.stop, len(job.span)
     for subject in {id(subject): subject for subject, _ in job.work}.values():
         subject.answer(job.condition)
-    rows = {"image": -(-count // stream.chunk), "batch": -(-count // size), "stream": -(-count // size)}
-    tasks = [_start(job, s, mode, pieces, rows[mode.unit], len(stream.order)) for s, mode in job.work]
-    by_unit = {unit: [task for task in tasks if task.mode.unit == unit] for unit in rows}
-    apart = by_unit["image"] if part.chunks else []
-    batched = range(first + part.batches.start * size, min(first + part.batches.stop * size, last))
-    batches = _Lane(by_unit["batch"] if part.batches else (), batched, part.batches.start, Rebatch(size))
-    streams = _Lane(
-        by_unit["stream"][slice(part.streams.start, part.streams.stop)], job.span, 0, Rebatch(size)
-    )
-    lanes = [lane for lane in (batches, streams) if lane.tasks]
+    chunks = -(-count // stream.chunk)
+    tasks = [_start(job, s, mode, pieces, chunks) for s, mode in job.work]
+    apart = [task for task in tasks if task.mode.unit == "image"] if part.chunks else []
+    lanes = _lanes(tasks, part, size, job.span)
     for task in (*apart, *(task for lane in lanes for task in lane.tasks)):
         task.begin(partial(_drawn, job.seen_first(task.mode), pieces))
     for number, start in enumerate(range(first, last, stream.chunk)):
@@ -324,15 +322,29 @@ def _count(job: _Job, settings: Settings, report: Callable[[_Job, int], None]) -
             if span:
                 lane.take([tensor[span.start - low : span.stop - low] for tensor in chunk])
         report(job, high - low)
-    batches.finish(stream, pieces, complete=True)
-    streams.finish(stream, pieces, complete=False)
+    for lane in lanes:
+        lane.finish(stream, pieces)
     for task in tasks:
         task.close()
     return tasks
 
 
-def _start(job: _Job, subject: Subject, mode: Mode, pieces: Pieces, rows: int, images: int) -> Task:
+def _lanes(tasks: Sequence[Task], part: Part, size: int, span: range) -> list[_Lane]:
+    """This process's tasks that take batches: those of the run's `size` in its part of them, others whole."""
+    dealt = [task for task in tasks if task.mode.unit == "batch" and not task.mode.is_whole]
+    own = range(span.start + part.batches.start * size, min(span.start + part.batches.stop * size, span.stop))
+    lanes = [_Lane(dealt, own, part.batches.start, Rebatch(size))] if dealt and part.batches else []
+    whole = [task for task in tasks if task.mode.is_whole][slice(part.streams.start, part.streams.stop)]
+    for unit, each in dict.fromkeys((task.mode.unit, task.batch_size) for task in whole):
+        alike = [task for task in whole if (task.mode.unit, task.batch_size) == (unit, each)]
+        lanes.append(_Lane(alike, span, 0, Rebatch(each), complete=unit == "batch"))
+    return lanes
+
+
+def _start(job: _Job, subject: Subject, mode: Mode, pieces: Pieces, chunks: int) -> Task:
     """A task that goes on where the condition before left its mode, or starts afresh."""
+    rows = chunks if mode.unit == "image" else -(-len(job.span) // mode.batch_size(job.batch_size))
+    images = len(job.stream.order)
     if job.carried is None or mode.unit != "stream":
         return Task.start(subject, mode, pieces, rows, images, columns=subject.columns_under(job.condition))
     key = id(subject), str(mode)

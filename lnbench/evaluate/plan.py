@@ -189,7 +189,7 @@ def _steps(work: Sequence[_Job], images: Images, speeds: Mapping[Key, Speed]) ->
             known = speeds.get(key)
             passes = float(_passes(count, subject, mode))
             seconds[key] = passes if known is None else count * known.image + known.begin
-        sizes = {key: s.config.batch_size for key, s, mode in own if mode.unit != "image"}
+        sizes = {key: m.batch_size(s.config.batch_size) for key, s, m in own if m.unit != "image"}
         opening = images.opening * len(members) if speeds else 0.0
         yield Step(condition, count, seconds, rest + opening, sizes)
 
@@ -237,7 +237,7 @@ def pass_of(subject: Subject, mode: Mode, store: Store) -> tuple[int, str]:
         chunk = chunk_size(subject.classifier.device, *store.images.shape[2:])
         count, what = min(len(store.labels), chunk), "chunk"
     else:
-        count, what = subject.config.batch_size, "batch"
+        count, what = mode.batch_size(subject.config.batch_size), "batch"
     if not mode.is_learning:  # those look at their images part by part
         count = max(count, mode.images)
     gradients = ", with gradients" if mode.is_learning else ""

@@ -6,7 +6,7 @@ A subject is one checkpoint: its classifier, its wrapped norm layers and the mod
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,14 +24,8 @@ from lnbench.evaluate import answers
 from lnbench.models.classifier import Classifier
 from lnbench.models.load import Preprocessing, load, take
 from lnbench.norm import convert, wrap
-from lnbench.norm.distance import distance
 from lnbench.norm.modes.registry import Mode, parse
 from lnbench.types import Condition, Geometry, InputNormalization
-
-_CHECKED_IMAGES = 64
-# A first layer whose inputs have moved by a quarter of a standard deviation is far outside what a
-# sample of 64 images does by chance, and about the least that wrong preprocessing does.
-_SUSPICIOUS_SHIFT = 0.25
 
 
 @dataclass(frozen=True)
@@ -267,47 +261,3 @@ def check_fit(subject: Subject, store: Store, *, clean: bool = True) -> Iterator
             f"{store.source}: {len(found.columns)} of {outputs} classes occur; the outputs of the others are "
             "left out before softmax (--classes all keeps them)"
         )
-
-
-def check_input(subject: Subject, store: Store) -> Iterator[str]:
-    """Compare what the first norm layer observes on clean images with what it stored.
-
-    Wrong mean/std or value range runs without complaint and costs points silently. The
-    given preprocessing is compared with the usual other ones; a warning names the figures.
-    """
-    if not len(subject.layers):
-        return
-    count = min(_CHECKED_IMAGES, len(store.labels))
-    step = len(store.labels) // count
-    pixels = _pixels(store, list(range(0, step * count, step)), subject.classifier.device)
-
-    def shift(images: Tensor, normalization: InputNormalization) -> float:
-        trial = subject.classifier.renormalized(normalization)
-        return distance(subject.layers.observe(lambda: trial.logits(images))[0])
-
-    with torch.inference_mode():
-        own = shift(pixels, subject.normalization)
-        if own < _SUSPICIOUS_SHIFT:
-            return
-        trials = {name: shift(pixels, other) for name, other in _USUAL.items()}
-    best, least = min(trials.items(), key=lambda item: item[1])
-    if least <= own / 2:
-        yield (
-            f"{subject.name}: the first norm layer sees inputs {own:.2f} standard deviations from what it "
-            f"was trained on; with {best} it would be {least:.2f}. Check --mean/--std and the channel order."
-        )
-
-
-_USUAL = {
-    "ImageNet mean/std": InputNormalization(),
-    "CIFAR-10 mean/std": InputNormalization((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-    "--mean 0.5,0.5,0.5 --std 0.5,0.5,0.5": InputNormalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-    "--mean 0,0,0 --std 1,1,1 (plain 0–1)": InputNormalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
-    "the 0–255 range (--mean 0,0,0 --std 0.00392,0.00392,0.00392)": InputNormalization(
-        (0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255)
-    ),
-}
-
-
-def _pixels(store: Store, indices: Sequence[int], device: torch.device) -> Tensor:
-    return torch.from_numpy(store.images[list(indices)]).to(device)

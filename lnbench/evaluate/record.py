@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 
 import numpy as np
@@ -16,6 +16,7 @@ from lnbench.data.order import SHUFFLED
 from lnbench.data.store import Store
 from lnbench.evaluate import count, shifts, sources
 from lnbench.evaluate.prepare import Images, Subject
+from lnbench.norm.modes.registry import Mode
 from lnbench.results import schema
 from lnbench.results.bits import pack
 from lnbench.results.draws import shares
@@ -148,7 +149,7 @@ def _deviations(subject: Subject, images: Images) -> Iterator[str]:
         yield _answering(subject.class_map)
     if store.skipped:
         yield f"{len(store.skipped)} unreadable images left out"
-    yield from _protocol(config, {mode.unit for mode in subject.modes})
+    yield from _protocol(config, subject.modes)
     yield from shifts.notes(subject, images)
     yield from sources.notes(subject, images)
     yield from images.notes
@@ -156,6 +157,9 @@ def _deviations(subject: Subject, images: Images) -> Iterator[str]:
         left = [name for name in subject.layers.all_names if mode.is_learning and not mode.learns(name)]
         if left:
             yield f"mode {mode}: weight and bias of some layers do not learn: {', '.join(left)}"
+        setting = subject.layers.setting(config.batch_size, len(store.labels))
+        if mode.is_learning and (note := mode.note(setting)) is not None:
+            yield note
     if config.precision != "fp32":
         yield f"computed in {config.precision}"
     if images.precomputed:
@@ -173,13 +177,20 @@ def _deviations(subject: Subject, images: Images) -> Iterator[str]:
         yield f"own parameters for {', '.join(sorted(config.parameters))}"
 
 
-def _protocol(config: RunConfig, units: set[str]) -> Iterator[str]:
+def _protocol(config: RunConfig, modes: Sequence[Mode]) -> Iterator[str]:
     """How the images came, for modes whose answer depends on it."""
     order = "seeded shuffle" if config.order == SHUFFLED else f"order {config.order}"
+    units = {mode.unit for mode in modes}
+    sizes = {
+        unit: ", ".join(
+            map(str, dict.fromkeys(m.batch_size(config.batch_size) for m in modes if m.unit == unit))
+        )
+        for unit in units
+    }
     if "batch" in units:
-        yield f"batch statistics over {config.batch_size} images, {order}"
+        yield f"batch statistics over {sizes['batch']} images, {order}"
     if "stream" in units:
-        yield f"adapted along the stream, in batches of {config.batch_size} images, {order}"
+        yield f"adapted along the stream, in batches of {sizes['stream']} images, {order}"
         if config.sequence == "continual":
             yield "what is learned under one corrupted condition is kept for the next, in the suite's order"
     if config.mixed and units & {"batch", "stream"}:
@@ -201,7 +212,7 @@ def cell(
         images=scores.images,
         scores=scores.values,
         seconds=round(result.seconds, 4),
-        batch_size=subject.config.batch_size if result.mode.unit != "image" else None,
+        batch_size=None if result.mode.unit == "image" else result.mode.batch_size(subject.config.batch_size),
         draws=_draws(result),
         unanswered=scores.unanswered or None,
         bins=scores.bins,

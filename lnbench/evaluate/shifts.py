@@ -99,11 +99,12 @@ def with_references(subjects: Sequence[Subject], images: Images) -> Images:
 
 def check_sizes(subject: Subject, images: Images) -> None:
     """Has every shift the images that the modes need? Raises DataError, UsageError."""
-    size = subject.config.batch_size
+    usual = subject.config.batch_size
     for name, store in images.shifts.items():
         count = len(store.labels)
-        setting = subject.layers.setting(size, count)
+        setting = subject.layers.setting(usual, count)
         for mode in subject.modes:
+            size = mode.batch_size(usual)
             mode.refuse(setting)
             if mode.unit != "image" and count < size:
                 raise DataError(

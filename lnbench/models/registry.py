@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import re
-import socket
 import sys
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -20,6 +17,7 @@ from torch import nn
 
 from lnbench.errors import CheckpointError, ModelError, UsageError, unknown
 from lnbench.files import said
+from lnbench.hub import hub_unless_unreachable, reachable
 from lnbench.models import checkpoint, factory
 from lnbench.models.catalog import ModelSpec, listing, parse
 from lnbench.models.cifar import cifar_network
@@ -28,8 +26,6 @@ from lnbench.models.declared import class_names, declared
 from lnbench.types import Geometry, InputNormalization, Interpolation
 
 __all__ = ["Built", "ModelSpec", "build", "listing", "packaged_weights", "parse"]
-
-PROBE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -178,18 +174,6 @@ def not_to_be_had(what: str, cache: object, why: str) -> CheckpointError:
     )
 
 
-def reachable(url: str) -> bool:
-    """Whether a connection to the URL's host opens; true where a proxy would have to answer instead."""
-    if urllib.request.getproxies():
-        return True
-    parts = urlsplit(url)
-    try:
-        with socket.create_connection((parts.hostname or "", parts.port or 443), timeout=PROBE_SECONDS):
-            return True
-    except OSError:
-        return False
-
-
 def side(size: Any) -> int | tuple[int, int]:
     """torchvision gives a side as [256] or 256, timm gives (height, width)."""
     if isinstance(size, int):
@@ -294,24 +278,6 @@ def timm_preprocessing(timm: Any, network: nn.Module, spec: ModelSpec) -> tuple[
     resize = scaled if data["crop_mode"] == "squash" or scaled[0] != scaled[1] else scaled[0]
     geometry = Geometry(resize, side((height, width)), interpolation(data["interpolation"]))
     return geometry, InputNormalization(tuple(data["mean"]), tuple(data["std"]))
-
-
-@contextlib.contextmanager
-def hub_unless_unreachable(needed: bool) -> Iterator[tuple[str, str]]:
-    """Where the hub cannot be reached, let only its cache answer meanwhile; yield the cache's folder and the
-    name of the unreachable host, or "".
-
-    Without this the hub's client tries again for most of a minute before it says so.
-    """
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE
-    offline = before or (needed and not reachable(constants.ENDPOINT))
-    constants.HF_HUB_OFFLINE = offline
-    try:
-        yield str(constants.HF_HUB_CACHE), str(urlsplit(constants.ENDPOINT).hostname) if offline else ""
-    finally:
-        constants.HF_HUB_OFFLINE = before
 
 
 BUILDERS: dict[str, Callable[[ModelSpec, int | None, bool], Built]] = {

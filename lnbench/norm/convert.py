@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from lnbench.errors import CheckpointError, ModelError
 from lnbench.norm.layer import Stored, describe, norm_layers, replace
 from lnbench.norm.localnorm import LocalNorm2d
-from lnbench.norm.modes.registry import make, select
+from lnbench.norm.modes.registry import make
+from lnbench.norm.selection import select
 from lnbench.norm.stats import mean_over_groups
 from lnbench.norm.wrap import attach
 

@@ -134,6 +134,8 @@ def _enter(network: nn.Module, mode: Mode, inputs: Tensor | None) -> None:
         raise UsageError(f"mode '{mode}' looks at {mode.images} images first: give them as inputs=")
     if inputs is not None and len(inputs) < mode.images:
         raise UsageError(f"mode '{mode}' looks at {mode.images} images first, inputs holds {len(inputs)}")
+    if mode.size is not None:
+        raise UsageError(f"mode '{mode}': size=… cuts a run's images; leave it out and give such batches")
     layers = attach(network, own=mode.is_learning)
     batch = 2 * layers.groups  # what the batches will be is not known here
     mode.refuse(layers.setting(batch_size=batch, images=batch << 40))

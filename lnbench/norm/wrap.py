@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from lnbench.errors import ModelError
 from lnbench.norm.layer import norm_layers, replace
-from lnbench.norm.modes.registry import Mode, Setting, make, select
+from lnbench.norm.modes.registry import Mode, Setting, make
 from lnbench.norm.own import OwnLayer, own_layers
+from lnbench.norm.selection import select
 from lnbench.norm.state import Layer, State
 from lnbench.norm.stats import Statistics, batch_statistics
 

@@ -76,7 +76,7 @@ def train(
         normalization=normalization,
         held_out=kept_out,
         device=device,
-        lesson=Lesson(nn.Module.eval, loss, MODES),
+        lesson=Lesson(nn.Module.eval, loss, MODES, single=True),
         **options,
     )
     for parameter, took in zip(network.parameters(), takes, strict=True):

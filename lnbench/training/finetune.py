@@ -55,12 +55,14 @@ class Lesson(NamedTuple):
     """What a step teaches. `ready` puts the network into the state it is trained in.
 
     `loss`: logits (B, classes), normalized pixels (B, 3, H, W), labels (B,) → the mean loss of the images.
-    `measures`: the modes to measure on images held out; None for those of `measure`.
+    `measures`: the modes to measure on images held out; None for those of `measure`. `single`: whether every
+    statistic is of one image.
     """
 
     ready: Callable[[nn.Module], object]
     loss: Callable[[Tensor, Tensor, Tensor], Tensor]
     measures: tuple[str, ...] | None = None
+    single: bool = False
 
 
 LABELS = Lesson(nn.Module.train, lambda logits, pixels, labels: F.cross_entropy(logits, labels))
@@ -103,7 +105,8 @@ def train(
     check(recipe, groups, len(images), world)
     device = torch.device(device)
     # The groups of LocalNorm are a view of contiguous channels; everything else is faster channels-last.
-    layout = torch.channels_last if groups is None else torch.contiguous_format
+    plain = groups is None or lesson.single
+    layout = torch.channels_last if plain else torch.contiguous_format
     network.to(device).to(memory_format=layout)
     optimizer, scaling = _optimizer(network, recipe), _Scaling(device, recipe.amp)
     history = [] if state is None else _resume(state, network, optimizer, scaling, recipe, origin)

@@ -43,7 +43,7 @@ def test_it_converts_reports_and_can_be_evaluated(
     out = tmp_path / "taught.safetensors"
     said, saved = distilled(lnbench, task, tmp_path / "data.npz", out)
     said = " ".join(said.split())
-    assert "1 BatchNorm layers became LocalNorm with 1 groups" in said
+    assert "1 BatchNorm layer became LocalNorm with 1 group:" in said
     assert "distilled for 2 epochs on 81 images" in said and "weights and biases of the LocalNorm" in said
     assert "held out (9 images), local:layers=localnorm agrees with the original: " in said
     assert saved.metadata["distill_trained"] == "norm" and saved.metadata["distill_images"] == "81"

@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 from PIL import Image
 
-from benchmarks.preprocessing import OUT, table
+from benchmarks.preprocessing import OUT, TABLES
 from lnbench import config
 from lnbench.data import class_file
 from lnbench.data.labels import AMBIGUOUS, Combine
@@ -83,7 +83,8 @@ def test_words_are_those_of_the_code() -> None:
     assert all(f"`{way}`" in PAGE for way in get_args(Combine))
 
 
-def test_the_table_of_mistakes_is_the_studys() -> None:
+@pytest.mark.parametrize("name", TABLES)
+def test_the_tables_of_mistakes_are_the_studys(name: str) -> None:
     found = json.loads((OUT / "preprocessing.json").read_text())
-    shown = re.search(r"<!-- mistakes: .*? -->\n(.*?)<!-- /mistakes -->", PAGE, re.DOTALL)
-    assert shown is not None and shown[1] == table(found)
+    shown = re.search(rf"<!-- {name}: .*? -->\n(.*?)<!-- /{name} -->", PAGE, re.DOTALL)
+    assert shown is not None and shown[1] == TABLES[name](found)

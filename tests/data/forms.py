@@ -110,7 +110,7 @@ def as_parquet(root: Path, out: Path) -> str:
 def as_wnid_files(root: Path, out: Path) -> str:
     """Two files of bare bytes and names, without a note on the classes."""
     listed = members(root)
-    for number, part in enumerate((listed[:4], listed[4:])):
+    for number, part in enumerate((listed[: len(listed) // 2], listed[len(listed) // 2 :])):
         table = pa.table({"img": [(root / name).read_bytes() for name, _, _ in part],
                           "id": list(range(len(part))), "wnid": [kind for _, kind, _ in part]})  # fmt: skip
         pq.write_table(table, out / f"part-{number}.parquet")

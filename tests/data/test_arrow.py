@@ -11,7 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub import constants
 
+from lnbench import hub
 from lnbench.data import arrow, registry
 from lnbench.data.loading import open_store
 from lnbench.data.sources.hf import parts
@@ -224,8 +226,18 @@ def test_what_the_hub_cannot_give_is_one_line(monkeypatch: pytest.MonkeyPatch) -
         raise ConnectionError("no\nnetwork")
 
     monkeypatch.setattr(datasets, "get_dataset_split_names", offline)
+    monkeypatch.setattr(hub, "reachable", lambda url: True)
     with pytest.raises(DataError, match="hf:org/name: cannot be loaded: no network"):
         listing(parse("hf:org/name"))
+
+
+def test_without_a_connection_only_the_cache_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, not after as many tries as the hub's client has patience for; and it is left as it was."""
+    monkeypatch.setattr(hub, "reachable", lambda url: False)
+    before = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    with pytest.raises(DataError, match=r"org/name: is not in the cache of datasets, and there is no conn"):
+        listing(parse("hf:org/name"))
+    assert before == (datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE)
 
 
 @pytest.mark.parametrize("kind", ["parquet", "hf"])

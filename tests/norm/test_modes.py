@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from lnbench.errors import UsageError
 from lnbench.norm.modes import options, registry
-from lnbench.norm.modes.registry import Mode, Option, Setting, make, parse, select
+from lnbench.norm.modes.registry import Mode, Option, Setting, make, parse
+from lnbench.norm.selection import select
 from lnbench.norm.state import State
 from lnbench.norm.wrap import FIXED, attach
 from tests.norm.networks import build, images
@@ -130,6 +131,8 @@ def test_a_name_is_registered_once() -> None:
         ("adapt", "adapt:n=32"),
         ("adapt:n=8", "adapt:n=8"),
         ("adapt:draws=4", "adapt:n=32,draws=4"),
+        ("batch:size=016", "batch:size=16"),
+        ("blend:layers=first2,scope=batch,size=8,N=4", "blend:N=4,scope=batch,size=8,layers=first2"),
     ],
 )
 def test_canonical_text(typed: str, canonical: str) -> None:
@@ -162,6 +165,10 @@ def test_canonical_text(typed: str, canonical: str) -> None:
         ("fixed:n=3", "takes layers"),
         ("local:layers=first" + "9" * 30, "no network"),
         ("local:layers=a/b", "layers takes"),
+        ("local:size=8", "has no batches"),
+        ("blend:size=8", "has no batches"),
+        ("batch:size=0", "at least 1"),
+        ("batch:siz=8", "did you mean size"),
     ],
 )
 def test_bad_modes_are_refused_in_one_line(typed: str, words: str) -> None:

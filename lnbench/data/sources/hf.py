@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lnbench.data.registry import needs, source
 from lnbench.errors import DataError, LnbenchError
 from lnbench.files import one_line, regular, said
+from lnbench.hub import hub_unless_unreachable
 
 if TYPE_CHECKING:
     from lnbench.data.store import Listing
@@ -98,8 +99,18 @@ def _load(name: str, revision: str | None, wanted: str, where: str) -> tuple[Any
             return saved, ""
         split = _chosen(list(saved), wanted, where)
         return saved[split], split
-    split = _chosen(datasets.get_dataset_split_names(name, revision=revision), wanted, where)
-    return datasets.load_dataset(name, split=split, revision=revision), split
+    with hub_unless_unreachable(needed=True) as (_, unreachable):
+        try:
+            split = _chosen(datasets.get_dataset_split_names(name, revision=revision), wanted, where)
+            return datasets.load_dataset(name, split=split, revision=revision), split
+        except LnbenchError:
+            raise
+        except Exception as error:
+            if not unreachable:
+                raise
+            raise DataError(
+                f"{where}: is not in the cache of datasets, and there is no connection to {unreachable}"
+            ) from error
 
 
 def _chosen(splits: Sequence[str], wanted: str, where: str) -> str:

@@ -12,6 +12,7 @@ from lnbench.errors import UsageError, unknown
 from lnbench.lazy import F
 from lnbench.norm.modes.options import Declared, declared, keywords, show, usual, value
 from lnbench.norm.modes.options import Option as Option
+from lnbench.norm.selection import ALL, read_layers, select
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +29,8 @@ DrawnImages = Callable[[int, int], "Tensor"]
 The draw is the run's: seed, condition and number decide it, and one draw is independent of another."""
 
 LAYERS = "layers"  # the option that every mode has
-ALL = "all"
+SIZE = "size"  # that every mode has whose unit is not the image
+_SIZE: Declared = (int, Option("images of a batch, where not as many as --batch-size says", least=1), None)
 
 
 Variance = Annotated[Literal["biased", "unbiased"], Option("variance divided by n values, or by n − 1")]
@@ -185,12 +187,14 @@ def mode(
 class Mode:
     """How norm layers find their statistics. `str(mode)` is canonical and parses back to the same mode.
 
-    `options` holds a value for every option of its kind; `layers` says which norm layers it is for.
+    `options` holds a value for every option of its kind; `layers` says which norm layers it is for; `size`,
+    how many images its batches have, where not as many as the run's.
     """
 
     kind: str
     options: Mapping[str, Any] = field(default_factory=dict)
     layers: str = ALL
+    size: int | None = None
 
     def __hash__(self) -> int:
         return hash(str(self))
@@ -202,6 +206,7 @@ class Mode:
             # Numbers are always said; a word only where it is not the usual one.
             if value is not None and (isinstance(value, int | float) or value != self._kind.options[name][2])
         ]
+        shown += [f"{SIZE}={self.size}"] if self.size is not None else []
         shown += [f"{LAYERS}={self.layers}"] if self.layers != ALL else []
         return f"{self.kind}:{','.join(shown)}" if shown else self.kind
 
@@ -265,6 +270,12 @@ class Mode:
 
     def refuse(self, setting: Setting | None) -> None:
         """Raise UsageError where the mode cannot be what it was asked to be; None: judged by itself alone."""
+        if self.size is not None and self.unit == "image":
+            raise UsageError(f"mode '{self}': has no batches, so no size of them")
+        if self.size is not None and setting is not None:
+            if self.size > setting.images:
+                raise UsageError(f"mode '{self}': the data has only {setting.images} images")
+            setting = setting._replace(batch_size=self.size)
         reason = self._call(self._kind.refuse, setting)
         if reason is not None:
             raise UsageError(f"mode '{self}': {reason}")
@@ -274,7 +285,18 @@ class Mode:
 
     def note(self, setting: Setting) -> str | None:
         """What a person should know before the mode is run."""
+        if self.size is not None:
+            setting = setting._replace(batch_size=self.size)
         return self._call(self._kind.note, setting) if self.layers == ALL else None
+
+    def batch_size(self, usual: int) -> int:
+        """How many images its batches have, in a run where they `usual`ly have so many."""
+        return usual if self.size is None else self.size
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether one process counts it from the first image to the last: a stream, or batches of its own."""
+        return self.unit == "stream" or self.size is not None
 
     def begin(self, forward: Forward, images: DrawnImages, state: State) -> None:
         """What the mode does once for a condition, before anything is counted."""
@@ -318,9 +340,10 @@ def describe(name: str) -> str:
     return kind.about + (f"; {', '.join(options)}" if options else "")
 
 
-def make(kind: str, layers: str = ALL, **given: Any) -> Mode:
+def make(kind: str, layers: str = ALL, size: int | None = None, **given: Any) -> Mode:
     """A mode from values that are already of the right types; what is not given takes its default."""
-    return Mode(kind, {o: given.get(o, default) for o, (*_, default) in find(kind).options.items()}, layers)
+    options = {o: given.get(o, default) for o, (*_, default) in find(kind).options.items()}
+    return Mode(kind, options, layers, size)
 
 
 def parse(text: str) -> Mode:
@@ -334,66 +357,24 @@ def parse(text: str) -> Mode:
     given: dict[str, Any] = {}
     for item in rest.split(",") if rest.strip() else ():
         option, equals, word = (part.strip() for part in item.partition("="))
-        if option not in kind.options and option != LAYERS:
+        if option not in kind.options and option not in (LAYERS, SIZE):
             raise _unknown_option(text, kind, option)
         if not equals or not word:
             raise UsageError(f"mode '{text}': option '{option}' has no value; write {option}=…")
         if option in given:
             raise UsageError(f"mode '{text}': option '{option}' is given twice")
         given[option] = (
-            _layers(text, word) if option == LAYERS else value(text, option, kind.options[option], word)
+            read_layers(text, word)
+            if option == LAYERS
+            else value(text, option, kind.options.get(option, _SIZE), word)
         )
     made = make(name, **given)
     made.refuse(None)
     return made
 
 
-def select(layers: str, names: tuple[str, ...], local: tuple[str, ...], asked: str) -> frozenset[str]:
-    """The layers that `layers=` picks from the norm layers of a network, `local` among them being LocalNorm.
-
-    `all`, `localnorm`, `first3`, `last3`, or names with `*` for anything, several joined by `|`.
-    Raises UsageError, naming the mode as `asked`, where it picks none.
-    """
-    import fnmatch
-
-    if layers == ALL:
-        return frozenset(names)
-    if layers == "localnorm":
-        if not local:
-            raise UsageError(
-                f"mode '{asked}': the network has no LocalNorm layers; make some with lnbench convert"
-            )
-        return frozenset(local)
-    for end in ("first", "last"):
-        if layers.startswith(end) and (count := layers.removeprefix(end)).isdecimal():
-            if int(count) > len(names):
-                raise UsageError(f"mode '{asked}': the network has only {len(names)} norm layers")
-            return frozenset(names[: int(count)] if end == "first" else names[len(names) - int(count) :])
-    found = frozenset(
-        name for name in names for pattern in layers.split("|") if fnmatch.fnmatchcase(name, pattern)
-    )
-    if not found:
-        raise UsageError(
-            f"mode '{asked}': no norm layer is called '{layers}'; the first are {', '.join(names[:4])}"
-        )
-    return found
-
-
-def _layers(text: str, value: str) -> str:
-    if not value.isascii() or not value.isprintable() or set(value) & set("/' \""):
-        raise UsageError(
-            f"mode '{text}': layers takes all, localnorm, first3, last3 or names such as bn1|layer1.*"
-        )
-    for end in ("first", "last"):
-        if value.startswith(end) and (count := value.removeprefix(end)).isdecimal():
-            if len(count) > 6:
-                raise UsageError(f"mode '{text}': no network has {count[:20]}… norm layers")
-            return f"{end}{int(count)}"
-    return value
-
-
 def _unknown_option(text: str, kind: Kind, name: str) -> UsageError:
-    known = sorted([*kind.options, LAYERS])
+    known = sorted([*kind.options, LAYERS, *([SIZE] if kind.unit != "image" else [])])
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else f"'{kind.name}' takes {', '.join(known)}"
     return UsageError(f"mode '{text}': unknown option '{name}': {hint}")
