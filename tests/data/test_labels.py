@@ -218,10 +218,10 @@ def test_a_class_map_of_any_length_is_read_at_once(tmp_path: Path) -> None:
 
     from lnbench.data.class_file import read_class_map
 
-    many = {f"class {number}": number % 1000 for number in range(60_000)}
+    many = {f"class {number}": number % 1000 for number in range(90_000)}
     (tmp_path / "map.yaml").write_text("".join(f"{name}: {value}\n" for name, value in many.items()))
     (tmp_path / "map.json").write_text(json.dumps(many))
-    assert len(read_class_map(tmp_path / "map.json").outputs) == 60_000
+    assert len(read_class_map(tmp_path / "map.json").outputs) == 90_000
     with pytest.raises(DataError, match="larger than 1 MiB; write it as JSON or CSV"):
         read_class_map(tmp_path / "map.yaml")
 
