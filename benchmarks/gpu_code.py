@@ -13,7 +13,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from lnbench.corruptions.fused import color, glass, noise
+from lnbench.corruptions.fused import color, glass, noise, zoom
 
 TARGET = GPUTarget("cuda", 90, 32)
 WARPS = {"follow": 1}  # else 4
@@ -30,6 +30,12 @@ KERNELS: dict[str, tuple[Any, dict[str, str], dict[str, int]]] = {
         color.adjust,
         {"pixels": "*u8", "out": "*u8", "numbers": "*fp64", "size": "i32"},
         {"BLOCK": color.BLOCK},
+    ),
+    "add_zooms": (
+        zoom.add_zooms,
+        {"pixels": "*u8", "out": "*u8", "rows": "*i32", "columns": "*i32", "down": "*fp32", "right": "*fp32",
+         "zooms": "i32", "share": "fp32", "nudge": "fp32", "height": "i32", "width": "i32"},
+        {"BLOCK": zoom.BLOCK},
     ),
     "draw": (
         glass.draw,

@@ -24,13 +24,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from benchmarks import gpu_code
+from benchmarks.gpu_report import FIFTEEN
 from lnbench.corruptions import blur, fused, native, registry, rng
-from lnbench.corruptions.fused import glass
+from lnbench.corruptions.fused import glass, zoom
 from lnbench.corruptions.rng import Key
 from tests.device import Device, fresh_tables
 from tests.test_device import photographs
@@ -183,6 +185,9 @@ def predicted(name: str, severity: int, *, eager: bool = False) -> list[Work]:
             one_pass("draw", moves, passes * pixels / 3),
             one_pass("follow", 2 * pixels + moves * chains, pixels / 3, passes * chains),
         ]  # fmt: skip
+    if name == "zoom_blur":
+        turns = len(np.arange(1, *parameters)) - 1
+        return [one_pass("add_zooms", 2 * pixels, pixels / 3 * zoom.BLOCK / SIDE, turns)]
     kernel = KERNEL_OF[name]
     elements = pixels / 3 if kernel == "adjust" else pixels
     return [*(states if kernel != "adjust" else ()), one_pass(kernel, 2 * pixels, elements)]
@@ -263,7 +268,7 @@ def to_markdown(found: dict[str, dict[str, dict[str, float]]]) -> str:
         ]
         share = statistics.mean(row["microseconds"] for row in own.values()) / FORWARD
         rows.append(f"| {name} | {' | '.join(ranges)} | {share:.0%} |")
-    fifteen = [row["microseconds"] for name in registry.BENCHMARK for row in found.get(name, {}).values()]
+    fifteen = [row["microseconds"] for name in FIFTEEN for row in found.get(name, {}).values()]
     if fifteen:
         mean, most = statistics.mean(fifteen), max(fifteen)
         rows += [

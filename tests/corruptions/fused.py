@@ -13,25 +13,26 @@ from tests.test_device import photographs
 
 def pictures() -> torch.Tensor:
     """Photographs, and the levels at which roundings show: greys, black, white, primaries, ties."""
-    made = photographs(3, 40)[:, :, :, :37].contiguous()
+    made = photographs(2, 32)[:, :, :, :29].contiguous()
     steps = torch.tensor([0, 1, 51, 102, 127, 153, 254, 255], dtype=torch.uint8)
     cube = torch.cartesian_prod(steps, steps, steps).T.reshape(3, -1)
-    flat = made[2].reshape(3, -1)
+    flat = made[1].reshape(3, -1)
     flat[:, : cube.shape[1]] = cube
-    made[2] = flat.view_as(made[2])
+    made[1] = flat.view_as(made[1])
     return made
 
 
 def main() -> None:
-    pixels, ids = pictures(), torch.tensor([7, 8, 2**40])
+    pixels, ids = pictures(), torch.tensor([7, 2**40])
     for name in fused.HOMES:
         kernel = fused.written(name)
         assert kernel is not None
         found = {}
-        for severity in range(1, 6):
+        for severity in (2, 5):
             parameters, key = registry.parameters("imagenet", name, severity), Key(3, ids).stream(name)
             wanted = registry.find(name).kernel(pixels, parameters, key)
-            found[severity] = int((kernel(pixels, parameters, key) != wanted).sum())
+            apart = (kernel(pixels, parameters, key).int() - wanted.int()).abs()
+            found[severity] = [int(apart.max()), float((apart > 0).float().mean())]
         print(json.dumps({name: found}), flush=True)
 
 

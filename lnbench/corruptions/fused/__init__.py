@@ -1,8 +1,8 @@
 """Corruptions in one pass over memory on a GPU, written in Triton; what they replace is their reference.
 
 The same integers and the same roundings, operation by operation: on the first images of every corruption and
-its parameters both forms are computed, and unless they agree to the last bit the reference goes on. So it
-does where Triton is not installed or cannot compile. Nothing here is used on a CPU.
+its parameters both forms are computed, and unless they agree the reference goes on: to the last bit, but for
+`SUMS`. So it does where Triton is not installed or cannot compile. Nothing here is used on a CPU.
 """
 
 from __future__ import annotations
@@ -31,7 +31,11 @@ HOMES = {
     "brightness": "color",
     "saturate": "color",
     "glass_blur": "glass",
+    "zoom_blur": "zoom",
 }
+# Float sums, taken in another order: one grey level apart in one value of 10,000, as devices may be.
+SUMS = {"zoom_blur"}
+_SHARE = 1e-4
 _CHECKED = 8  # images on which both forms are computed
 _trusted: dict[tuple[object, ...], bool] = {}
 
@@ -80,7 +84,9 @@ def _agree(
     key: Key,
 ) -> bool:
     try:
-        same = bool(torch.equal(kernel(pixels, parameters, key), reference(pixels, parameters, key)))
+        apart = kernel(pixels, parameters, key).int() - reference(pixels, parameters, key).int()
+        differing = float((apart != 0).float().mean())
+        same = differing == 0 or (name in SUMS and differing <= _SHARE and int(apart.abs().max()) == 1)
     except torch.OutOfMemoryError:
         raise
     except Exception:  # a compiler or a driver that does not suit: of many kinds, and none need stop a run
