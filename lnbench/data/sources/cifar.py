@@ -170,7 +170,9 @@ def _holds(path: Path, wanted: Iterable[str]) -> bool:
                 missing.discard(PurePosixPath(member.name).name)
                 if not missing:
                     return True
-    except (*_damaged(), DataError):
+    except DataError:
+        pass
+    except _damaged():
         pass
     return False
 
