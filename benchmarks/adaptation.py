@@ -5,28 +5,31 @@
     python -m benchmarks.adaptation run --checkpoints DIR --cifar cifar/test --photographs photographs
     python -m benchmarks.adaptation table          # the tables of docs/adaptation.md
 
-Every run is one `lnbench evaluate`, printed as it starts; a study that was interrupted goes on, and a mode
-that is added is run alone. Reduced on purpose, so that a part of one processor core suffices; `NETWORKS` says
-how far. The seed decides the images, their noise and their order.
+Every run is one call of `lnbench.evaluate`, the same figures as `lnbench evaluate`, and is printed as it
+starts; a study that was interrupted goes on, and a mode that is added is run alone. Reduced on purpose, so
+that a part of one processor core suffices; `NETWORKS` says how far. The seed decides the images, their noise
+and their order.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import statistics
-import subprocess
-import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import lnbench
+from lnbench.memory import keep_freed
+from lnbench.results import schema
 
 RESULTS = Path(__file__).parent / "results" / "adaptation.json"
 
 
 class Network(NamedTuple):
-    """A network of the study: what it is shown, and in batches of how many where nothing else is said."""
+    """A network of the study, what it is shown, and the options of the modes that learn."""
 
     model: str
     weights: str
@@ -35,51 +38,50 @@ class Network(NamedTuple):
     images: int
     corruptions: tuple[str, ...]
     batch: int
-    settings: tuple[str, ...]
     learn: str
-    """Options of the modes that learn."""
+    filters: str
+    fisher: str
 
 
-SETTINGS: dict[str, tuple[str, ...]] = {
-    "reset": (),
-    "continual": ("--sequence", "continual"),
-    "dirichlet 0.1": ("--order", "dirichlet:delta=0.1"),
-    "mixed": ("--mixed",),
-    "batch 16": ("--batch-size", "16"),
-    "batch 64": ("--batch-size", "64"),
-    "continual 16": ("--batch-size", "16", "--sequence", "continual"),
-    "batch 1": ("--batch-size", "1"),
+# A network's own batch but where it says otherwise.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "reset": {},
+    "continual": {"sequence": "continual"},
+    "dirichlet 0.1": {"order": "dirichlet:delta=0.1"},
+    "mixed": {"mixed": True},
+    "batch 64": {"batch_size": 64},
+    "batch 16": {"batch_size": 16},
+    "continual 16": {"batch_size": 16, "sequence": "continual"},
+    "batch 1": {"batch_size": 1},
 }
-CIFAR = "lr=0.001,optimizer=adam"
+CIFAR = 200, "lr=0.001,optimizer=adam", ",d=0.4", ",fisher=100,alpha=1"
 NETWORKS = {
     "resnet20": Network(
         "cifar:resnet20", "cifar10_resnet20-12fca82f.th", "tta-cifar10-c", "cifar",
-        1000, ("gaussian_noise", "fog", "contrast"), 200, tuple(SETTINGS), CIFAR,
+        1000, ("gaussian_noise", "fog", "contrast"), *CIFAR,
     ),
     "resnet56": Network(
         "cifar:resnet56", "cifar10_resnet56-4bfd9763.th", "tta-cifar10-c", "cifar",
-        256, ("gaussian_noise", "contrast"), 64, ("reset", "mixed", "continual"), CIFAR,
+        1000, ("gaussian_noise", "contrast"), *CIFAR,
     ),
     "efficientnet": Network(
         "timm:tf_efficientnet_lite0", "tf_efficientnet_lite0.safetensors", "tta-imagenet-c", "photographs",
-        64, ("gaussian_noise", "contrast"), 16, ("reset", "mixed", "continual"), "lr=0.00025",
+        256, ("gaussian_noise", "contrast"), 64, "lr=0.00025", "", ",fisher=100",
     ),
 }  # fmt: skip
-# What is most worth knowing first: any beginning of this list is a table.
-USUAL = ("reset", "continual", "dirichlet 0.1", "mixed", "batch 16")
+# What is most worth knowing first: any beginning of this list is a table. Each of the 800 photographs has a
+# class of its own, so no order by class is another than a shuffle.
+USUAL = ("reset", "continual", "dirichlet 0.1", "batch 16", "mixed")
+SMALL = ("reset", "mixed", "batch 16", "continual")
 ROUNDS: tuple[tuple[str, int, tuple[str, ...]], ...] = (
-    ("resnet20", 0, ("reset", "continual", "dirichlet 0.1")),
-    ("resnet56", 0, ("reset",)),
-    ("efficientnet", 0, ("reset",)),
-    ("resnet20", 0, ("batch 16", "mixed", "continual 16", "batch 64", "batch 1")),
-    ("resnet56", 0, ("mixed",)),
-    ("efficientnet", 0, ("mixed",)),
-    ("resnet20", 1, USUAL),
-    ("resnet20", 2, USUAL),
-    # All that is left.
-    *((name, seed, ()) for seed in range(3) for name in ("resnet20", "resnet56", "efficientnet")),
+    ("resnet20", 0, (*USUAL, "continual 16", "batch 64", "batch 1")),
+    ("resnet56", 0, USUAL),
+    ("efficientnet", 0, SMALL),
+    *(("resnet20", seed, (*USUAL, "continual 16", "batch 64", "batch 1")) for seed in (1, 2)),
+    *(("resnet56", seed, USUAL) for seed in (1, 2)),
+    *(("efficientnet", seed, SMALL) for seed in (1, 2)),
 )
-# Answers that depend on an image alone are the same in every setting, and so is `fixed`.
+# Answers that depend on an image alone are the same in every setting.
 IMAGE = ("fixed", "local", "blend:N=16", "iabn:k=4", "adapt:n=32")
 
 
@@ -87,27 +89,23 @@ def wanted(network: Network, setting: str) -> list[str]:
     """The modes of a setting."""
     if setting == "batch 1":  # what learns is refused there, and `batch` is `local`
         return ["ema:m=0.05"]
-    small = network.learn.startswith("lr=0.001")
-    filters = ",d=0.4" if small else ""
-    # The rule of SAR's authors for batches below 32: 0.00025 / 64 · 2 · batch.
-    rate = 0.000125 if "16" in setting or network.batch == 16 else 0.00025
-    fisher = ",fisher=100,alpha=1" if small else ",fisher=100"
     stream = [
         "batch",
         "ema:m=0.05",
         f"tent:{network.learn}",
-        f"eta:{network.learn}{filters}",
-        f"eata:{network.learn}{filters}{fisher}",
-        f"sar:lr={rate}",
+        f"eta:{network.learn}{network.filters}",
+        f"eata:{network.learn}{network.filters}{network.fisher}",
+        "sar:lr=resnet",
     ]
     return [*(IMAGE if setting == "reset" else ()), *stream]
 
 
 def run(given: argparse.Namespace) -> None:
     """Every run that has modes without a row yet, one after another."""
+    keep_freed()
     for name, seed, settings in ROUNDS:
         network = NETWORKS[name]
-        for setting in settings or network.settings:
+        for setting in settings:
             rows = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
             own = {
                 _short(r) for r in rows if (r["network"], r["setting"], r["seed"]) == (name, setting, seed)
@@ -115,19 +113,26 @@ def run(given: argparse.Namespace) -> None:
             modes = [mode for mode in wanted(network, setting) if mode.split(":")[0] not in own]
             if not modes:
                 continue
-            out = given.runs / f"{name}-{setting}-{seed}".replace(" ", "-")
-            words = [
-                "evaluate", "--preset", network.preset, "--model", network.model,
-                "--weights", str(given.checkpoints / network.weights),
-                "--data", f"folder:{getattr(given, network.data)}", "--limit", str(network.images),
-                "--seed", str(seed), "--batch-size", str(network.batch),
-                "--cache", str(given.runs / "cache"), "--out", str(out), *SETTINGS[setting],
-            ]  # fmt: skip
-            words += [word for corruption in network.corruptions for word in ("--corruption", corruption)]
-            words += [word for mode in modes for word in ("--norm", mode)]
-            print("lnbench", shlex.join(words), flush=True)
-            subprocess.run([sys.executable, "-m", "lnbench", *words], check=True, stdout=subprocess.DEVNULL)
-            rows += _rows(name, setting, seed, json.loads((out / "results.json").read_text()))
+            options = {
+                "preset": network.preset,
+                "weights": given.checkpoints / network.weights,
+                "corruptions": network.corruptions,
+                "modes": modes,
+                "limit": network.images,
+                "seed": seed,
+                "batch_size": network.batch,
+                **SETTINGS[setting],
+            }
+            print(name, network.model, options, flush=True)
+            data = f"folder:{getattr(given, network.data)}"
+            record = lnbench.evaluate(
+                network.model,
+                data,
+                cache=given.cache,
+                progress=False,
+                **options,  # type: ignore[arg-type]
+            )
+            rows += _rows(name, setting, seed, record.content)
             _keep(rows)
 
 
@@ -144,22 +149,21 @@ def _short(row: dict[str, Any]) -> str:
     return str(row["mode"]).split(":")[0]
 
 
-def _rows(network: str, setting: str, seed: int, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for mode in record["suite"]["modes"]:
-        cells = [c for c in record["cells"] if c["mode"] == mode]
-        corrupted = [c for c in cells if c["corruption"] != "clean"]
-        tenths = [c["course"]["tenths"] for c in corrupted if "course" in c]
-        counts: dict[str, float] = {}
+def _rows(network: str, setting: str, seed: int, record: schema.Record) -> Iterator[dict[str, Any]]:
+    for mode in record.suite.modes:
+        cells = [cell for cell in record.cells if cell.mode == mode]
+        corrupted = [cell for cell in cells if cell.condition.is_corrupted]
+        tenths = [cell.course.tenths for cell in corrupted if cell.course is not None]
+        counts: Counter[str] = Counter()
         for cell in corrupted[:1] if setting == "mixed" else corrupted:
-            for name, value in cell.get("counts", {}).items():
-                counts[name] = counts.get(name, 0) + value
+            counts.update(cell.counts or {})  # type: ignore[arg-type]
         yield {
             "network": network,
             "setting": setting,
             "seed": seed,
             "mode": mode,
-            "clean": next((c["top1"] for c in cells if c["corruption"] == "clean"), None),
-            "top1": {c["corruption"]: c["top1"] for c in corrupted},
+            "clean": next((cell.top1 for cell in cells if cell.condition.is_clean), None),
+            "top1": {cell.corruption: cell.top1 for cell in corrupted},
             "tenths": [round(statistics.fmean(part), 4) for part in zip(*tenths, strict=True)],
             "counts": counts,
         }
@@ -170,13 +174,14 @@ def table(_: argparse.Namespace) -> None:
     rows = json.loads(RESULTS.read_text())["rows"]
     for row in rows:
         row["mode"] = _short(row)
-    for name, network in NETWORKS.items():
+    for name in NETWORKS:
         own = [row for row in rows if row["network"] == name]
         if own:
+            settings = [setting for setting in SETTINGS if any(row["setting"] == setting for row in own)]
             print(f"\n<!-- {name} -->")
-            _errors(own, [s for s in network.settings if any(row["setting"] == s for row in own)])
+            _errors(own, settings)
             print()
-            _tenths(own, network.settings)
+            _tenths(own, settings)
 
 
 def _errors(rows: list[dict[str, Any]], settings: list[str]) -> None:
@@ -188,14 +193,15 @@ def _errors(rows: list[dict[str, Any]], settings: list[str]) -> None:
             found = [row for row in rows if (row["mode"], row["setting"]) == (mode, setting)]
             errors = [100 * (1 - statistics.fmean(row["top1"].values())) for row in found]
             if errors and (mode != "fixed" or setting == "reset"):
-                entries.append(f"{statistics.fmean(errors):.1f} ±{(max(errors) - min(errors)) / 2:.1f}")
+                spread = f" ±{(max(errors) - min(errors)) / 2:.1f}" if len(errors) > 1 else ""
+                entries.append(f"{statistics.fmean(errors):.1f}{spread}")
             else:
                 entries.append("–")
         print(f"| `{mode}` | " + " | ".join(entries) + " |")
     print("| seeds | " + " | ".join(str(seeds[setting]) for setting in settings) + " |")
 
 
-def _tenths(rows: list[dict[str, Any]], settings: tuple[str, ...]) -> None:
+def _tenths(rows: list[dict[str, Any]], settings: list[str]) -> None:
     print("| mode | " + " | ".join(settings) + " |\n|:--|" + "--:|" * len(settings))
     for mode in dict.fromkeys(row["mode"] for row in rows if row["tenths"]):
         entries = []
@@ -212,7 +218,7 @@ def main() -> None:
     parser.add_argument("--checkpoints", type=Path)
     parser.add_argument("--cifar", type=Path)
     parser.add_argument("--photographs", type=Path)
-    parser.add_argument("--runs", type=Path, default=Path("runs/adaptation"))
+    parser.add_argument("--cache", type=Path, default=Path("runs/adaptation"))
     given = parser.parse_args()
     {"run": run, "table": table}[given.action](given)
 

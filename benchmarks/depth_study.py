@@ -45,6 +45,10 @@ DEPTHS = (1, 2, 3, 5, 9, 16)
 COARSE = (3, 9)
 BLENDS = (1, 4, 16, 64)
 HEAVY = ("gaussian_noise", "contrast")
+OTHERS = (
+    "fog", "brightness", "frost", "snow", "defocus_blur", "jpeg_compression", "pixelate", "motion_blur",
+    "zoom_blur", "glass_blur", "elastic_transform", "shot_noise", "impulse_noise",
+)  # fmt: skip
 GRID = ("fixed", "local:layers=first1", "adapt:n=32")
 SEEDS = (0, 1, 2)
 TAUGHT = "local:layers=localnorm"
@@ -118,6 +122,7 @@ def steps(shared: Path) -> dict[str, Step]:
     found = {
         "contrast-fp32": evaluation("contrast-fp32", "imagenet-c", (5,), main_modes, fp32, HEAVY[1:]),
         "depth": evaluation("depth", "imagenet-c", (5,), by_depth(49), bf16, HEAVY),
+        "others": evaluation("others", "imagenet-c", (5,), ("fixed", "local:layers=first1"), bf16, OTHERS),
     }
     for name, layers in (("resnet20", 19), ("demo", 7), ("resnet56", 55)):
         words = ["--model", "demo", "--data", "demo"]

@@ -195,6 +195,29 @@ def memory() -> Figures:
     ]
 
 
+def sequences_hold() -> Figures:
+    """Coverage row by row; of the gate what stands behind the images that differ."""
+    found = [line.strip("| ").split(" | ") for line in rows((RESULTS / "sequences.md").read_text("utf-8"))]
+    texts = []
+    for name, *figures in found:
+        if figures[-1].endswith("%"):
+            texts.append(" | ".join([name.split(", ", 1)[1], *figures[1:]]))
+        elif len(figures) == 7 and figures[1].endswith("%"):
+            texts.append(" | ".join(figures[1:]))
+    return texts
+
+
+def images_of_sequences() -> Figures:
+    """The middles of the tables of images: three widths of a figure and a set side by side."""
+    found = [line.strip("| ").split(" | ") for line in rows((RESULTS / "sequences.md").read_text("utf-8"))]
+    entries: dict[tuple[str, str], list[str]] = {}
+    for row in (row for row in found if len(row) == 7 and row[2] in ("2", "1", "0.5")):
+        pair = " and " in row[0]
+        shown = [f"{row[3]}; {row[4]}", f"{row[5]}; {row[6]}"] if pair else [f"{row[3]}; {row[5]}; {row[6]}"]
+        entries.setdefault((row[0], row[1]), []).extend(shown)
+    return [" | ".join([size, *shown]) for (_, size), shown in entries.items()]
+
+
 PAGES: dict[str, tuple[Callable[[], Figures], ...]] = {
     "README.md": (localnorm_in_short,),
     "docs/modes.md": (spread_of_draws, cost_of_layers, cost_of_modes),
@@ -203,6 +226,8 @@ PAGES: dict[str, tuple[Callable[[], Figures], ...]] = {
     "docs/localnorm.md": (localnorm,),
     "docs/scale.md": (dealing, killed),
     "docs/design.md": (damaged,),
+    "docs/rounds.md": (sequences_hold,),
+    "docs/results.md": (images_of_sequences,),
     "docs/speed.md": (
         whole_suites, shared_work, corruptions_beside_reference, chunks, compilation, reduced_precision,
         memory, starting,

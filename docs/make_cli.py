@@ -41,7 +41,13 @@ def _command(name: str, command: Any) -> str:
     if arguments or options:
         lines += ["| | |", "|---|---|"]
         lines += [f"| `{_placeholder(p)}` | {_cell(p)} |" for p in arguments]
-        lines += [f"| `{'`, `'.join([*p.opts, *p.secondary_opts])}` | {_cell(p)} |" for p in options]
+        for panel in dict.fromkeys(p.rich_help_panel for p in options):
+            lines += [f"| **{panel}** | |"] if panel else []
+            lines += [
+                f"| `{'`, `'.join([*p.opts, *p.secondary_opts])}` | {_cell(p)} |"
+                for p in options
+                if p.rich_help_panel == panel
+            ]
     return "\n".join(lines) + "\n"
 
 

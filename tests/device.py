@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -158,6 +158,7 @@ class Device:
         self.launches = 0
         self.bytes = 0
         self.carried = 0
+        self.watch: Callable[[str, Any, Any, Any], None] | None = None
         self._pinned: set[int] = set()
         self._entered = contextlib.ExitStack()
 
@@ -274,6 +275,8 @@ class Device:
         if name not in FREE:
             self.launches += 1
             self.bytes += moved(values, kwargs, result)
+            if self.watch is not None:
+                self.watch(name, values, kwargs, result)
 
         def wrapped(leaf: Any) -> Any:
             if not isinstance(leaf, torch.Tensor):

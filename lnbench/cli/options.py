@@ -5,6 +5,7 @@ Where one command can do without an option and another cannot, each says its typ
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -13,6 +14,17 @@ import typer
 from lnbench.cli import complete
 
 T = TypeVar("T")
+
+# What the help shows together, in the order of the commands' parameters.
+SUITE = partial(typer.Option, rich_help_panel="Corruptions")
+NETWORK = partial(typer.Option, rich_help_panel="Network")
+IMAGES = partial(typer.Option, rich_help_panel="Images")
+LABELS = partial(typer.Option, rich_help_panel="Labels")
+INPUT = partial(typer.Option, rich_help_panel="What the network sees")
+MODES = partial(typer.Option, rich_help_panel="Modes and streams")
+MACHINE = partial(typer.Option, rich_help_panel="Machine")
+PACE = partial(typer.Option, rich_help_panel="Figures early")
+FOLDER = partial(typer.Option, rich_help_panel="The run")
 
 SIDES = "Shorter side, or HEIGHTxWIDTH, in pixels."
 BACKEND = "native, or reference (the imagecorruptions package)."
@@ -30,44 +42,54 @@ _PLUGIN = "Python file to run first: corruptions, modes, metrics, data of yours.
 _SKIP = "Leave out images that cannot be read, and count them."
 
 Preset = Annotated[
-    str, typer.Option(help="Corruption suite: a name or a YAML file.", autocompletion=complete.presets)
+    str,
+    SUITE(metavar="NAME", help="Corruption suite: a name or a YAML file.", autocompletion=complete.presets),
 ]
-Corruption = Annotated[list[str] | None, typer.Option(help=_CORRUPTION, autocompletion=complete.corruptions)]
-Severity = Annotated[list[float] | None, typer.Option(help="Severity 1–5, repeatable.")]
-Backend = Annotated[T, typer.Option(help=BACKEND)]
+Corruption = Annotated[
+    list[str] | None, SUITE(metavar="NAME", help=_CORRUPTION, autocompletion=complete.corruptions)
+]
+Severity = Annotated[list[float] | None, SUITE(metavar="S", help="Severity 1–5, repeatable.")]
+Backend = Annotated[T, SUITE(metavar="native|reference", help=BACKEND)]
 
-Model = Annotated[T, typer.Option(help=_MODEL, autocompletion=complete.models)]
-Ema = Annotated[bool, typer.Option("--ema", help="Use the checkpoint's averaged (EMA) weights.")]
-Prefix = Annotated[str | None, typer.Option(metavar="NAME.", help=_PREFIX)]
-AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help=_PICKLE)]
+Model = Annotated[T, NETWORK(metavar="SPEC", help=_MODEL, autocompletion=complete.models)]
+Ema = Annotated[bool, NETWORK("--ema", help="Use the checkpoint's averaged (EMA) weights.")]
+Prefix = Annotated[str | None, NETWORK(metavar="NAME.", help=_PREFIX)]
+AllowPickle = Annotated[bool, NETWORK("--allow-pickle", help=_PICKLE)]
 
-Mean = Annotated[str | None, typer.Option(help="Input mean r,g,b on the 0–1 scale; the model's otherwise.")]
-Std = Annotated[str | None, typer.Option(help="Input standard deviation r,g,b; the model's otherwise.")]
-Resize = Annotated[str | None, typer.Option(help=SIDES)]
-Crop = Annotated[str | None, typer.Option(help="Centre crop, side or HEIGHTxWIDTH, in pixels.")]
-Interpolation = Annotated[T, typer.Option(help="nearest, bilinear, bicubic, lanczos or box.")]
+Mean = Annotated[
+    str | None, INPUT(metavar="R,G,B", help="Input mean r,g,b on the 0–1 scale; the model's otherwise.")
+]
+Std = Annotated[
+    str | None, INPUT(metavar="R,G,B", help="Input standard deviation r,g,b; the model's otherwise.")
+]
+Resize = Annotated[str | None, INPUT(metavar="SIDE", help=SIDES)]
+Crop = Annotated[str | None, INPUT(metavar="SIDE", help="Centre crop, side or HEIGHTxWIDTH, in pixels.")]
+Interpolation = Annotated[T, INPUT(metavar="NAME", help="nearest, bilinear, bicubic, lanczos or box.")]
 
 _EXIF = "EXIF orientation of photographs: ignore, as torchvision and timm do, or apply."
-Exif = Annotated[str | None, typer.Option(metavar="ignore|apply", help=_EXIF)]
+Exif = Annotated[str | None, INPUT(metavar="ignore|apply", help=_EXIF)]
 
 _CLASSES = "Outputs of classes that the data lacks: present leaves them out before softmax, all keeps them."
 _CLASS_MAP = "YAML, JSON or CSV: which outputs (index, wnid, name) answer for which label."
 _CLASSES_FILE = "Names of the network's own classes in the order of its outputs, one a line."
-Classes = Annotated[str | None, typer.Option(metavar="present|all", help=_CLASSES)]
-ClassMap = Annotated[Path | None, typer.Option(help=_CLASS_MAP)]
-ClassesFile = Annotated[Path | None, typer.Option(help=_CLASSES_FILE)]
+Classes = Annotated[str | None, LABELS(metavar="present|all", help=_CLASSES)]
+ClassMap = Annotated[Path | None, LABELS(metavar="FILE", help=_CLASS_MAP)]
+ClassesFile = Annotated[Path | None, LABELS(metavar="FILE", help=_CLASSES_FILE)]
 
 Root = Annotated[
     str | None,
-    typer.Option(help="Folder of the files that list:FILE names, in --data and --shift; its own otherwise."),
+    IMAGES(
+        metavar="DIR",
+        help="Folder of the files that list:FILE names, in --data and --shift; its own otherwise.",
+    ),
 ]
-Plugin = Annotated[list[Path] | None, typer.Option(help=_PLUGIN)]
+Plugin = Annotated[list[Path] | None, FOLDER(metavar="FILE.py", help=_PLUGIN)]
 
-Limit = Annotated[int | None, typer.Option(help="Use a class-balanced subset of N images.")]
-SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help=_SKIP)]
-BatchSize = Annotated[T, typer.Option(help=_BATCH)]
-Seed = Annotated[T, typer.Option(help="Seed of all that is drawn: noise, order, subset, crops.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Limit = Annotated[int | None, IMAGES(metavar="N", help="Use a class-balanced subset of N images.")]
+SkipUnreadable = Annotated[bool, IMAGES("--skip-unreadable", help=_SKIP)]
+BatchSize = Annotated[T, MODES(metavar="N", help=_BATCH)]
+Seed = Annotated[T, MODES(metavar="N", help="Seed of all that is drawn: noise, order, subset, crops.")]
+Device = Annotated[str, MACHINE(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
 
 # A run's protocol, place and pace.
 _ORDER = "How a stream's images come: shuffled, sorted (by class) or dirichlet:delta=0.1 (NOTE's sampler)."
@@ -92,19 +114,19 @@ _STORE = "Where images lie while counted: auto, device (a GPU's memory), host or
 _COMPILE = "Compile the network: auto (on a GPU, where it pays), on or off; noted in the record."
 _SHARD = "Compute part I of N by itself; `lnbench merge` joins the parts."
 _DIAGNOSE = "Record how far each norm layer's inputs shift."
-Out = Annotated[Path | None, typer.Option(help=_OUT, show_default=False)]
-Resume = Annotated[bool, typer.Option("--resume/--fresh", help=_RESUME)]
-Cache = Annotated[Path | None, typer.Option(help=_CACHE)]
-Memory = Annotated[str | None, typer.Option(help=_MEMORY)]
-Store = Annotated[str, typer.Option(help=_STORE)]
-Compile = Annotated[str, typer.Option(help=_COMPILE)]
-Shard = Annotated[str | None, typer.Option(metavar="I/N", help=_SHARD)]
-Rounds = Annotated[bool, typer.Option("--rounds", help=_ROUNDS)]
-Until = Annotated[list[str] | None, typer.Option(metavar="POINTS", help=_UNTIL)]
-Against = Annotated[Path | None, typer.Option(metavar="FILE", help=_AGAINST)]
-Margin = Annotated[str | None, typer.Option(metavar="LOSS", help=_MARGIN)]
-Diagnose = Annotated[bool, typer.Option("--diagnose", help=_DIAGNOSE)]
-Order = Annotated[str | None, typer.Option(help=_ORDER)]
-Seeds = Annotated[int | None, typer.Option(metavar="K", min=1, max=1000, help=_SEEDS)]
-Sequence = Annotated[str | None, typer.Option(help=_SEQUENCE)]
-Mixed = Annotated[bool, typer.Option("--mixed", help=_MIXED)]
+Out = Annotated[Path | None, FOLDER(metavar="DIR", help=_OUT, show_default=False)]
+Resume = Annotated[bool, FOLDER("--resume/--fresh", help=_RESUME)]
+Cache = Annotated[Path | None, IMAGES(metavar="DIR", help=_CACHE)]
+Memory = Annotated[str | None, MACHINE(metavar="SIZE", help=_MEMORY)]
+Store = Annotated[str, MACHINE(metavar="auto|device|host|file", help=_STORE)]
+Compile = Annotated[str, MACHINE(metavar="auto|on|off", help=_COMPILE)]
+Shard = Annotated[str | None, FOLDER(metavar="I/N", help=_SHARD)]
+Rounds = Annotated[bool, PACE("--rounds", help=_ROUNDS)]
+Until = Annotated[list[str] | None, PACE(metavar="POINTS", help=_UNTIL)]
+Against = Annotated[Path | None, PACE(metavar="FILE", help=_AGAINST)]
+Margin = Annotated[str | None, PACE(metavar="LOSS", help=_MARGIN)]
+Diagnose = Annotated[bool, FOLDER("--diagnose", help=_DIAGNOSE)]
+Order = Annotated[str | None, MODES(metavar="ORDER", help=_ORDER)]
+Seeds = Annotated[int | None, MODES(metavar="K", min=1, max=1000, help=_SEEDS)]
+Sequence = Annotated[str | None, MODES(metavar="reset|continual", help=_SEQUENCE)]
+Mixed = Annotated[bool, MODES("--mixed", help=_MIXED)]

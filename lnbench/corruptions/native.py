@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lnbench.corruptions import fused
 from lnbench.corruptions.registry import MIN_SIDE, find
 from lnbench.corruptions.rng import Key
 from lnbench.errors import DataError
@@ -33,6 +34,8 @@ def corrupt(
     known = find(corruption)
     key = key.stream(corruption).stream(f"{severity:g}")
     elements = known.elements if isinstance(known.elements, int) else known.elements(parameters)
+    if pixels.is_cuda:
+        return fused.corrupted(corruption, known.kernel, pixels, parameters, key)
     size = _images_at_once(pixels, elements)
     if size >= len(pixels):
         return known.kernel(pixels, parameters, key)

@@ -157,6 +157,9 @@ def _deviations(subject: Subject, images: Images) -> Iterator[str]:
         left = [name for name in subject.layers.all_names if mode.is_learning and not mode.learns(name)]
         if left:
             yield f"mode {mode}: weight and bias of some layers do not learn: {', '.join(left)}"
+        setting = subject.layers.setting(config.batch_size, len(store.labels))
+        if mode.is_learning and (note := mode.note(setting)) is not None:
+            yield note
     if config.precision != "fp32":
         yield f"computed in {config.precision}"
     if images.precomputed:

@@ -8,7 +8,6 @@ Each figure gets its share of the 5 %, so that all answers hold together. They s
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -127,7 +126,7 @@ def outcome_of(differences: Array, population: int, margin: float, level: float)
     whole set is certain once all of it is there.
     """
     values = (1 + differences) / 2
-    passed, mean = math.log(2 / level), (1 - margin) / 2
+    passed, mean = sequences.refuting(level), (1 - margin) / 2
     worse = _first(1 - values, population, 0.5, passed)
     within = _first(values, population, mean, passed)
     count = len(values)

@@ -70,6 +70,9 @@ def disagreements(records: Sequence[Record], labels: Sequence[str]) -> list[str]
     found = []
     for record, name in zip(records[1:], labels[1:], strict=True):
         reasons = [text for text in find_mismatches(records[0], record) if not text.startswith("mode ")]
+        first, own = (one.rounds.images if one.rounds else one.data.images for one in (records[0], record))
+        if first != own:
+            reasons.append(f"{own:,} images counted beside {first:,}")
         if reasons:
             found.append(f"{name} and {labels[0]}: {'; '.join(reasons)}")
     return found

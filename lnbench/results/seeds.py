@@ -53,6 +53,11 @@ def compare_seeds(
             f"seeds {_listed(old)} and {_listed(now)} cannot be paired: give two folders of runs under the "
             "same two seeds or more, as evaluate --seeds makes them"
         )
+    if early := [str(seed) for seed in sorted(old) if old[seed].rounds or now[seed].rounds]:
+        raise RecordError(
+            f"the runs of seed {', '.join(early)} ended early, each on images of its own: finish them, or "
+            "compare them seed by seed"
+        )
     pairs = [(old[seed], now[seed]) for seed in sorted(old)]
     mismatches = list(dict.fromkeys(text for pair in pairs for text in find_mismatches(*pair)))
     if mismatches and not allow_mismatch:

@@ -10,7 +10,8 @@ bounded random variables by betting", arXiv 2010.09686, §5; for sampling withou
 If m is the mean of all N values, m_i is the mean of those left before image i; the capital K_t(m) of
 somebody who bets b_i on more, decided before x_i is seen, then is a martingale from 1, and ever passes
 2 / level with probability level / 2 at most (Ville's inequality). A candidate m against which it does pass is
-out; another capital bets on less. Bets are held below 0.75 / m_i, so that no factor gets below a quarter.
+out; another capital bets on less. Bets are held below 0.75 / m_i, so that no factor gets below a quarter. The
+bound is nearly reached, so a tenth of the level is kept back: what is asked for holds with room to spare.
 
 Three capitals are averaged, each with the bets that are best where the interval is asked for after so many
 images (2,000, 8,000, 32,000) of a set without end:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 LEVEL = 0.05
+_SPENT = 0.9  # of a level
 LOOK = 16  # images between two moments at which the capital is looked at: one logarithm for all of them
 _TUNED = (2_000.0, 8_000.0, 32_000.0)
 _MOST = 0.75  # of what is left of a capital that a bet may lose
@@ -60,11 +62,16 @@ def difference_interval(values: Array, population: int, level: float = LEVEL) ->
     return 2 * low - 1, 2 * high - 1
 
 
+def refuting(level: float) -> float:
+    """The logarithm of the capital that refutes a mean, on either side of an interval of this level."""
+    return math.log(2 / (_SPENT * level))
+
+
 def lower_bound(values: Array, population: int, level: float) -> float:
-    """The least mean that no capital betting on more has passed 2 / level against; values (t,)."""
+    """The least mean that no capital betting on more has refuted; values (t,)."""
     total = float(values.sum())
     low, high = total / population, (total + population - len(values)) / population
-    own, passed = bets(values, population), math.log(2 / level)
+    own, passed = bets(values, population), refuting(level)
 
     def refuted(mean: float) -> bool:
         return float(log_capital(values, population, mean, own).max()) >= passed

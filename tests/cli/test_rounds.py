@@ -49,6 +49,20 @@ def test_a_gate_ends_when_it_is_decided(lnbench: Lnbench, task: list[object], tm
     assert found.code == 0 and "on the 512 images that both runs counted" in found.out
 
 
+def test_runs_that_ended_early_stand_beside_others_with_a_word_and_not_over_seeds(
+    lnbench: Lnbench, task: list[object], tmp_path: Path
+) -> None:
+    for seed in (0, 1):
+        assert lnbench(*task, "--seed", seed, "--rounds", "--until", "8",
+                       "--out", tmp_path / "early" / f"seed-{seed}").code == 0  # fmt: skip
+    assert lnbench(*task, "--out", tmp_path / "whole").code == 0
+    early = tmp_path / "early"
+    ranked = lnbench("compare", tmp_path / "whole", early / "seed-0", early / "seed-1")
+    assert ranked.code == 0 and "512 images counted beside 1,300" in ranked.out.replace("\n", " ")
+    ran = lnbench("compare", early, early)
+    assert ran.code == 3 and "the runs of seed 0, 1 ended early" in ran.err
+
+
 def test_an_interrupted_run_shows_its_table_and_ends_as_ever(
     lnbench: Lnbench, task: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -147,7 +147,9 @@ class Net(nn.Sequential):
     torch.save(space["Net"]().state_dict(), tmp_path / "net.pth")
     heard: list[str] = []
     given = f"{tmp_path / 'net.py'}:Net", str(tmp_path / "net.pth"), task[2]
-    prepared = ready(given, heard, modes=["fixed", "batch", "sar:margin=2,lr=0.05", "tent:lr=0.05"])
+    prepared = ready(
+        given, heard, modes=["fixed", "batch", "sar:margin=2,lr=0.05", "tent:lr=0.05", "sar:lr=vit"]
+    )
     assert any(text.endswith("every mode equals fixed, but for sar, tent") for text in heard), heard
     (outcome,) = evaluation.evaluate(prepared, [tmp_path / "run"])
     found = {(cell.mode.split(":")[0], str(cell.condition)): cell.scores for cell in outcome.record.cells}
@@ -155,5 +157,8 @@ class Net(nn.Sequential):
         assert found["batch", condition]["top1"] == found["fixed", condition]["top1"]
         assert found["batch", condition]["nll"] == pytest.approx(found["fixed", condition]["nll"], rel=1e-6)
         assert found["tent", condition]["nll"] != found["fixed", condition]["nll"]
-    (said,) = [text for text in outcome.record.deviations if "do not learn" in text]
-    assert said == "mode sar:lr=0.05,margin=2,rho=0.05: weight and bias of some layers do not learn: layer4.1"
+    said = [text for text in outcome.record.deviations if "do not learn" in text]
+    assert (
+        said[0] == "mode sar:lr=0.05,margin=2,rho=0.05: weight and bias of some layers do not learn: layer4.1"
+    )
+    assert "sar: lr=vit is 0.000625 for batches of 40" in outcome.record.deviations

@@ -74,14 +74,17 @@ def test_every_chunk_but_the_first_is_there_ahead(
 
 
 def test_the_device_is_chosen_where_images_leave_it_room(task: dict[str, Any]) -> None:
-    size = prepared(task, "cpu").images.clean.images.nbytes
-    for memory, place in ((2 * size, "device"), (2 * size - 2, "host")):
-        with fresh_tables(), Device(memory=memory):
-            assert prepared(task, "cuda").images.clean.place == place
-    with fresh_tables(), Device(memory=2 * size - 2):
-        assert prepared(task, "cuda", store="device").images.clean.place == "device"
-    with fresh_tables(), Device(memory=size - 1), pytest.raises(UsageError, match="use --store host"):
-        prepared(task, "cuda", store="device")
+    images = prepared(task, "cpu").images
+    size = images.clean.images.nbytes
+
+    def place(wanted: supply.Wanted, memory: int) -> str:
+        with Device(memory=memory):
+            return supply.placed(images, CUDA, wanted, sharing=1).clean.place
+
+    assert place("auto", 2 * size) == "device" and place("auto", 2 * size - 2) == "host"
+    assert place("device", 2 * size - 2) == "device"
+    with pytest.raises(UsageError, match="use --store host"):
+        place("device", size - 1)
 
 
 def test_processes_on_one_device_share_its_memory(task: dict[str, Any]) -> None:

@@ -40,7 +40,7 @@ def literal_interval(values: list[float], population: int, grid: int) -> tuple[f
         possible = (
             sum(values) - 1e-9 <= population * k / grid <= population - sum(1 - x for x in values) + 1e-9
         )
-        if possible and all(max(more[i], less[i]) < 40 for i in looks):
+        if possible and all(max(more[i], less[i]) < 2 / 0.045 for i in looks):
             kept.append(k / grid)
     return kept[0], kept[-1]
 
@@ -100,7 +100,7 @@ def _orders(population: np.ndarray, count: int) -> np.ndarray:
 def _ever_leaves(orders: np.ndarray, shift: float = 0.0) -> float:
     """The share of orders in which the mean of the set is out at some moment."""
     mean, count = float(orders[0].mean()), orders.shape[1]
-    passed = math.log(40) - shift
+    passed = math.log(2 / 0.045) - shift
     more = sequences.log_capital(orders, count, mean).max(-1)
     less = sequences.log_capital(1 - orders, count, 1 - mean).max(-1)
     return float((np.maximum(more, less) >= passed).mean())
