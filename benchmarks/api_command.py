@@ -91,8 +91,8 @@ def main() -> None:
     cells, other, answers = differences(record, told)
     limited = f" with `--limit {options.limit}`" if options.limit else ""
     text = f"""\
-`python -m benchmarks.api_command`{limited}: ResNet-20 on {len(images)} images of CIFAR-10, `core` at severities
-1, 3, 5, modes {", ".join(f"`{mode}`" for mode in MODES)}; a module and arrays in Python against the command.
+`python -m benchmarks.api_command`{limited}: ResNet-20 on {len(images)} images of CIFAR-10, `core` at
+severities 1, 3, 5, modes {", ".join(f"`{mode}`" for mode in MODES)}; a module and arrays in Python against the command.
 
 | cells | with another count or score | answers to single images | that differ |
 |--:|--:|--:|--:|
