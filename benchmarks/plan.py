@@ -50,19 +50,19 @@ def runs(shared: Path) -> dict[str, dict[str, Any]]:
     return {
         "demo, its preset": {"preset": "demo", "model": "demo", "data": "demo"},
         "ResNet-20, 32 px, `cifar10-c` × fixed, batch, tent": {
-            "preset": "cifar10-c", **resnet20, "data": lossless, "limit": 200,
+            "preset": "cifar10-c", **resnet20, "data": lossless, "limit": 80,
             "modes": ["fixed", "batch", "tent"]},
         "ResNet-56, 32 px, ten corruptions × fixed, sar, adapt": {
-            "preset": "core", **resnet56, "data": lossless, "limit": 250, "corruptions": ALL,
+            "preset": "core", **resnet56, "data": lossless, "limit": 120, "corruptions": ALL,
             "severities": [3], "modes": ["fixed", "sar", "adapt:n=32"]},
-        "EfficientNet-Lite0, 224 px, five corruptions × fixed, batch of 50": {
+        "EfficientNet-Lite0, 224 px, five corruptions × fixed, batch of 24": {
             "preset": "imagenet-c", "model": "timm:tf_efficientnet_lite0",
             "weights": str(checkpoints / "tf_efficientnet_lite0.safetensors"),
-            "data": f"folder:{data / 'imagenet_sample_800.zip'}", "limit": 100, "severities": [3],
+            "data": str(data / "imagenet_sample_800.zip"), "limit": 48, "severities": [3],
             "corruptions": ["gaussian_noise", "glass_blur", "fog", "elastic_transform", "contrast"],
-            "modes": ["fixed", "batch"], "batch_size": 50},
+            "modes": ["fixed", "batch"], "batch_size": 24},
         "ResNet-20, `core` × fixed, tent, gone on with after 39 of 52 cells": {
-            "preset": "core", **resnet20, "data": lossless, "limit": 400,
+            "preset": "core", **resnet20, "data": lossless, "limit": 200,
             "modes": ["fixed", "tent"], "keep": 39},
     }  # fmt: skip
 

@@ -9,13 +9,23 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from lnbench.evaluate.plan import Key, Step
 from lnbench.types import Condition
 
-# How much the forecast weighs beside what was seen: as if so much of each part had gone as foretold.
-_PRIOR = 0.02
+# Shares of the whole: what the forecast weighs beside what was seen, and after how much more work what was
+# seen counts half. Machines become slower and faster under way: what came last tells most of what comes.
+_PRIOR, _HALF = 0.02, 0.15
 _REST: Key = (-1, "")
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What came with a condition's cells: after how much work, and (foretold, taken) of each part."""
+
+    at: float
+    parts: Mapping[Key, tuple[float, float]]
 
 
 class Remaining:
@@ -30,16 +40,20 @@ class Remaining:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._steps = {step.condition: step for step in steps}
+        self._whole = sum(sum(_parts(step).values()) for step in steps)
         self._through = dict.fromkeys(self._steps, 0)
-        self._prior = _PRIOR if measured else 0.0
-        self._world, self._clock = world, clock
-        self._total: dict[Key, float] = defaultdict(float)
-        for step in steps:
-            for key, seconds in _parts(step).items():
-                self._total[key] += seconds
         self._counted = dict.fromkeys(self._steps, 0)  # images whose cells are there
         self._seconds: dict[tuple[Condition, Key, bool], float] = {}  # of each cell; the mixed stream's apart
-        self._since = self._at = self._finished_at = clock()
+        totals: dict[Key, float] = defaultdict(float)
+        for step in steps:
+            for key, seconds in _parts(step).items():
+                totals[key] += seconds
+        # The forecast, as if so much had gone as foretold.
+        told = {key: (_PRIOR * total, _PRIOR * total) for key, total in totals.items()}
+        self._seen = [_Seen(0.0, told)] if measured else []
+        self._prior = _PRIOR * self._whole if measured else 0.0
+        self._world, self._clock = world, clock
+        self._since = self._at = self._last = clock()  # _last: when cells came
         self._beside: float | None = None  # seconds an image beside modes and corruption, once known
 
     def rate(self) -> float:
@@ -65,65 +79,67 @@ class Remaining:
         own: Condition | None = condition
         if condition not in self._steps or self._counted[condition] >= self._steps[condition].images:
             own = None  # a cell of the mixed stream
-        self._at = self._finished_at = self._clock()
-        for key, taken in (seconds or {}).items():
-            self._seconds[condition, key, own is None] = taken
+        now = self._clock()
+        passed, self._at, self._last = (now - self._last) * self._world, now, now
+        taken: dict[Key, float] = {}
+        for key, whole in (seconds or {}).items():
+            taken[key] = whole - self._seconds.get((condition, key, own is None), 0.0)
+            self._seconds[condition, key, own is None] = whole
         if own not in self._steps:
             return
-        step = self._steps[own]
-        self._counted[own] = step.images if images is None or own is None else min(images, step.images)
-        self._through[own] = max(self._through[own], self._counted[own])
+        step, before = self._steps[own], self._counted[own]
+        after = step.images if images is None or own is None else min(images, step.images)
+        self._counted[own], self._through[own] = after, max(self._through[own], after)
+        beside = passed - sum(taken.values())
         if self._beside is None and not step.rest:
-            self._beside = max(0.0, self._rest_taken() / max(1, self._counted[own]))
+            self._beside = max(0.0, beside / max(1, after - before))
+        taken[_REST] = beside - (self._beside or 0.0) * (after - before)
+        share = (after - before) / max(1, step.images)
+        parts = {key: (foretold * share, taken.get(key, 0.0)) for key, foretold in _parts(step).items()}
+        at = self._seen[-1].at if self._seen else 0.0
+        self._seen.append(_Seen(at + sum(foretold for foretold, _ in parts.values()), parts))
 
     def share(self) -> float:
         """How much of the work is done, 0 to 1."""
-        done, left = self._work()
+        done, left, _ = self._work()
         return done / (done + left) if done + left else 1.0
 
     def left(self) -> float | None:
         """Seconds from now on; None where nothing tells."""
-        done, left = self._work()
-        prior = self._prior * (done + left)
-        passed = (self._at - self._since) * self._world
-        if done + prior <= 0:
+        done, left, under_way = self._work()
+        # What is under way says how fast it goes now, the more the longer it has been.
+        others = _HALF * (done + left) if any(self._counted.values()) else self._prior
+        if under_way + others <= 0:
             return None
-        pace = (passed + prior) / (done + prior)
+        pace = ((self._at - self._last) * self._world + others) / (under_way + others)
         return max(0.0, left * pace / self._world - (self._clock() - self._at))
 
-    def _work(self) -> tuple[float, float]:
-        """What is done and what is left, in corrected seconds."""
-        factors = {key: self._factor(key) for key in self._total}
-        beside = self._beside or 0.0
-        done = left = 0.0
+    def _work(self) -> tuple[float, float, float]:
+        """What is done, what is left, and what is done without cells yet, in corrected seconds."""
+        beside, factors = self._beside or 0.0, self._factors()
+        done = left = under_way = 0.0
         for condition, step in self._steps.items():
-            images = self._through[condition]
+            images, counted = self._through[condition], self._counted[condition]
             for key, seconds in _parts(step).items():
                 lump = step.lumps.get(key, 1)
-                counted = images if images >= step.images else images - images % lump
-                part = seconds * factors[key] * counted / max(1, step.images)
-                done, left = done + part, left + seconds * factors[key] - part
+                by_now = images if images >= step.images else max(counted, images - images % lump)
+                each = seconds * factors.get(key, 1.0) / max(1, step.images)
+                done, left = done + each * by_now, left + each * (step.images - by_now)
+                under_way += each * (by_now - counted)
             done, left = done + beside * images, left + beside * (step.images - images)
-        return done, left
+            under_way += beside * (images - counted)
+        return done, left, under_way
 
-    def _factor(self, key: Key) -> float:
-        """How a part goes beside what was foretold of it."""
-        prior = self._prior * self._total[key]
-        taken = sum(seconds for (_, own, _), seconds in self._seconds.items() if own == key)
-        if key == _REST:
-            taken = max(0.0, self._rest_taken() - (self._beside or 0.0) * sum(self._counted.values()))
-        foretold = prior + sum(
-            _parts(step).get(key, 0.0) * self._counted[one] / max(1, step.images)
-            for one, step in self._steps.items()
-        )
-        if foretold <= 0 or (not self._prior and taken <= 0):
-            return 1.0
-        return (taken + prior) / foretold
-
-    def _rest_taken(self) -> float:
-        """Seconds of what is finished that no mode took."""
-        passed = (self._finished_at - self._since) * self._world
-        return passed - sum(self._seconds.values())
+    def _factors(self) -> dict[Key, float]:
+        """How each part goes beside what was foretold of it, what was seen last weighing most."""
+        foretold: dict[Key, float] = defaultdict(float)
+        taken: dict[Key, float] = defaultdict(float)
+        for seen in self._seen:
+            weight = 0.5 ** ((self._seen[-1].at - seen.at) / (_HALF * self._whole or 1.0))
+            for key, (said, took) in seen.parts.items():
+                foretold[key] += weight * said
+                taken[key] += weight * took
+        return {key: max(0.0, taken[key]) / foretold[key] for key in foretold if foretold[key] > 0}
 
 
 def _parts(step: Step) -> dict[Key, float]:

@@ -12,8 +12,9 @@ from lnbench.results.bits import pack
 from lnbench.results.correct import Correct, read_correct
 from lnbench.results.environment import Environment
 from lnbench.results.reading import first_difference, read
-from lnbench.results.schema import Cell, Record, Run, unanswered_note
+from lnbench.results.schema import Cell, Record, Run
 from lnbench.results.store import RunFolder, identity
+from lnbench.results.unanswered import unanswered_note
 
 _MOST_NAMED = 8
 

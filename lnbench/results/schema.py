@@ -6,7 +6,6 @@ Rates are fractions in 0–1 everywhere; percent appears only where a person rea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -153,17 +152,6 @@ class Cell(BaseModel):
     def name(self) -> str:
         """`fixed/gaussian_noise/3`, or `fixed/clean`."""
         return f"{self.mode}/{self.condition}"
-
-
-def unanswered_note(cells: Sequence[Cell]) -> str | None:
-    """What a run whose outputs were not all numbers says of itself, made from its cells; else None."""
-    touched = [cell for cell in cells if cell.unanswered]
-    if not touched:
-        return None
-    return (
-        f"{sum(cell.unanswered or 0 for cell in touched)} predictions in {len(touched)} of {len(cells)} "
-        "cells are not numbers: counted as wrong, these cells have no NLL and no ECE"
-    )
 
 
 class RecordedSuite(BaseModel):
@@ -395,7 +383,9 @@ class Record(BaseModel):
 
     @property
     def standing(self) -> str:
-        """How far an unfinished run is: 'unfinished: 40 of 95 cells'."""
+        """How far an unfinished run is: 'unfinished: 40 of 95 cells', in rounds '1,000 of 10,000 images'."""
+        if self.rounds is not None:
+            return f"unfinished: {self.rounds.images:,} of {self.rounds.of:,} images"
         return f"unfinished: {len(self.cells)} of {counted(len(self.suite.keys), 'cell')}"
 
     def cell(self, mode: str, condition: Condition) -> Cell | None:

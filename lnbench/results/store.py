@@ -37,8 +37,9 @@ from lnbench.results.reading import (
 from lnbench.results.render.delimited import to_csv
 from lnbench.results.render.html import to_html
 from lnbench.results.render.markdown import to_markdown
-from lnbench.results.schema import Cell, Record, Rounds, Run, unanswered_note
+from lnbench.results.schema import Cell, Record, Rounds, Run
 from lnbench.results.scores import summarize
+from lnbench.results.unanswered import unanswered_note
 from lnbench.results.until import with_sequences
 from lnbench.types import Condition
 

@@ -32,7 +32,8 @@ def read_unfinished(folder: Path) -> Record:
     blocks = Blocks(folder, run, repair=False)
     if blocks and (images := _through(blocks, found, run)):
         rounds = Rounds(images=images, of=run.data.images, why="not finished")
-        return make_record(run, [_up_to(images, key, blocks, found, run) for key in run.suite.keys], rounds)
+        cells = [_up_to(images, key, blocks, found, run) for key in run.suite.keys]
+        return make_record(run, cells, rounds).model_copy(update={"unfinished": True})
     if not found:
         raise RecordError(
             f"{folder} holds an unfinished run without a finished condition: give the same evaluate command "
