@@ -89,17 +89,18 @@ def main() -> None:
         record = in_python(images, labels, options.weights)
         told = by_command(Path(folder) / "images.npz", options.weights, Path(folder) / "run")
     cells, other, answers = differences(record, told)
+    modes = ", ".join(f"`{mode}`" for mode in MODES)
+    limited = f" with `--limit {options.limit}`" if options.limit else ""
     text = f"""\
-`python -m benchmarks.api_command`: ResNet-20 on {len(images)} images of CIFAR-10, `core` at severities
-1, 3, 5, modes {", ".join(f"`{mode}`" for mode in MODES)}; a module and arrays in Python against the command.
+`python -m benchmarks.api_command`{limited}: ResNet-20 on {len(images)} images of CIFAR-10, `core` at
+severities 1, 3, 5, modes {modes}; a module and arrays in Python against the command.
 
 | cells | with another count or score | answers to single images | that differ |
 |--:|--:|--:|--:|
 | {cells} | {other} | {cells * len(images)} | {answers} |
 """
     print(text)
-    if options.limit is None:
-        RESULTS.write_text(text)
+    RESULTS.write_text(text)
 
 
 if __name__ == "__main__":

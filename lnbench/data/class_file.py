@@ -15,6 +15,7 @@ from lnbench.data.labels import Combine, Written
 from lnbench.errors import DataError
 from lnbench.files import one_line, opened
 
+_MAX_YAML = 1 << 20
 _MAX_BYTES = 1 << 22  # ten thousand classes with long names
 
 
@@ -94,6 +95,8 @@ def _parsed(path: Path, text: str) -> Any:
     try:
         if path.suffix.lower() == ".json":
             return json.loads(text, object_pairs_hook=_once)
+        if len(text) > _MAX_YAML:  # which takes 5 µs a character
+            raise DataError(f"{path}: larger than 1 MiB; write it as JSON or CSV")
         return yaml.load(text, _Texts)
     except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
         mark = getattr(error, "problem_mark", None)

@@ -94,6 +94,54 @@ def test_what_is_no_file_is_refused_in_a_line(
     assert "internal error" not in said[0]
 
 
+# Values that are none, by the option that they are given to.
+VALUES = {
+    "--shard": ("a/b/c", "0/0", "-1", "1/200000000", "2/1", "1/0", ""),
+    "--crop": ("65536", "0", "31", "-1", "1e9", "64x", "9" * 5000),
+    "--resize": ("65536", "8x8", "nan"),
+    "--severity": ("nan", "inf", "-inf", "0", "5.5"),
+    "--limit": ("0", "-1", "9" * 5000),
+    "--seed": ("-1", "9" * 5000, str(2**63)),
+    "--batch-size": ("0", "-5", "9" * 5000),
+    "--memory": ("", "-1", "1e9XB", "9" * 5000),
+    "--mean": ("nan,0,0", "1", "a,b,c", "1e999,0,0"),
+    "--std": ("0,0,0", "-1,1,1", "inf,1,1"),
+    "--precision": ("", "fp8", "\x1b[31m"),
+    "--interpolation": ("", "x"),
+    "--order": ("", "dirichlet:delta=nan", "dirichlet:delta=-1", "x" * 5000),
+    "--sequence": ("", "x"),
+    "--norm": ("", "blend:N=nan", "blend:N=1e999", "adapt:n=-1", "local:group=9999999999", ","),
+    "--corruption": ("", "x", "fog,snow"),
+    "--shift": ("", "a", "=x", "clean=demo", "a/b=demo"),
+    "--device": ("", "cuda:99", "tpu", "cpu:cpu"),
+    "--classes": ("", "some"),
+    "--exif": ("", "maybe"),
+    "--model": ("", "x", "demo:x", "file.py", "a.b:c d", "net.py:f(x=__import__('os'))", "a" * 5000),
+    "--data": ("", "x:y", "npz:", "cifar10:", "\0"),
+}
+
+
+@pytest.mark.parametrize("option", VALUES)
+def test_odd_values_of_options(lnbench: Lnbench, option: str) -> None:
+    for value in VALUES[option]:
+        ran = lnbench("evaluate", "--model", "demo", "--data", "demo", "--dry-run", f"{option}={value}")
+        assert ran.code in (2, 3), (value[:80], ran)
+        told = [line for line in ran.err.splitlines() if line.startswith("lnbench: ")]
+        assert len(told) == 1 or "Invalid value for" in ran.err, (value[:80], ran.err)
+        assert "internal error" not in ran.err and len(ran.err) < 12_000, value[:80]
+
+
+def test_odd_values_of_convert(lnbench: Lnbench, task: list[str], tmp_path: Path) -> None:
+    wanted = ["convert", task[3], *task[:2], "--to", "localnorm", "-o", tmp_path / "x.pth"]
+    odd = {"--seed": "-1", "--groups": "0", "--epochs": "-1", "--lr": "nan", "-n": "0", "--to": "x"}
+    for option, value in odd.items():
+        more = [option, value, *(["--finetune", task[5]] if option in ("--epochs", "--lr") else [])]
+        more += ["--calibrate", task[5]] if option == "-n" else []
+        ran = lnbench(*wanted, *more)
+        assert ran.code == 2, (option, ran)
+        assert len([line for line in ran.err.splitlines() if line.startswith("lnbench: ")]) == 1, ran.err
+
+
 PIXELS, LABELS = pictures(40)
 
 

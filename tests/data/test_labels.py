@@ -212,6 +212,20 @@ def test_a_damaged_class_map_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_a_class_map_of_any_length_is_read_at_once(tmp_path: Path) -> None:
+    """YAML takes seconds for a megabyte: beyond it is refused, where JSON and CSV are read."""
+    import json
+
+    from lnbench.data.class_file import read_class_map
+
+    many = {f"class {number}": number % 1000 for number in range(90_000)}
+    (tmp_path / "map.yaml").write_text("".join(f"{name}: {value}\n" for name, value in many.items()))
+    (tmp_path / "map.json").write_text(json.dumps(many))
+    assert len(read_class_map(tmp_path / "map.json").outputs) == 90_000
+    with pytest.raises(DataError, match="larger than 1 MiB; write it as JSON or CSV"):
+        read_class_map(tmp_path / "map.yaml")
+
+
 def test_a_networks_own_names_are_a_list(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("cat\n\nbig dog\n7\n")
     (tmp_path / "names.json").write_text('["cat", "big dog", 7]')

@@ -99,7 +99,6 @@ def list_cifar(kind: str, path: Path, split: str) -> Listing:
     `split` is "test" or "train"; a single batch file is taken as it is. Nothing in the files is
     executed. Raises DataError.
     """
-    import tarfile
 
     from lnbench.data.arrays import list_arrays
     from lnbench.data.store import file_stamp
@@ -112,7 +111,7 @@ def list_cifar(kind: str, path: Path, split: str) -> Listing:
     try:
         contents, stamped = _contents(path, layout, wanted)
         stamp = file_stamp(stamped)
-    except (OSError, EOFError, tarfile.TarError) as error:
+    except _damaged() as error:
         raise DataError(f"{name}: cannot be read: {reason(error)}") from error
     for file, data in contents.items():
         batch, batch_labels = _batch(f"{name} ({file})", data, layout.labels)
@@ -147,6 +146,15 @@ def _contents(path: Path, layout: _Layout, wanted: tuple[str, ...]) -> tuple[dic
     return {path.name: read_bytes(path, DataError, most=_MAX_BYTES)}, [path]
 
 
+def _damaged() -> tuple[type[Exception], ...]:
+    """What reading a damaged archive raises, packed by any of the programs that tarfile unpacks."""
+    import lzma
+    import tarfile
+    import zlib
+
+    return OSError, EOFError, tarfile.TarError, zlib.error, lzma.LZMAError
+
+
 def _is_tar(path: Path) -> bool:
     return path.name.lower().endswith((".tar.gz", ".tgz", ".tar"))
 
@@ -162,7 +170,9 @@ def _holds(path: Path, wanted: Iterable[str]) -> bool:
                 missing.discard(PurePosixPath(member.name).name)
                 if not missing:
                     return True
-    except (OSError, EOFError, tarfile.TarError, DataError):
+    except DataError:
+        pass
+    except _damaged():
         pass
     return False
 
