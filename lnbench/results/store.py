@@ -277,7 +277,7 @@ def _resumed(path: Path, run: Run) -> Run:
 
 
 def _batch_that_goes_on(stored: Run, run: Run) -> str:
-    """What to give where the runs differ by their batch alone: unasked, it depends on the machine's memory."""
+    """What to give where the runs differ by their batch alone: it depends on the memory."""
     size = stored.config.get("batch_size")
     alike = run.model_copy(update={"config": {**run.config, "batch_size": size}})
     return "" if identity(alike) != identity(stored) else f"give --batch-size {size} to go on with it, "
