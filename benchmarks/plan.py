@@ -130,12 +130,17 @@ def _kept(cells: Path, count: int) -> list[bytes]:
 
 
 def errors(found: dict[str, Any]) -> list[float]:
-    """At 10 %, 20 % … 90 % of the run: how far the time left was off, as a share of the true one."""
+    """At 10 %, 20 % … 90 % of the run: how far the time left was off, as a share of the true one.
+
+    What a person sees at a moment is what was told last, counted down; before the first chunk, the forecast.
+    """
     whole = found["seconds"]
-    return [
-        next(left for at, left in found["told"] if at >= tenth * whole / 10) / (whole * (1 - tenth / 10)) - 1
-        for tenth in range(1, 10)
-    ]
+    told = [(0.0, found["foretold_seconds"]), *found["told"]]
+    shares = []
+    for now in (whole * tenth / 10 for tenth in range(1, 10)):
+        at, left = max((one for one in told if one[0] <= now), key=lambda one: one[0])
+        shares.append(max(0.0, left - (now - at)) / (whole - now) - 1)
+    return shares
 
 
 def worst(found: dict[str, Any]) -> float:

@@ -290,8 +290,11 @@ def evaluate(
         measured, world = processes.broadcast(observer.measured), processes.world
 
         def foretell() -> Plan:
-            known = prepared.footprints
-            return plan(subjects, prepared.images, done, measure=measured, footprints=known, processes=world)
+            known, begun = prepared.footprints, None if course is None else course.begun
+            return plan(
+                subjects, prepared.images, done, measure=measured, footprints=known, processes=world,
+                begun=begun,
+            )  # fmt: skip
 
         observer.started(processes.barrier(foretell), earlier)
         for number, texts in _compiled(prepared, finished, compile, processes).items():

@@ -18,6 +18,7 @@ from lnbench.norm.modes.registry import Mode
 from lnbench.types import CLEAN, Condition
 
 Key = tuple[int, str]  # a subject's number and its mode
+CellKey = tuple[int, str, Condition]
 
 # What allocators take for each byte of tensors: blocks that do not fit where others were, and what operators
 # keep to themselves (benchmarks/results/plan.md).
@@ -33,7 +34,9 @@ class Step:
     """A condition, or all corrupted ones as one stream where None, and what it takes.
 
     `seconds` of each mode, `rest` for all that is done once for all of them (corruption, reading); where they
-    are not measured, forward passes. `lumps`: the size of a mode's batches, 1 where it counts chunks.
+    are not measured, forward passes. `lumps`: the size of a mode's batches, 1 where it counts chunks. In
+    rounds, `begun` of the images are counted in every mode already, and took `spent` seconds; `seconds` and
+    `rest` are those of the others.
     """
 
     condition: Condition | None
@@ -41,6 +44,23 @@ class Step:
     seconds: Mapping[Key, float]
     rest: float = 0.0
     lumps: Mapping[Key, int] = field(default_factory=dict)
+    begun: int = 0
+    spent: Mapping[Key, float] = field(default_factory=dict)
+
+    @property
+    def left(self) -> int:
+        """Images that are still to be counted in some mode."""
+        return self.images - self.begun
+
+
+class Begun(NamedTuple):
+    """What rounds counted of a cell that is not finished: the order's first images, in so many seconds."""
+
+    images: int
+    seconds: float
+
+
+_NOTHING = Begun(0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -102,8 +122,9 @@ def plan(
     measure: bool = True,
     footprints: Mapping[Key, Footprint] | None = None,
     processes: int = 1,
+    begun: Mapping[CellKey, Begun] | None = None,
 ) -> Plan:
-    """What there is to do; `finished` cells of each subject are left out.
+    """What there is to do; `finished` cells of each subject are left out, and of others what is `begun`.
 
     With `measure`, a few passes of each mode and a few chunks of each corruption are timed, a hundredth of
     the run or so. `footprints`: those that are known already.
@@ -125,6 +146,12 @@ def plan(
     for task in _distinct(work) if measure else ():
         clean = _stream(task.subject, images, CLEAN)
         speeds[task.key] = speed(task.subject, task.mode, clean, len(images.conditions))
+    begun = begun or {}
+
+    def passes(condition: Condition, subject: Subject, mode: Mode) -> int:
+        known = begun.get((number[id(subject)], str(mode), condition), _NOTHING).images
+        return _passes(images.count(condition) - known, subject, mode)
+
     cells = [(c, s, m) for s in subjects for m in s.modes for c in images.conditions]
     left = [(c, s, m) for c, s, m in cells if not is_finished(s, m, c)]
     return Plan(
@@ -135,10 +162,10 @@ def plan(
         cells=len(cells),
         cells_left=len(left),
         images=len(images.clean.labels),
-        forwards=sum(_passes(images.count(c), s, m) for c, s, m in left),
+        forwards=sum(passes(*cell) for cell in left),
         store_bytes=images.clean.images.nbytes,
         store_place=images.clean.place,
-        steps=tuple(_steps(work, images, speeds)),
+        steps=tuple(_steps(work, images, speeds, begun)),
         measured=measure,
         memory=_memory(_distinct(work), images, speeds, footprints or {}, before) if speeds else None,
         world=processes,
@@ -172,7 +199,9 @@ def _stream(subject: Subject, images: Images, condition: Condition) -> Stream:
     return Stream(store, condition, config, device, seed=config.seed, corrupted=images.precomputed)
 
 
-def _steps(work: Sequence[_Job], images: Images, speeds: Mapping[Key, Speed]) -> Iterator[Step]:
+def _steps(
+    work: Sequence[_Job], images: Images, speeds: Mapping[Key, Speed], begun: Mapping[CellKey, Begun]
+) -> Iterator[Step]:
     corrupted = [condition for condition in images.conditions if condition.is_corrupted]
     costs = _costs(work, images, corrupted, speeds)
     for condition, own in work:
@@ -183,15 +212,22 @@ def _steps(work: Sequence[_Job], images: Images, speeds: Mapping[Key, Speed]) ->
             for task in own
             if not task.mode.is_begun_clean and not task.mode.source
         )
-        rest = sum((images.count(c) + looked / len(members)) * costs.get(c, 0.0) for c in members)
+        parts = {task.key: _begun(begun, task.key, condition) for task in own}
+        least = min(part.images for part in parts.values())
+        rest = sum((images.count(c) - least + looked / len(members)) * costs.get(c, 0.0) for c in members)
         seconds = {}
         for key, subject, mode in own:
-            known = speeds.get(key)
-            passes = float(_passes(count, subject, mode))
-            seconds[key] = passes if known is None else count * known.image + known.begin
+            known, left = speeds.get(key), count - parts[key].images
+            passes = float(_passes(left, subject, mode))
+            seconds[key] = passes if known is None else left * known.image + known.begin
         sizes = {key: m.batch_size(s.config.batch_size) for key, s, m in own if m.unit != "image"}
         opening = images.opening * len(members) if speeds else 0.0
-        yield Step(condition, count, seconds, rest + opening, sizes)
+        spent = {key: part.seconds for key, part in parts.items() if part.images}
+        yield Step(condition, count, seconds, rest + opening, sizes, least, spent)
+
+
+def _begun(begun: Mapping[CellKey, Begun], key: Key, condition: Condition | None) -> Begun:
+    return _NOTHING if condition is None else begun.get((*key, condition), _NOTHING)
 
 
 def _costs(
@@ -254,6 +290,8 @@ def sentences(plan: Plan) -> list[str]:
         found.append(
             f"{plan.cells - plan.cells_left} of {cells} {'is' if plan.cells == 1 else 'are'} finished already"
         )
+    if plan.steps and (least := min(step.begun for step in plan.steps)):
+        found.append(f"{least:,} of {counted(plan.images, 'image')} are counted already")
     if plan.seconds is not None and plan.steps:
         parts = {"corruption": sum(step.rest for step in plan.steps)}
         for key in plan.modes:

@@ -21,7 +21,7 @@ _REST: Key = (-1, "")
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _Came:
     """What came with a condition's cells: after how much work, and (foretold, taken) of each part."""
 
     at: float
@@ -41,16 +41,19 @@ class Remaining:
     ) -> None:
         self._steps = {step.condition: step for step in steps}
         self._whole = sum(sum(_parts(step).values()) for step in steps)
-        self._through = dict.fromkeys(self._steps, 0)
-        self._counted = dict.fromkeys(self._steps, 0)  # images whose cells are there
-        self._seconds: dict[tuple[Condition, Key, bool], float] = {}  # of each cell; the mixed stream's apart
+        self._counted = {step.condition: step.begun for step in steps}  # images whose cells are there
+        self._through = dict(self._counted)
+        # Of each cell; the mixed stream's apart.
+        self._seconds: dict[tuple[Condition | None, Key, bool], float] = {
+            (step.condition, key, False): seconds for step in steps for key, seconds in step.spent.items()
+        }
         totals: dict[Key, float] = defaultdict(float)
         for step in steps:
             for key, seconds in _parts(step).items():
                 totals[key] += seconds
         # The forecast, as if so much had gone as foretold.
         told = {key: (_PRIOR * total, _PRIOR * total) for key, total in totals.items()}
-        self._seen = [_Seen(0.0, told)] if measured else []
+        self._seen = [_Came(0.0, told)] if measured else []
         self._prior = _PRIOR * self._whole if measured else 0.0
         self._world, self._clock = world, clock
         self._since = self._at = self._last = clock()  # _last: when cells came
@@ -58,12 +61,14 @@ class Remaining:
 
     def rate(self) -> float:
         """Images a second, each counted once under every condition."""
-        return sum(self._through.values()) / max(1e-6, self._at - self._since)
+        new = sum(self._through[one] - step.begun for one, step in self._steps.items())
+        return new / max(1e-6, self._at - self._since)
 
     def progressed(self, condition: Condition | None, images: int) -> None:
         """So many images of a condition, or of the mixed stream, are through by now."""
         if condition in self._steps:
-            self._through[condition] = min(images, self._steps[condition].images)
+            step = self._steps[condition]
+            self._through[condition] = max(step.begun, min(images, step.images))
         self._at = self._clock()
 
     def finished(
@@ -94,10 +99,10 @@ class Remaining:
         if self._beside is None and not step.rest:
             self._beside = max(0.0, beside / max(1, after - before))
         taken[_REST] = beside - (self._beside or 0.0) * (after - before)
-        share = (after - before) / max(1, step.images)
+        share = (after - before) / max(1, step.left)
         parts = {key: (foretold * share, taken.get(key, 0.0)) for key, foretold in _parts(step).items()}
         at = self._seen[-1].at if self._seen else 0.0
-        self._seen.append(_Seen(at + sum(foretold for foretold, _ in parts.values()), parts))
+        self._seen.append(_Came(at + sum(foretold for foretold, _ in parts.values()), parts))
 
     def share(self) -> float:
         """How much of the work is done, 0 to 1."""
@@ -108,7 +113,8 @@ class Remaining:
         """Seconds from now on; None where nothing tells."""
         done, left, under_way = self._work()
         # What is under way says how fast it goes now, the more the longer it has been.
-        others = _HALF * (done + left) if any(self._counted.values()) else self._prior
+        begun = any(self._counted[one] > step.begun for one, step in self._steps.items())
+        others = _HALF * (done + left) if begun else self._prior
         if under_way + others <= 0:
             return None
         pace = ((self._at - self._last) * self._world + others) / (under_way + others)
@@ -123,10 +129,10 @@ class Remaining:
             for key, seconds in _parts(step).items():
                 lump = step.lumps.get(key, 1)
                 by_now = images if images >= step.images else max(counted, images - images % lump)
-                each = seconds * factors.get(key, 1.0) / max(1, step.images)
-                done, left = done + each * by_now, left + each * (step.images - by_now)
+                each = seconds * factors.get(key, 1.0) / max(1, step.left)
+                done, left = done + each * (by_now - step.begun), left + each * (step.images - by_now)
                 under_way += each * (by_now - counted)
-            done, left = done + beside * images, left + beside * (step.images - images)
+            done, left = done + beside * (images - step.begun), left + beside * (step.images - images)
             under_way += beside * (images - counted)
         return done, left, under_way
 

@@ -8,7 +8,7 @@ flight. Images whose answers depend on all that came before them have no blocks:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from lnbench.dist import Processes
 from lnbench.errors import DataError, RecordError
 from lnbench.evaluate import count, cut, loop, record
 from lnbench.evaluate.count import Result
+from lnbench.evaluate.plan import Begun, CellKey
 from lnbench.evaluate.prepare import Images, Subject
 from lnbench.norm.modes.registry import Mode
 from lnbench.results import schema
@@ -37,7 +38,6 @@ from lnbench.results.until import check as check_targets
 from lnbench.types import Condition
 
 Folder = RunFolder | Unsaved
-CellKey = tuple[int, str, Condition]  # a subject's number, mode, condition
 Progress = dict[CellKey, tuple[int, torch.Tensor]]  # images counted, sums
 Results = list[tuple[Subject, list[Result]]]
 Heard = Callable[[Condition, Results, list[tuple[Subject, list[schema.Cell]]], bool], None]
@@ -97,7 +97,7 @@ class Early:
 class Schedule:
     """Rounds of one evaluation: what is counted of each cell, in every process; folders in the first.
 
-    `progress`: images counted and sums, float64 (SIZE,), by cell; `dropped`: cells without a result.
+    `progress`: images counted and sums, float64 (SIZE,), by cell; `begun`: what was there at the start.
     """
 
     subjects: Sequence[Subject]
@@ -106,6 +106,7 @@ class Schedule:
     asked: Asked
     ends: list[int]
     progress: Progress
+    begun: Mapping[CellKey, Begun]
     why: str | None = None
     interrupt: KeyboardInterrupt | None = None
 
@@ -295,8 +296,9 @@ def begin(
         cut.check(subject.config)
     found = cut.ends(len(images.clean.labels), cut.unit_of(subjects, images))
 
-    def read() -> Progress:
+    def read() -> tuple[Progress, dict[CellKey, Begun]]:
         progress: Progress = {}
+        begun: dict[CellKey, Begun] = {}
         for number, folder in enumerate(folders):
             check_targets(asked.targets, folder.run)
             if asked.against is not None:
@@ -310,10 +312,10 @@ def begin(
                     )
                 if parts:
                     progress[number, mode, condition] = parts[-1].stop, torch.from_numpy(parts[-1].sums)
-        return progress
+                    begun[number, mode, condition] = Begun(parts[-1].stop, parts[-1].seconds)
+        return progress, begun
 
-    progress = processes.broadcast(processes.barrier(read))
-    return Schedule(subjects, images, folders, asked, found, progress)
+    return Schedule(subjects, images, folders, asked, found, *processes.broadcast(processes.barrier(read)))
 
 
 def interruptible(

@@ -262,7 +262,10 @@ def _resumed(path: Path, run: Run) -> Run:
     stored, notes = _completed(kept, run)
     difference = first_difference(identity(stored), identity(run))
     if difference:
-        raise RecordError(f"{path} holds another run ({difference}): choose another --out, or give --fresh")
+        raise RecordError(
+            f"{path} holds another run ({difference}): {_batch_that_goes_on(stored, run)}"
+            "choose another --out, or give --fresh"
+        )
     moved = first_difference(dump(stored.environment), dump(run.environment))
     if moved is not None:
         notes.append(f"resumed in another environment: {moved}")
@@ -271,6 +274,13 @@ def _resumed(path: Path, run: Run) -> Run:
     if stored != kept:
         write_atomic(path / RUN, document(dump(stored)))
     return stored
+
+
+def _batch_that_goes_on(stored: Run, run: Run) -> str:
+    """What to give where the runs differ by their batch alone: it depends on the memory."""
+    size = stored.config.get("batch_size")
+    alike = run.model_copy(update={"config": {**run.config, "batch_size": size}})
+    return "" if identity(alike) != identity(stored) else f"give --batch-size {size} to go on with it, "
 
 
 def _completed(stored: Run, run: Run) -> tuple[Run, list[str]]:

@@ -11,7 +11,7 @@ import torch
 from lnbench import config
 from lnbench.evaluate import evaluation
 from lnbench.evaluate.footprint import Footprint, footprint, most_alive
-from lnbench.evaluate.plan import clock, plan, sentences, size
+from lnbench.evaluate.plan import Begun, clock, plan, sentences, size
 from lnbench.evaluate.trial import corrupting
 from lnbench.norm.modes.registry import names, parse
 from lnbench.types import CLEAN, Condition
@@ -45,6 +45,20 @@ def test_what_is_finished_costs_nothing(task: tuple[str, str, str]) -> None:
     assert all(dict(step.seconds) == {(0, "batch"): 90.0} for step in rest.steps)
     assert rest.seconds is None and rest.memory is None
     assert "6 of 10 cells are finished already" in sentences(rest)
+
+
+def test_what_rounds_have_counted_costs_nothing(task: tuple[str, str, str]) -> None:
+    ready = prepared(task)
+    last = ready.images.conditions[-1]
+    begun = {(0, mode, c): Begun(60, 1.5) for mode in ("fixed", "batch") for c in ready.images.conditions}
+    begun[0, "fixed", last] = Begun(90, 2.0)
+    rest = plan(ready.subjects, ready.images, measure=False, begun=begun)
+    assert rest.cells_left == 10 and rest.forwards == 9 * 30
+    assert "60 of 90 images are counted already" in sentences(rest)
+    assert all((step.images, step.begun, step.left) == (90, 60, 30) for step in rest.steps)
+    assert all(dict(step.seconds) == {(0, "fixed"): 30.0, (0, "batch"): 30.0} for step in rest.steps[:-1])
+    assert dict(rest.steps[-1].seconds) == {(0, "fixed"): 0.0, (0, "batch"): 30.0}
+    assert dict(rest.steps[-1].spent) == {(0, "fixed"): 2.0, (0, "batch"): 1.5}
 
 
 def test_a_sequence_that_is_not_finished_is_paid_for_whole(task: tuple[str, str, str]) -> None:

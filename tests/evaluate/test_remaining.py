@@ -110,6 +110,25 @@ def test_conditions_that_are_counted_block_by_block() -> None:
         assert work.left() == pytest.approx(said, rel=0.05)
 
 
+@pytest.mark.parametrize("measured", [True, False])
+def test_blocks_that_were_there_before_cost_nothing(measured: bool) -> None:
+    clock = Clock()
+    fog, snow = Condition("fog", 1), Condition("snow", 1)
+    key = (0, "batch")  # 2 s an image, the rest 1 s; 20 of the 40 images took 40 s before
+    steps = [Step(one, 40, {key: 40.0}, 20.0, {}, 20, {key: 40.0}) for one in (fog, snow)]
+    work = Remaining(steps, measured=measured, clock=clock)
+    assert work.share() == 0 and work.left() == (pytest.approx(120) if measured else None)
+    for images, (first, second) in ((30, (90, 60)), (40, (30, 0))):
+        for one, said in ((fog, first), (snow, second)):
+            clock.now += 30
+            work.progressed(one, images)
+            work.finished(one, {key: 2.0 * images}, images)
+            assert work.left() == pytest.approx(said, rel=0.02) and work.share() == pytest.approx(
+                1 - said / 120
+            )
+    assert work.rate() == pytest.approx(40 / 120)
+
+
 def test_without_a_trial_the_pace_so_far_is_all_there_is() -> None:
     clock = Clock()
     work = Remaining([Step(one, 10, {}, 10) for one in conditions(1)], measured=False, clock=clock)

@@ -14,6 +14,7 @@ import pytest
 from lnbench import config
 from lnbench.errors import RecordError, UsageError
 from lnbench.evaluate import cut, evaluation, loop, rounds
+from lnbench.evaluate.plan import Plan
 from lnbench.evaluate.rounds import Against, Asked
 from lnbench.hashing import SHUFFLE, order
 from lnbench.results.correct import read_correct
@@ -170,6 +171,18 @@ def test_a_run_ends_when_its_figures_are_known_and_goes_on_when_asked_for_more(
     complete = run(prepared(task, modes=modes), folder)
     assert cells(complete) == [cell for cell in cells(whole[0]) if cell.mode in modes]
     assert complete.rounds is None and read(folder).rounds is None
+
+
+def test_what_a_run_goes_on_with_is_not_foretold_again(task: tuple[str, str, str], tmp_path: Path) -> None:
+    plans: list[Plan] = []
+    observer = evaluation.Observer(started=lambda plan, cells: plans.append(plan))
+    first = run(prepared(task), tmp_path / "run", Asked((parse("5"),)), observer=observer)
+    assert first.rounds is not None
+    run(prepared(task), tmp_path / "run", observer=observer)
+    left = IMAGES - first.rounds.images
+    assert [plan.forwards for plan in plans] == [6 * IMAGES, 6 * left]
+    assert {(step.begun, step.left) for step in plans[1].steps} == {(first.rounds.images, left)}
+    assert all(len(step.spent) == 2 and min(step.spent.values()) > 0 for step in plans[1].steps)
 
 
 def test_cells_may_have_their_own_width(task: tuple[str, str, str], tmp_path: Path) -> None:

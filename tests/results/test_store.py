@@ -122,6 +122,18 @@ def test_another_runs_folder_is_refused(tmp_path: Path, change: dict[str, object
     assert (tmp_path / "run.json").read_bytes() == before
 
 
+def test_a_run_of_another_batch_says_which_goes_on(tmp_path: Path) -> None:
+    def sized(images: int, **change: int) -> Run:
+        run = make_run(**change)  # type: ignore[arg-type]
+        return run.model_copy(update={"config": {**run.config, "batch_size": images}})
+
+    RunFolder.create_or_resume(tmp_path, sized(200)).close()
+    with pytest.raises(RecordError, match="give --batch-size 200 to go on with it, choose another --out, or"):
+        RunFolder.create_or_resume(tmp_path, sized(100))
+    with pytest.raises(RecordError, match=r"now\): choose another --out"):  # it would not go on with it
+        RunFolder.create_or_resume(tmp_path, sized(100, seed=1))
+
+
 def test_what_decides_no_number_does_not_hinder(tmp_path: Path) -> None:
     run = make_run()
     RunFolder.create_or_resume(tmp_path, run).close()
