@@ -1,6 +1,6 @@
 """How many of 10,000 damaged or invented inputs end in anything but a result or one line.
 
-    python -m benchmarks.fuzz [--cases 10000] [--out benchmarks/results/fuzz.md]
+    python -m benchmarks.fuzz [--cases 10000] [--kind command] [--out benchmarks/results/fuzz.md]
 
 Every case is made from its number alone (`fuzz_kinds`). The readers of files from strangers and the commands
 are called in processes of some cases each, with a limit of memory and output; what they may do is to return,
@@ -21,11 +21,15 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.fuzz_kinds import KINDS
+from benchmarks.fuzz_commands import command
+from benchmarks.fuzz_kinds import READERS
 from lnbench.errors import LnbenchError
+
+Kind = Callable[[Path, random.Random], None]
+KINDS: tuple[Kind, ...] = (*READERS, command)
 
 SECONDS, PATIENCE = 5.0, 120.0
 MEMORY = 12 << 30
@@ -33,7 +37,7 @@ OUTPUT = 1 << 26  # bytes that a case may write to one file
 PART = 140  # cases of one process
 
 
-def judged(kind: Callable[[Path, random.Random], None], number: int) -> str:
+def judged(kind: Kind, number: int) -> str:
     """How a case ended."""
     started = time.process_time()
     try:
@@ -53,7 +57,7 @@ def judged(kind: Callable[[Path, random.Random], None], number: int) -> str:
     return ended
 
 
-def run_part(numbers: range) -> tuple[list[str], str]:
+def run_part(kinds: Sequence[Kind], numbers: range) -> tuple[list[str], str]:
     """How the cases of one process ended; where it did not reach the last, why: crash or hang."""
     receive, send = os.pipe()
     child = os.fork()
@@ -63,7 +67,7 @@ def run_part(numbers: range) -> tuple[list[str], str]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (OUTPUT, OUTPUT))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         for number in numbers:
-            os.write(send, f"{judged(KINDS[number % len(KINDS)], number)}\n".encode())
+            os.write(send, f"{judged(kinds[number % len(kinds)], number)}\n".encode())
         os._exit(0)
     os.close(send)
     text, why = b"", ""
@@ -84,24 +88,28 @@ def run_part(numbers: range) -> tuple[list[str], str]:
 def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--cases", type=int, default=10_000)
+    arguments.add_argument("--kind", choices=[kind.__name__ for kind in KINDS], help="this kind alone")
     arguments.add_argument("--out", type=Path)
     given = arguments.parse_args()
-    counts: dict[str, Counter[str]] = {kind.__name__: Counter() for kind in KINDS}
-    for kind in KINDS:  # whatever they import, before the processes part
+    kinds = [kind for kind in KINDS if given.kind in (None, kind.__name__)]
+    counts: dict[str, Counter[str]] = {kind.__name__: Counter() for kind in kinds}
+    for kind in kinds:  # whatever they import, before the processes part
         with contextlib.suppress(LnbenchError), tempfile.TemporaryDirectory() as folder:
             kind(Path(folder), random.Random(0))
     number = 0
     while number < given.cases:
-        ended, why = run_part(range(number, min(number + PART, given.cases)))
+        ended, why = run_part(kinds, range(number, min(number + PART, given.cases)))
         if why:
             ended.append(why)
             print(number + len(ended) - 1, why, flush=True)
         for one in ended:
-            counts[KINDS[number % len(KINDS)].__name__][one] += 1
+            counts[kinds[number % len(kinds)].__name__][one] += 1
             number += 1
     columns = ("taken", "refused", "refused in many lines", "internal error", "crash", "hang")
     lines = ["# Damaged and invented inputs: how they end", ""]
-    lines += [f"`python -m benchmarks.fuzz --cases {given.cases} --out benchmarks/results/fuzz.md`", ""]
+    more = f" --kind {given.kind}" if given.kind else ""
+    out = given.out or "benchmarks/results/fuzz.md"
+    lines += [f"`python -m benchmarks.fuzz --cases {given.cases}{more} --out {out}`", ""]
     lines += [f"| input | cases | {' | '.join(columns)} |", "|:--|--:|" + "--:|" * len(columns)]
     whole = sum(counts.values(), Counter())
     for name, found in [*counts.items(), ("all", whole)]:

@@ -1,6 +1,7 @@
 """What strangers may hand in, damaged or invented: each function makes a case by chance and hands it in.
 
-A function returns what was taken, or raises a LnbenchError of one line. `KINDS` has them all.
+A function returns what was taken, or raises a LnbenchError of one line. `READERS` has them all;
+`fuzz_commands` has the commands.
 """
 
 from __future__ import annotations
@@ -322,61 +323,7 @@ def option(_: Path, chance: random.Random) -> None:
     chance.choice(calls)()
 
 
-# What commands are asked: small and cheap, each with every option it has.
-COMMANDS: dict[str, list[str]] = {
-    "evaluate": ["--model", "demo", "--data", "demo", "--limit", "2", "--corruption", "clean", "--dry-run"],
-    "compare": ["results.json", "results.json"], "report": ["results.json"], "list": ["modes"],
-    "merge": ["out", "run"], "convert": ["x.pth", "--model", "demo", "--to", "localnorm", "-o", "y.pth"],
-    "corrupt-export": ["npz:x.npz", "out", "--layout", "cifar-c"], "corrupt-preview": ["x.png"],
-}  # fmt: skip
-WORDS = (
-    "", "0", "-1", "1", "nan", "1e999", "9" * 5000, "x", "\x1b[31m", "::error::x", "a" * 300, "\udcff",
-    "日本", "x.npz", "results.json", ".", "/dev/null", "/dev/zero", "/nonexistent/x", "~", "fog",
-    "fixed,batch", "local:vote=mean",
-    "224x224", "0.5,0.5,0.5", "1/2", "npz:x.npz", "top1:-1pp", "--", "a=b", "x.html",
-)  # fmt: skip
-
-
-def command(folder: Path, chance: random.Random) -> None:
-    """A command with up to three options it has, and odd values; in this process, through its real entry."""
-    import os
-
-    from click import Context
-    from typer.main import get_command
-    from typer.testing import CliRunner
-
-    from lnbench.cli import app
-
-    name = chance.choice(tuple(COMMANDS))
-    (folder / "results.json").write_bytes(record_bytes(RECORD))
-    np.savez(folder / "x.npz", images=PIXELS, labels=np.arange(5))
-    (folder / "x.png").write_bytes(pictures()[1][1])
-    group = get_command(app)
-    own = group.get_command(Context(group), name)  # type: ignore[attr-defined]
-    words = [name, *COMMANDS[name]]
-    left_out = ("allow_pickle", "plugin", "help", "device", "seeds")  # code, cost, or no question
-    options = [p for p in own.params if p.opts[0].startswith("-") and p.name not in left_out]
-    for parameter in chance.choices(options, k=chance.randint(0, 3)) if options else ():
-        words.append(chance.choice(parameter.opts))
-        words += [] if getattr(parameter, "is_flag", False) else [chance.choice(WORDS)]
-    if chance.random() < 0.3:
-        words[chance.randrange(1, len(words))] = chance.choice(WORDS)
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        ran = CliRunner().invoke(app, words)
-    finally:
-        os.chdir(before)
-    if ran.exception is not None and not isinstance(ran.exception, SystemExit):
-        raise ran.exception
-    told = [line for line in ran.stderr.splitlines() if line.startswith("lnbench: ")]
-    if "internal error" in ran.stderr or ran.exit_code not in (0, 1, 2, 3) or "Traceback" in ran.stderr:
-        raise RuntimeError(f"{words}: {ran.exit_code} {ran.stderr[-300:]}")
-    if ran.exit_code in (2, 3):
-        raise LnbenchError("\n".join(told))  # one line, or the usage that typer prints
-
-
-KINDS = (
+READERS = (
     record, record_bytes_damaged, run_folder, preset, models, batch, option, image, weights_file, arrays,
-    archive, table, text_file, command,
+    archive, table, text_file,
 )  # fmt: skip

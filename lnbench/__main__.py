@@ -13,9 +13,9 @@ def main() -> None:
         sys.exit(130)
     try:
         prepare()
-        from lnbench.cli import app
+        from lnbench.cli import run
 
-        app()
+        run()
     except KeyboardInterrupt as interrupt:
         print("lnbench: interrupted", file=sys.stderr)  # noqa: T201
         sys.exit(interrupt.exit_code if isinstance(interrupt, Ended) else 130)

@@ -90,6 +90,7 @@ def evaluate(
         DataError: images or labels that cannot be used, or that do not fit the network.
         ModelError, CheckpointError: a network or weights that cannot be used.
         RecordError: a run folder of another run.
+        LnbenchError: data whose code ends the program (`sys.exit`).
 
     Example:
         >>> import lnbench
@@ -283,11 +284,19 @@ def _warn(text: str) -> None:
 
 @contextlib.contextmanager
 def _python_words() -> Iterator[None]:
-    """Let errors speak of arguments, where the command line speaks of options."""
-    from lnbench.errors import LnbenchError
+    """Let errors speak of arguments, where the command line speaks of options.
+
+    An exit of a person's own code, such as a dataset's, is an error of it: nothing came of what was asked.
+    """
+    from lnbench.blame import described, own_line
+    from lnbench.errors import Left, LnbenchError
 
     try:
         yield
+    except Left:
+        raise
+    except SystemExit as error:
+        raise LnbenchError(f"{own_line(error) or 'code of yours'} raised {described(error)}") from error
     except LnbenchError as error:
         if (text := _worded(str(error))) == str(error):
             raise

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fuzz_kinds import KINDS
+from benchmarks.fuzz import KINDS
 from lnbench.errors import LnbenchError
 
 CASES = 20

@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 import typer
 
@@ -25,6 +25,7 @@ from lnbench.cli.evaluate import evaluate
 from lnbench.cli.list import list_
 from lnbench.cli.merge import merge
 from lnbench.cli.report import report
+from lnbench.cli.usage import told
 from lnbench.errors import Left, LnbenchError
 from lnbench.files import inert, one_line, reason
 from lnbench.streams import Ended, failure
@@ -131,3 +132,22 @@ def _root(
     ),
 ) -> None:
     pass
+
+
+def run(words: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line, `words` or the process's own, and leave with its exit code.
+
+    What cannot be read as a command ends in one line.
+    """
+    words = sys.argv[1:] if words is None else words
+    try:
+        code = app(args=words, standalone_mode=False)
+    except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # the help is shown, or is what it says
+            print(getattr(error, "message", ""))  # noqa: T201
+        elif (text := told(error, words, COMMANDS)) is not None:
+            print(inert(text, LONGEST), file=sys.stderr)  # noqa: T201
+        else:
+            raise
+        sys.exit(2)
+    sys.exit(code)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
-from typer.testing import CliRunner
 
-from lnbench.cli import app
+from lnbench.cli import run as entry
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,19 @@ def lnbench(monkeypatch: pytest.MonkeyPatch) -> Lnbench:
     monkeypatch.setenv("COLUMNS", "80")
 
     def run(*words: object) -> Ran:
-        result = CliRunner().invoke(app, [str(word) for word in words])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Ran(result.exit_code, result.stdout, result.stderr)
+        out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            pytest.raises(SystemExit) as ended,
+        ):
+            entry([str(word) for word in words])
+        code = ended.value.code
+        return Ran(code if isinstance(code, int) else 0, *(_text(stream) for stream in (out, err)))
 
     return run
+
+
+def _text(stream: io.TextIOWrapper) -> str:
+    stream.seek(0)
+    return stream.read()
