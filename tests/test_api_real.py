@@ -52,8 +52,11 @@ def test_python_counts_what_the_command_counts(
     assert lnbench.compare(told, record).passed
 
 
-def test_the_record_shows_as_tables_frames_and_figures(record: lnbench.RunRecord, arrays: Arrays) -> None:
+def test_the_record_shows_as_tables_frames_and_figures(
+    record: lnbench.RunRecord, arrays: Arrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
     matplotlib.use("Agg")
+    monkeypatch.setenv("COLUMNS", "120")  # a narrow terminal breaks the long name
     for mode in api_command.MODES:
         assert mode in repr(record) and mode in record._repr_html_()
     assert len(record.cells) == 48 and len(record.images) == 48 * COUNT

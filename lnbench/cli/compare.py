@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lnbench.cli import options
+
 if TYPE_CHECKING:
     from lnbench.results.compare import Comparison
     from lnbench.results.correct import Correct
@@ -60,9 +62,7 @@ def compare(
     ] = False,
     margin: Annotated[
         str | None,
-        typer.Option(
-            "--margin", metavar="LOSS", help="The loss that --until-decided bears; 0.5pp otherwise."
-        ),
+        typer.Option("--margin", metavar="LOSS", help=options.MARGIN),
     ] = None,
     allow_mismatch: Annotated[
         bool,

@@ -109,7 +109,7 @@ _AGAINST = (
     "Run or baseline file: end when it is certain that clean and mean are worse than there, or not worse by "
     "more than --margin; exit 1 on worse. --rounds goes with it."
 )
-_MARGIN = "The loss that --against bears; 0.5pp otherwise."
+MARGIN = "The loss that a comparison bears which goes on until it is decided; 0.5pp otherwise."
 _STORE = "Where images lie while counted: auto, device (a GPU's memory), host or file."
 _COMPILE = "Compile the network: auto (on a GPU, where it pays), on or off; noted in the record."
 _SHARD = "Compute part I of N by itself; `lnbench merge` joins the parts."
@@ -124,7 +124,7 @@ Shard = Annotated[str | None, FOLDER(metavar="I/N", help=_SHARD)]
 Rounds = Annotated[bool, PACE("--rounds", help=_ROUNDS)]
 Until = Annotated[list[str] | None, PACE(metavar="POINTS", help=_UNTIL)]
 Against = Annotated[Path | None, PACE(metavar="FILE", help=_AGAINST)]
-Margin = Annotated[str | None, PACE(metavar="LOSS", help=_MARGIN)]
+Margin = Annotated[str | None, PACE(metavar="LOSS", help=MARGIN)]
 Diagnose = Annotated[bool, FOLDER("--diagnose", help=_DIAGNOSE)]
 Order = Annotated[str | None, MODES(metavar="ORDER", help=_ORDER)]
 Seeds = Annotated[int | None, MODES(metavar="K", min=1, max=1000, help=_SEEDS)]

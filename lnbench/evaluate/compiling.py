@@ -112,7 +112,13 @@ def compiled(subject: Subject, mode: Mode, images: Images) -> Network:
     """The network compiled for passes of a mode's size; of images that stand alone, fewer are filled up."""
     size = _size(subject, mode, images)
     layout = subject.classifier.format
-    inner = torch.compile(subject.classifier.network, dynamic=False, fullgraph=True, backend=BACKEND)
+    network = subject.classifier.network
+
+    # A function, not the network: torch would leave a mark among the attributes of someone's module.
+    @torch.compile(dynamic=False, fullgraph=True, backend=BACKEND)
+    def inner(x: Tensor) -> Tensor:
+        out: Tensor = network(x)
+        return out
 
     def run(x: Tensor) -> Tensor:
         count = len(x)
@@ -120,8 +126,7 @@ def compiled(subject: Subject, mode: Mode, images: Images) -> Network:
             # Another size would be another graph, and a minute of compiling for one short chunk.
             x = x[torch.arange(size, device=x.device) % count].contiguous(memory_format=layout)
         with torch._dynamo.config.patch(recompile_limit=_GRAPHS):
-            out: Tensor = inner(x)
-        return out[:count]
+            return inner(x)[:count]
 
     return run
 

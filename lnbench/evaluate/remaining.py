@@ -21,7 +21,7 @@ _REST: Key = (-1, "")
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _Came:
     """What came with a condition's cells: after how much work, and (foretold, taken) of each part."""
 
     at: float
@@ -53,7 +53,7 @@ class Remaining:
                 totals[key] += seconds
         # The forecast, as if so much had gone as foretold.
         told = {key: (_PRIOR * total, _PRIOR * total) for key, total in totals.items()}
-        self._seen = [_Seen(0.0, told)] if measured else []
+        self._seen = [_Came(0.0, told)] if measured else []
         self._prior = _PRIOR * self._whole if measured else 0.0
         self._world, self._clock = world, clock
         self._since = self._at = self._last = clock()  # _last: when cells came
@@ -102,7 +102,7 @@ class Remaining:
         share = (after - before) / max(1, step.left)
         parts = {key: (foretold * share, taken.get(key, 0.0)) for key, foretold in _parts(step).items()}
         at = self._seen[-1].at if self._seen else 0.0
-        self._seen.append(_Seen(at + sum(foretold for foretold, _ in parts.values()), parts))
+        self._seen.append(_Came(at + sum(foretold for foretold, _ in parts.values()), parts))
 
     def share(self) -> float:
         """How much of the work is done, 0 to 1."""

@@ -25,7 +25,7 @@ def read_code(path: Path) -> bytes:
 def package_of(path: Path) -> tuple[Path, tuple[str, ...]]:
     """The folder that imports start from, and the names of the packages down to the file's own folder.
 
-    `(/work, ("nets", "deep"))` for /work/nets/deep/net.py, where both folders have an `__init__.py`.
+    `(/home/me, ("nets", "deep"))` for /home/me/nets/deep/net.py, where both folders have an `__init__.py`.
     """
     folder, names = path.resolve().parent, []
     while (folder / "__init__.py").is_file() and folder.name.isidentifier():
