@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import re
-import sys
-import warnings as python_warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lnbench.words import python_words, warn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from lnbench.config import RunConfig
     from lnbench.evaluate.evaluation import Outcome
     from lnbench.evaluate.prepare import Given
+    from lnbench.evaluate.rounds import Asked
     from lnbench.record import RunComparison, RunRecord
 
     Pictures = Tensor | np.ndarray[Any, Any] | Sequence[Any]
@@ -39,6 +39,8 @@ def evaluate(
     batch_size: int | None = None,
     limit: int | None = None,
     seed: int | None = None,
+    rounds: bool = False,
+    until: float | str | Sequence[float | str] | None = None,
     device: str = "auto",
     out: str | Path | None = None,
     resume: bool = True,
@@ -72,6 +74,11 @@ def evaluate(
         batch_size: images that `batch` modes take together (200).
         limit: a class-balanced subset of so many images.
         seed: of all that is drawn: noise, order, subset (0).
+        rounds: count every condition on a growing part of the images before the next part begins; the same
+            integers in the end. What `out` holds of a run that was interrupted, `read` gives.
+        until: end as soon as clean and mean of every mode are known to ± so many points (95 %, at whatever
+            moment one looks), or the cells of a pattern: 1.0, "fixed/fog/*:2", or several; in rounds. The
+            record's `content.rounds` says how many images were counted, of how many, and why it ended.
         device: "auto" (a GPU where there is one; a module on a GPU stays there), "cpu", "cuda", "cuda:1".
         out: a run folder, as the command line writes it; a finished cell is not computed again. None keeps
             the record in memory.
@@ -105,7 +112,7 @@ def evaluate(
     from lnbench.norm.restore import bare, restored, settings
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_python_words())
+        stack.enter_context(python_words())
         stack.enter_context(settings())
         suites = presets()
         if isinstance(corruptions, str):
@@ -123,7 +130,11 @@ def evaluate(
         )  # fmt: skip
         if network is not None:
             stack.enter_context(restored(network))
-        outcome = _evaluated(config, given, out, resume, cache, progress)
+        from lnbench.evaluate import ending
+
+        wanted = [until] if isinstance(until, str | float | int) else until or ()
+        asked = ending.asked(rounds, [str(each) for each in wanted], None, None, [config])
+        outcome = _evaluated(config, given, out, resume, cache, progress, asked)
     from lnbench.record import RunRecord
     from lnbench.results.correct import from_cells
 
@@ -162,7 +173,7 @@ def compare(
     from lnbench.results.compare import compare as compared
     from lnbench.results.rules import parse
 
-    with _python_words():
+    with python_words():
         rules = [parse(text) for text in fail_if]
         old, now = (one if isinstance(one, RunRecord) else read(one) for one in (base, new))
         return RunComparison(
@@ -248,6 +259,7 @@ def _evaluated(
     resume: bool,
     cache: str | Path | None,
     progress: bool,
+    asked: Asked | None,
 ) -> Outcome:
     from dataclasses import replace
 
@@ -259,7 +271,7 @@ def _evaluated(
     folder = None if out is None else Path(out)
     with contextlib.ExitStack() as stack:
         scratch = None if folder is None else stack.enter_context(folders.scratch(folder, ALONE))
-        observer = replace(stack.enter_context(Watch(progress)).observer(), warning=_warn)
+        observer = replace(stack.enter_context(Watch(progress)).observer(), warning=warn)
         prepared = evaluation.prepare_all(
             [config],
             cache=None if cache is None else Path(cache),
@@ -268,55 +280,10 @@ def _evaluated(
             given=given,
         )
         if folder is None:
-            return evaluation.evaluate(prepared, [None], observer=observer)[0]
+            return evaluation.evaluate(prepared, [None], observer=observer, asked=asked)[0]
         return evaluation.evaluate(
-            prepared, [folder], fresh=not resume, sheet=for_report, observer=observer
-        )[0]  # fmt: skip
-
-
-def _warn(text: str) -> None:
-    """A warning at the line outside this package that asked."""
-    frame, depth = sys._getframe(), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("lnbench"):
-        frame, depth = frame.f_back, depth + 1
-    python_warnings.warn(_worded(text), stacklevel=depth)
-
-
-@contextlib.contextmanager
-def _python_words() -> Iterator[None]:
-    """Let errors speak of arguments, where the command line speaks of options.
-
-    An exit of a person's own code, such as a dataset's, is an error of it: nothing came of what was asked.
-    """
-    from lnbench.blame import described, own_line
-    from lnbench.errors import Left, LnbenchError
-
-    try:
-        yield
-    except Left:
-        raise
-    except SystemExit as error:
-        raise LnbenchError(f"{own_line(error) or 'code of yours'} raised {described(error)}") from error
-    except LnbenchError as error:
-        if (text := _worded(str(error))) == str(error):
-            raise
-        raise type(error)(text) from None
-
-
-_ARGUMENTS = {
-    "norm": "modes=", "corruption": "corruptions=", "severity": "severities=", "fresh": "resume=False",
-    "skip-unreadable": "skip_unreadable=True", "ema": "ema=True", "allow-mismatch": "allow_mismatch=True",
-}  # fmt: skip
-
-
-def _worded(text: str) -> str:
-    """`--batch-size 100` → `batch_size=100`, `--classes all` → `classes='all'`, `--fresh`: `resume=False`."""
-    text = re.sub(r"--(classes|precision|backend|device) (\w+)", r"\1='\2'", text)
-    return re.sub(
-        r"--([a-z][a-z-]+)( (?=[\d\[{'\"]|[A-Z]{3}))?",
-        lambda found: _ARGUMENTS.get(found[1], f"{found[1].replace('-', '_')}="),
-        text,
-    )
+            prepared, [folder], fresh=not resume, sheet=for_report, observer=observer, asked=asked
+        )[0]
 
 
 class Entry(NamedTuple):

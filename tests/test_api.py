@@ -18,13 +18,14 @@ from torchvision.transforms import v2
 from typer.testing import CliRunner
 
 import lnbench
-from lnbench.api import _worded
 from lnbench.cli import app
 from lnbench.data.demo import CLASSES, open_demo
 from lnbench.errors import DataError, LnbenchError, RecordError, UsageError
 from lnbench.models.load import load
 from lnbench.results.correct import from_cells
+from lnbench.words import worded
 from tests.device import Device, fresh_tables
+from tests.networks import write_task
 from tests.norm.test_session import demo, portrait
 
 IMAGES = 60
@@ -334,11 +335,35 @@ def test_what_is_asked_wrongly_is_said_in_the_words_of_python(arrays: tuple[np.n
     with lnbench.norm_mode(network, "batch"), pytest.raises(UsageError, match="is in a normalization mode"):
         lnbench.evaluate(network, arrays, **QUICK)
     assert portrait(network) == before
-    assert _worded("give --classes all, or --precision bf16") == "give classes='all', or precision='bf16'"
-    assert _worded("give --batch-size 100, --resize and --crop, or --fresh") == (
+    assert worded("give --classes all, or --precision bf16") == "give classes='all', or precision='bf16'"
+    assert worded("give --batch-size 100, --resize and --crop, or --fresh") == (
         "give batch_size=100, resize= and crop=, or resume=False"
     )
-    assert _worded("say which with --class-map FILE") == "say which with class_map=FILE"
+    assert worded("say which with --class-map FILE") == "say which with class_map=FILE"
+
+
+def test_a_run_ends_when_it_is_known_and_goes_on(tmp_path: Path) -> None:
+    model, weights, data = write_task(tmp_path, images=1_300)
+    options: dict[str, Any] = {
+        **QUICK, "weights": weights, "modes": "fixed", "batch_size": 64, "limit": None,
+        "out": tmp_path / "run",
+    }  # fmt: skip
+    found = lnbench.evaluate(model, data, **options, until=[8, "fixed/clean: 9"])
+    early = found.content.rounds
+    assert early is not None and (early.images, early.of) == (512, 1_300)
+    assert early.why == "known to ± 8, fixed/clean: 9 points" and set(found.cells["images"]) == {512}
+    assert "512 of 1,300 images" in repr(found) and len(found.images) == 2 * 512
+    again = lnbench.read(tmp_path / "run").content
+    assert (again.rounds, again.summary) == (early, found.content.summary)
+    complete = lnbench.evaluate(model, data, **options, rounds=True)
+    assert complete.content.rounds is None
+    assert counted(complete) == counted(lnbench.evaluate(model, data, **{**options, "out": None}))
+    for wrong, said in (
+        ({"until": "x"}, "^until='x': give points"),
+        ({"until": 1.0, "modes": "tent"}, "^rounds=, until=.* learns along the stream"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            lnbench.evaluate(model, data, **{**options, **wrong})
 
 
 def test_decoded_images_are_kept_where_asked_and_found_again(tmp_path: Path) -> None:

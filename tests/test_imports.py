@@ -43,7 +43,8 @@ ALLOWED = {
     "transform": {"config", "corruptions"},
     "progress": ROOMS | {"results"},
     "record": BELOW_ROOMS,
-    "api": BELOW_ROOMS | ROOMS | {"transform", "progress", "record"},
+    "words": set(),
+    "api": BELOW_ROOMS | ROOMS | {"transform", "progress", "record", "words"},
     "__init__": {"api", "record", "transform", "norm", "corruptions", "data", "metrics"},
     "__main__": {"cli", "streams"},
 }

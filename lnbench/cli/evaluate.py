@@ -131,15 +131,17 @@ def evaluate(
         for own, place in checkpoints.of_seeds(seed or 0, seeds, out)
     ]
     bound = values.size("--memory", memory)
-    ending = parts.asked(rounds, until or [], against, margin, [run for runs, _ in planned for run in runs])
 
     from lnbench.dist import joined
-    from lnbench.evaluate import compiling, evaluation, folders, supply
+    from lnbench.evaluate import compiling, ending, evaluation, folders, supply
     from lnbench.evaluate.plan import plan
     from lnbench.memory import keep_freed
     from lnbench.pictures.sheet import for_report
     from lnbench.progress import Watch
 
+    asked_of_rounds = ending.asked(
+        rounds, until or [], against, margin, [run for runs, _ in planned for run in runs]
+    )
     keep_freed()
     with joined() as processes:
         if allow_pickle and processes.first:
@@ -158,7 +160,7 @@ def evaluate(
                 outcomes = None if dry_run else evaluation.evaluate(
                     prepared, places, fresh=not resume, command=values.command(), sheet=for_report,
                     compile=compiling.parse(compile),
-                    observer=watch.observer(), processes=processes, asked=ending,
+                    observer=watch.observer(), processes=processes, asked=asked_of_rounds,
                 )  # fmt: skip
             if processes.first:
                 if outcomes is None:
@@ -167,7 +169,7 @@ def evaluate(
                     )
                 else:
                     console.show(outcomes)
-                    parts.decide(ending, outcomes)
+                    parts.decide(asked_of_rounds, outcomes)
                 if failed := len(prepared.failed):
                     raise LnbenchError(
                         f"{failed} of {len(runs)} checkpoints could not be used and were left out"

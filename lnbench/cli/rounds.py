@@ -1,49 +1,16 @@
-"""What `evaluate` does about rounds: when to end, what to show of a run that was interrupted, the gate."""
+"""What `evaluate` shows of rounds: a run that was interrupted, how one goes on that ended early, the gate."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
-    from lnbench.config import RunConfig
     from lnbench.evaluate.evaluation import Outcome
     from lnbench.evaluate.rounds import Asked
-
-
-def asked(
-    rounds: bool, until: Sequence[str], against: Path | None, margin: str | None, runs: Sequence[RunConfig]
-) -> Asked | None:
-    """What the options say of rounds, None where they say nothing. UsageError where that cannot be."""
-    from lnbench.errors import UsageError
-    from lnbench.results import gate
-    from lnbench.results.correct import read_correct
-    from lnbench.results.reading import read
-    from lnbench.results.rules import parse_loss
-    from lnbench.results.until import parse
-
-    if margin is not None and against is None:
-        raise UsageError("--margin is for --against")
-    if not (rounds or until or against):
-        return None
-    targets = tuple(parse(text) for text in until)
-    loss = gate.MARGIN if margin is None else parse_loss(margin, "--margin")
-    if against is not None and len(runs) > 1:
-        raise UsageError("--against takes one checkpoint and one seed")
-
-    from lnbench.evaluate import cut
-    from lnbench.evaluate.rounds import Against, Asked
-
-    for run in runs:
-        cut.check(run)
-    if against is None:
-        return Asked(targets)
-    base = read(against)
-    return Asked(targets, Against(base, read_correct(against, base), loss))
 
 
 @contextlib.contextmanager
