@@ -169,7 +169,8 @@ def _tried(
     except torch.OutOfMemoryError:
         return None  # said where it is counted
     except Exception as error:  # a compiler fails in many ways, and none of them need stop a run
-        return Trial(0.0, failed=f"{type(error).__name__}: {said(error)}")
+        why = error.__cause__ or error  # the compiler's own words, not those around a person's forward
+        return Trial(0.0, failed=f"{type(why).__name__}: {said(why)}")
     taken = _seconds(lambda: subject.classifier.logits(pixels, network), stream.device)
     apart = float((other - usual).abs().max() / usual.abs().max().clamp_min(1e-12))
     return Trial(eager, taken, apart, int((other.argmax(1) != usual.argmax(1)).sum()), len(pixels))
