@@ -115,9 +115,9 @@ def killed() -> Figures:
 
 def damaged() -> Figures:
     text = (RESULTS / "fuzz.md").read_text(encoding="utf-8")
-    taken, refused, *worse = (int(word) for word in re.findall(r"\| all \|(.*)\|", text)[0].split("|"))
+    cases, _, _, *worse = (int(word) for word in re.findall(r"\| all \|(.*)\|", text)[0].split("|"))
     assert not any(worse), "an input ended neither in a result nor in one line"
-    return [f"{taken + refused:,} damaged inputs"]
+    return [f"{cases:,} damaged inputs"]
 
 
 def whole_suites() -> Figures:
