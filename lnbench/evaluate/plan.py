@@ -289,6 +289,7 @@ def sentences(plan: Plan) -> list[str]:
     if plan.cells_left < plan.cells:
         found.append(
             f"{plan.cells - plan.cells_left} of {cells} {'is' if plan.cells == 1 else 'are'} finished already"
+            + ("" if plan.cells_left else ": nothing is left to compute")
         )
     if plan.steps and (least := min(step.begun for step in plan.steps)):
         found.append(f"{least:,} of {counted(plan.images, 'image')} are counted already")

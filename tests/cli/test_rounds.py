@@ -29,6 +29,8 @@ def test_a_run_ends_when_it_is_known_and_says_so(
         "at whatever moment one looks (95 %)" in said and "had their number been fixed: fixed clean" in said
     )
     assert "with a smaller --until, or without, goes on from here" in ran.err.replace("\n", " ")
+    left = lnbench(*task, "--rounds", "--out", tmp_path / "run", "--dry-run").out
+    assert "512 of 1,300 images are counted already" in left and f"{2 * (1_300 - 512):,} forward" in left
     shown = lnbench("report", tmp_path / "run")
     assert shown.code == 0 and "512 of 1,300 images" in shown.out
     for suffix in ("md", "html", "csv", "tex"):
