@@ -296,8 +296,16 @@ def evaluate(
                 begun=begun,
             )  # fmt: skip
 
-        observer.started(processes.barrier(foretell), earlier)
-        for number, texts in _compiled(prepared, finished, compile, processes).items():
+        foretold = processes.barrier(foretell)
+        observer.started(foretold, earlier)
+        sure = 1.0 if course is None else course.sure(finished)
+
+        def passes_left(subject: Subject, mode: Mode) -> int:
+            return round(sure * foretold.passes.get((place[id(subject)], str(mode)), 0) / world)
+
+        for number, texts in compiling.settle(
+            subjects, prepared.images, passes_left, compile, processes
+        ).items():
             for text in texts if processes.first else ():
                 add_note(opened[number], text)
         pieces, told = count.Pieces(), set[str]()
@@ -373,21 +381,6 @@ def _outcome(
     labels, ids = clean.labels[early.positions], clean.ids[early.positions]
     record = folder.finish(labels=labels, ids=ids, sheet=sheet, early=(early.cells, early.rounds))
     return Outcome(record, folder.path, labels, ids)
-
-
-def _compiled(
-    prepared: Prepared,
-    finished: Callable[[Subject, Mode, Condition], bool],
-    wanted: compiling.Wanted,
-    processes: Processes,
-) -> dict[int, list[str]]:
-    """Compile where it pays for what is left to count; what the records should say of it."""
-    images = prepared.images
-
-    def left(subject: Subject, mode: Mode) -> int:
-        return sum(images.count(c) for c in images.conditions if not finished(subject, mode, c))
-
-    return compiling.settle(prepared.subjects, images, left, wanted, processes)
 
 
 def _opened(

@@ -85,6 +85,7 @@ class Plan:
     """What a run will do: sizes known before the first condition.
 
     `steps` are what is left, in order; `measured`: whether they are in seconds, of one process of `world`.
+    `passes`: of images through the network, for each mode that is left, over all processes.
     """
 
     subjects: tuple[Subject, ...]
@@ -94,7 +95,7 @@ class Plan:
     cells: int
     cells_left: int
     images: int
-    forwards: int
+    passes: Mapping[Key, int]
     store_bytes: int
     store_place: str  # device, host or file
     steps: tuple[Step, ...]
@@ -105,6 +106,11 @@ class Plan:
     def label(self, key: Key) -> str:
         """The name of a mode, with its network's where there are several."""
         return key[1] if len(self.subjects) == 1 else f"{self.subjects[key[0]].name} · {key[1]}"
+
+    @property
+    def forwards(self) -> int:
+        """Passes of images through the networks."""
+        return sum(self.passes.values())
 
     @property
     def seconds(self) -> float | None:
@@ -148,12 +154,14 @@ def plan(
         speeds[task.key] = speed(task.subject, task.mode, clean, len(images.conditions))
     begun = begun or {}
 
-    def passes(condition: Condition, subject: Subject, mode: Mode) -> int:
-        known = begun.get((number[id(subject)], str(mode), condition), _NOTHING).images
-        return _passes(images.count(condition) - known, subject, mode)
-
     cells = [(c, s, m) for s in subjects for m in s.modes for c in images.conditions]
     left = [(c, s, m) for c, s, m in cells if not is_finished(s, m, c)]
+    passes: dict[Key, int] = {}
+    for condition, subject, mode in left:
+        key = number[id(subject)], str(mode)
+        known = begun.get((*key, condition), _NOTHING).images
+        own = _passes(images.count(condition) - known, subject, mode)
+        passes[key] = passes.get(key, 0) + own
     return Plan(
         subjects=tuple(subjects),
         modes=tuple((place, str(mode)) for place, s in enumerate(subjects) for mode in s.modes),
@@ -162,7 +170,7 @@ def plan(
         cells=len(cells),
         cells_left=len(left),
         images=len(images.clean.labels),
-        forwards=sum(passes(*cell) for cell in left),
+        passes=passes,
         store_bytes=images.clean.images.nbytes,
         store_place=images.clean.place,
         steps=tuple(_steps(work, images, speeds, begun)),
