@@ -13,17 +13,15 @@ from lnbench.evaluate.prepare import Images, Subject
 from lnbench.evaluate.stream import Stream, chunk_size
 from lnbench.evaluate.trial import Speed, corrupting, speed
 from lnbench.files import counted
-from lnbench.memory import held, most_held, present
+from lnbench.memory import give_back, held, most_held, present
 from lnbench.norm.modes.registry import Mode
 from lnbench.types import CLEAN, Condition
 
 Key = tuple[int, str]  # a subject's number and its mode
 CellKey = tuple[int, str, Condition]
 
-# What allocators take for each byte of tensors: blocks that do not fit where others were, and what operators
-# keep to themselves (benchmarks/results/plan.md).
-OVERHEAD = 1.4
-
+# What drawing a report's plots takes at the end, when all else is still held.
+_REPORT = 25 * 2.0**20
 _HOME = {"cpu": "host", "cuda": "device"}  # where images are that take a device's memory
 _PLACES = {"device": "on the device", "host": "of memory", "file": "in a file"}
 _SHARE = 0.01  # of the run's own time, for trying corruptions
@@ -135,6 +133,8 @@ def plan(
     With `measure`, a few passes of each mode and a few chunks of each corruption are timed, a hundredth of
     the run or so. `footprints`: those that are known already.
     """
+    if measure:
+        give_back()  # what decoding and checks have freed is no part of the program
     before = held(subjects[0].classifier.device)
     number = {id(subject): place for place, subject in enumerate(subjects)}
     done = {id(s): own for s, own in zip(subjects, finished or [()] * len(subjects), strict=True)}
@@ -175,7 +175,7 @@ def plan(
         store_place=images.clean.place,
         steps=tuple(_steps(work, images, speeds, begun)),
         measured=measure,
-        memory=_memory(_distinct(work), images, speeds, footprints or {}, before) if speeds else None,
+        memory=_memory(_distinct(work), images, footprints or {}, before) if speeds else None,
         world=processes,
     )
 
@@ -253,25 +253,24 @@ def _costs(
 def _memory(
     tasks: Sequence[_Task],
     images: Images,
-    speeds: Mapping[Key, Speed],
     known: Mapping[Key, Footprint],
     before: float,
 ) -> Memory | None:
     """The pass that takes most beside what is there already."""
     device, store = tasks[0].subject.classifier.device, images.clean
-    largest: tuple[float, str, Speed] | None = None
+    largest: tuple[float, str] | None = None
     for key, subject, mode in tasks:
         found = known.get(key) or footprint(subject, mode, store)
         if found is None:
             continue
         count, what = pass_of(subject, mode, store)
-        if largest is None or found.of(count) > largest[0]:
-            largest = found.of(count), what, speeds[key]
+        if largest is None or found.taken(count) > largest[0]:
+            largest = found.taken(count), what
     if largest is None:
         return None
-    work, what, tried = largest
+    work, what = largest
     stored = float(store.images.nbytes) if store.place == _HOME[device.type] else 0.0
-    peak = most_held(device) if tried.whole else max(before + OVERHEAD * work, most_held(device))
+    peak = max(before + work, most_held(device)) + (_REPORT if device.type == "cpu" else 0.0)
     return Memory(peak, before - stored, stored, work, what, present(device), device.type)
 
 

@@ -12,7 +12,6 @@ from lnbench import config
 from lnbench.errors import UsageError
 from lnbench.evaluate import batch, evaluation
 from lnbench.evaluate.footprint import footprint
-from lnbench.evaluate.plan import OVERHEAD
 from lnbench.norm.modes.registry import parse
 from tests.networks import write_task
 
@@ -37,7 +36,7 @@ def machine(task: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch) -> Any:
     assert found is not None
 
     def of(images: float, *, share: float = 0.5) -> None:
-        room = 1000.0 + OVERHEAD * found.of(int(images))
+        room = 1000.0 + found.taken(int(images))
         monkeypatch.setattr(batch, "held", lambda device: 1000.0)
         monkeypatch.setattr(batch, "present", lambda device: room / share)
 
@@ -99,7 +98,7 @@ def test_a_bound_of_ones_own_counts(task: tuple[str, str, str], machine: Any) ->
     found = footprint(evaluation.prepare_all([resolved(task)]).subjects[0], parse("batch"),
                       evaluation.prepare_all([resolved(task)]).images.clean)  # fmt: skip
     assert found is not None
-    bound = int(1000 + OVERHEAD * found.of(60))
+    bound = int(1000 + found.taken(60))
     ready = evaluation.prepare_all([resolved(task)], memory=bound)
     assert ready.subjects[0].config.batch_size == 50
 
