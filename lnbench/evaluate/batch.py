@@ -13,7 +13,7 @@ from lnbench.errors import UsageError
 from lnbench.evaluate.footprint import Footprint, footprint
 from lnbench.evaluate.plan import Key, size
 from lnbench.evaluate.prepare import Subject
-from lnbench.memory import give_back, held, present
+from lnbench.memory import freed, held, present
 
 # What a process may hold unasked: a CPU's memory has other users, a GPU's hardly any.
 _SHARE = {"cpu": 0.5, "cuda": 0.9}
@@ -44,8 +44,7 @@ def fit(subjects: Sequence[Subject], store: Store, *, said: bool, bound: int | N
     found = dict(_footprints(subjects, store, room))
     if not found:
         return Fit(wanted)
-    give_back()  # what decoding has freed is no part of the program
-    before, groups = held(device), max(subject.layers.groups for subject in subjects)
+    before, groups = held(device) - freed(device), max(subject.layers.groups for subject in subjects)
 
     def most(of: Footprint, limit: float) -> int:
         images = of.fitting(limit - before)

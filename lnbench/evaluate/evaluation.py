@@ -35,7 +35,7 @@ from lnbench.evaluate.footprint import Footprint
 from lnbench.evaluate.plan import Key, Plan, plan
 from lnbench.evaluate.prepare import Given, Images, Subject
 from lnbench.hashing import Indices
-from lnbench.memory import room_for_images
+from lnbench.memory import room_for_images, touch
 from lnbench.norm.modes.registry import Mode
 from lnbench.results import header, schema
 from lnbench.results.notes import add_note
@@ -297,6 +297,8 @@ def evaluate(
             )  # fmt: skip
 
         foretold = processes.barrier(foretell)
+        if foretold.memory is not None and foretold.memory.device == "cpu":
+            touch(foretold.memory.work, processes.local_world)
         observer.started(foretold, earlier)
         sure = 1.0 if course is None else course.sure(finished)
 

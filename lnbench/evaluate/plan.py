@@ -13,7 +13,7 @@ from lnbench.evaluate.prepare import Images, Subject
 from lnbench.evaluate.stream import Stream, chunk_size
 from lnbench.evaluate.trial import Speed, corrupting, speed
 from lnbench.files import counted
-from lnbench.memory import give_back, held, most_held, present
+from lnbench.memory import freed, held, most_held, present
 from lnbench.norm.modes.registry import Mode
 from lnbench.types import CLEAN, Condition
 
@@ -133,9 +133,8 @@ def plan(
     With `measure`, a few passes of each mode and a few chunks of each corruption are timed, a hundredth of
     the run or so. `footprints`: those that are known already.
     """
-    if measure:
-        give_back()  # what decoding and checks have freed is no part of the program
-    before = held(subjects[0].classifier.device)
+    device = subjects[0].classifier.device
+    before = held(device) - freed(device)  # of decoding and checks
     number = {id(subject): place for place, subject in enumerate(subjects)}
     done = {id(s): own for s, own in zip(subjects, finished or [()] * len(subjects), strict=True)}
 
