@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -151,22 +150,11 @@ def test_classes_are_counted_by_running() -> None:
         classifier.classes(32, 32)
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Threads of small convolutions wait for each other on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize(
     ("name", "file", "right"),
     [("resnet20", "cifar10_resnet20-12fca82f.th", 776), ("resnet56", "cifar10_resnet56-4bfd9763.th", 789)],
 )
-def test_published_accuracy_on_real_images(
-    shared: Path, one_thread: None, name: str, file: str, right: int
-) -> None:
+def test_published_accuracy_on_real_images(shared: Path, name: str, file: str, right: int) -> None:
     data = np.load(shared / "data" / "cifar10_test_846.npz")
     pixels = torch.from_numpy(data["images"]).permute(0, 3, 1, 2)
     labels = torch.from_numpy(data["labels"])
