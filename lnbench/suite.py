@@ -1,4 +1,4 @@
-"""A suite: which conditions, which modes, and how they are counted; one that cannot be is refused when made."""
+"""A suite: which conditions, which modes, and how they are counted; what cannot be is refused."""
 
 from __future__ import annotations
 
