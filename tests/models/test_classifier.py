@@ -74,13 +74,12 @@ def test_renormalized_shares_the_network_and_leaves_the_first_alone() -> None:
     assert torch.equal(first.logits(every_byte()), before)
 
 
-@pytest.mark.parametrize("channels_last", [True, False])
-def test_memory_format_reaches_the_network(channels_last: bool) -> None:
+def test_memory_format_reaches_the_network() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), Corner())
-    classifier = Classifier(network, IMAGENET, channels_last=channels_last)
+    classifier = Classifier(network, IMAGENET)
     classifier.logits(torch.zeros(2, 3, 6, 6, dtype=torch.uint8))
     for tensor in (network[0].weight, network[1].seen):
-        assert tensor.is_contiguous(memory_format=torch.channels_last) is channels_last
+        assert tensor.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_the_network_is_set_for_evaluation() -> None:
