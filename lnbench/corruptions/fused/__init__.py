@@ -30,11 +30,14 @@ HOMES = {
     "speckle_noise": "noise",
     "brightness": "color",
     "saturate": "color",
+    "defocus_blur": "blur",
+    "gaussian_blur": "blur",
     "glass_blur": "glass",
+    "jpeg_compression": "jpeg",
     "zoom_blur": "zoom",
 }
 # Float sums, taken in another order: one grey level apart in one value of 10,000, as devices may be.
-SUMS = {"zoom_blur"}
+SUMS = {"defocus_blur", "gaussian_blur", "glass_blur", "zoom_blur"}
 _SHARE = 1e-4
 _CHECKED = 8  # images on which both forms are computed
 _trusted: dict[tuple[object, ...], bool] = {}

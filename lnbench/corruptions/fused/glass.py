@@ -65,10 +65,13 @@ def shuffle(pixels: torch.Tensor, delta: int, passes: int, key: rng.Key) -> torc
     images, (height, width), size = len(pixels), pixels.shape[2:], pixels[0, 0].numel()
     states = torch.cat([torch.cat(rng._states(key.stream(number)), dim=1) for number in range(passes)])
     moves = torch.empty((passes * images, size), dtype=torch.int32, device=pixels.device)
-    draw[(triton.cdiv(size, DRAWN), passes * images)](moves, states, delta, height, width, BLOCK=DRAWN)
+    draw[(triton.cdiv(size, DRAWN), passes * images)](
+        moves, states, delta, height, width, BLOCK=DRAWN, enable_fp_fusion=False
+    )
     out = torch.empty_like(pixels)
     follow[(triton.cdiv(size, FOLLOWED), images)](
         pixels, out, moves, images, passes, size,
         LINKS=1 << blur._GLASS_DOUBLINGS, BLOCK=FOLLOWED, num_warps=1,
+        enable_fp_fusion=False,
     )  # fmt: skip
     return out

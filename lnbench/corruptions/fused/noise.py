@@ -91,5 +91,5 @@ def _run(kernel, pixels: torch.Tensor, key: rng.Key, *operands: object) -> torch
     out, size = torch.empty_like(pixels), pixels[0].numel()
     states = torch.cat(rng._states(key), dim=1)  # (B, 2)
     grid = (triton.cdiv(size, BLOCK), len(pixels))
-    kernel[grid](pixels, out, states, *operands, size, BLOCK=BLOCK)
+    kernel[grid](pixels, out, states, *operands, size, BLOCK=BLOCK, enable_fp_fusion=False)
     return out

@@ -74,7 +74,7 @@ def zoom_blur(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> 
     out = torch.empty_like(pixels)
     add_zooms[(triton.cdiv(width, BLOCK), height, len(pixels))](
         pixels, out, rows, columns, down, right, len(zooms) - 1, 1 / (len(zooms) + 1), imageops.NUDGE,
-        height, width, BLOCK=BLOCK,
+        height, width, BLOCK=BLOCK, enable_fp_fusion=True,
     )  # fmt: skip
     return out
 
