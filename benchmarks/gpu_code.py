@@ -35,7 +35,13 @@ _TYPES = {torch.uint8: "u8", torch.int8: "i8", torch.int16: "i16", torch.int32: 
 # of several, float64 runs at half rate, a division is a loop of its own. A processor has 32 units
 # for loads and stores beside 128 lanes (NVIDIA H100 Tensor Core GPU Architecture, figure 7), 4 bytes a lane:
 # four places for every 4 bytes, also where the cache has them.
-WEIGHTS = {r"(?:div|rem)\.[su]32": 20.0, r"div\.rn\.f64": 40.0, r"\.f64": 2.0, r"mul\.lo\.s64|mad\.lo\.s64": 4.0, r"\.[bsu]64": 2.0}
+WEIGHTS = {
+    r"(?:div|rem)\.[su]32": 20.0,
+    r"div\.rn\.f64": 40.0,
+    r"\.f64": 2.0,
+    r"mul\.lo\.s64|mad\.lo\.s64": 4.0,
+    r"\.[bsu]64": 2.0,
+}
 _MEMORY = re.compile(r"\b(?:ld|st|atom|red)\.(?:global|shared)[.:\w]*?(?:\.v(\d))?\.[bsuf](\d+)\b")
 _JUMP = re.compile(r"bra[.a-z]*\s+(\$L\w+);")
 
@@ -90,7 +96,7 @@ def compiled(launch: Launch) -> str:
     fixed = {parameter.name for parameter in launch.kernel.params if parameter.is_constexpr}
     signature, constants, aligned = [], [], []
     for place, (name, value) in enumerate(launch.arguments.items()):
-        if name in fixed or value is None or (isinstance(value, int) and value == 1):
+        if name in fixed or value is None or value == 1 and isinstance(value, int):
             signature.append((name, "constexpr"))
             constants.append((name, value))
             continue
@@ -98,7 +104,8 @@ def compiled(launch: Launch) -> str:
             signature.append((name, "*" + _TYPES[value.dtype]))
             whole = (value.storage_offset() * value.element_size()) % 16 == 0
         else:
-            signature.append((name, "fp32" if isinstance(value, float) else "i32"))
+            wide = isinstance(value, int) and not -(2**31) <= value < 2**31
+            signature.append((name, "fp32" if isinstance(value, float) else "i64" if wide else "i32"))
             whole = isinstance(value, int) and value % 16 == 0
         if whole:
             aligned.append(place)

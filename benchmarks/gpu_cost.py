@@ -200,6 +200,7 @@ def followed(arguments: dict[str, Any]) -> tuple[float, float]:
 TURNS: dict[str, Callable[[dict[str, Any]], tuple[float, float]]] = {
     "spread": lambda arguments: (arguments["STRIP"] + len(arguments["TAPS"]) - 1, 0.0),
     "disperse": lambda arguments: (arguments["STRIP"] + len(arguments["RUNS"]) - 1, 0.0),
+    "smear": lambda arguments: (arguments["taps"], 0.0),
     "add_zooms": lambda arguments: (arguments["zooms"], 0.0),
     "follow": followed,
 }

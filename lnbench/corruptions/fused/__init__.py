@@ -32,12 +32,24 @@ HOMES = {
     "saturate": "color",
     "defocus_blur": "blur",
     "gaussian_blur": "blur",
+    "fog": "fog",
+    "frost": "frost",
     "glass_blur": "glass",
+    "motion_blur": "motion",
     "jpeg_compression": "jpeg",
+    "snow": "snow",
     "zoom_blur": "zoom",
 }
 # Float sums, taken in another order: one grey level apart in one value of 10,000, as devices may be.
-SUMS = {"defocus_blur", "gaussian_blur", "glass_blur", "zoom_blur"}
+SUMS = {
+    "defocus_blur",
+    "fog",
+    "gaussian_blur",
+    "glass_blur",
+    "motion_blur",
+    "snow",
+    "zoom_blur",
+}
 _SHARE = 1e-4
 _CHECKED = 8  # images on which both forms are computed
 _trusted: dict[tuple[object, ...], bool] = {}

@@ -145,10 +145,10 @@ def _filtered(
     padded = bordered(pixels, len(taps) // 2, border)
     count = len(padded.words)
     out = torch.empty((count, height, padded.across), dtype=torch.int32, device=pixels.device)
-    columns = count * padded.across
-    kernel[(triton.cdiv(columns, BLOCK), triton.cdiv(height, STRIP))](
+    columns, strip = count * padded.across, min(STRIP, height)
+    kernel[(triton.cdiv(columns, BLOCK), triton.cdiv(height, strip))](
         padded.words, out, columns, height, padded.across, padded.beside, nudge, **weights,
-        STRIP=STRIP, BLOCK=BLOCK, enable_fp_fusion=True,
+        STRIP=strip, BLOCK=BLOCK, enable_fp_fusion=True,
     )  # fmt: skip
     made = out.view(torch.uint8)[:, :, :width]
-    return made.reshape(pixels.shape)
+    return made.contiguous().view(pixels.shape)
