@@ -32,6 +32,7 @@ HOMES = {
     "saturate": "color",
     "defocus_blur": "blur",
     "gaussian_blur": "blur",
+    "elastic_transform": "elastic",
     "fog": "fog",
     "frost": "frost",
     "glass_blur": "glass",
@@ -43,6 +44,7 @@ HOMES = {
 # Float sums, taken in another order: one grey level apart in one value of 10,000, as devices may be.
 SUMS = {
     "defocus_blur",
+    "elastic_transform",
     "fog",
     "gaussian_blur",
     "glass_blur",
