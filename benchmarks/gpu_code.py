@@ -2,8 +2,8 @@
 
 python -m benchmarks.gpu_code    # a minute; instructions for each thread, kernel by kernel
 
-A fused form is run on the stand-in for a device (tests/device.py), where its launches are noted instead of made:
-each kernel is then compiled for the very types, alignments and constants it was launched with.
+A fused form is run on the stand-in for a device (tests/device.py), where its launches are noted instead of
+made: each kernel is then compiled for the very types, alignments and constants it was launched with.
 """
 
 from __future__ import annotations

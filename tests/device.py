@@ -328,6 +328,7 @@ def _line() -> str:
 @contextlib.contextmanager
 def fresh_tables() -> Iterator[None]:
     """Without the tables that kernels keep for a device: those of the stand-in must not meet another."""
+
     def forget() -> None:
         for name in [name for name in sys.modules if name.startswith("lnbench.corruptions.")]:
             for thing in vars(sys.modules[name]).values():

@@ -79,8 +79,8 @@ def _warp(image: torch.Tensor, moves: torch.Tensor) -> torch.Tensor:
 def _map(moves: torch.Tensor, height: int, width: int) -> tuple[torch.Tensor, ...]:
     """Return the six numbers of the map, float64 (B,) each: x = a·column + b·row + c, and the same for y.
 
-    The points are the authors': right angle at (-r, +r) of the center, r a third of the side, so the map needs
-    no solver.
+    The points are the authors': right angle at (-r, +r) of the center, r a third of the side, so the map
+    needs no solver.
     """
     reach = min(height, width) // 3
     moves = moves.to(torch.float64)

@@ -51,7 +51,7 @@ def fog_from_field(pixels: torch.Tensor, parameters: tuple[float, ...], field: t
 def _strengths(
     pixels: torch.Tensor, cloud: torch.Tensor, amount: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return what multiplies each image's pixels and its cloud, and what is taken off the cloud: (B,) each."""
+    """Return what multiplies each image's pixels and its cloud, and what is taken off that: (B,) each."""
     low, high = cloud.amin((1, 2)), cloud.amax((1, 2))
     brightest = pixels.flatten(1).amax(1).to(torch.float32)
     fade = brightest / (brightest + 255 * amount).clamp_min(1e-9)  # (B,)

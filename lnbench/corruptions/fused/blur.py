@@ -1,9 +1,13 @@
-"""Gaussian and defocus blur: a thread goes down four columns, and what a row adds to the rows around it waits in
-registers until each of them is whole. Rows are read once, and nothing is written but pixels."""
+"""Gaussian and defocus blur: a thread goes down four columns, row by row.
+
+What a row adds to the rows around it waits in registers until each of them is whole: rows are read once, and
+nothing is written but pixels.
+"""
 
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 
 import triton
 import triton.language as tl
@@ -22,7 +26,7 @@ def spread(
     words, out, columns, height, across, beside, nudge,
     TAPS: tl.constexpr, STRIP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Filter along rows, then along columns, by the same symmetric taps. `columns`: words of all planes' rows."""
+    """Filter along rows, then along columns, by the same symmetric taps. `columns`: words across the planes."""
     REACH: tl.constexpr = len(TAPS) // 2
     lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = lane < columns
@@ -57,7 +61,7 @@ def disperse(
     words, out, columns, height, across, beside, nudge,
     RUNS: tl.constexpr, STRIP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Add up a kernel by rows of centred runs: RUNS[row][half] is what a run of 2·half + 1 pixels counts there."""
+    """Add up a kernel by rows of centred runs: RUNS[row][half] is what 2·half + 1 pixels count there."""
     REACH: tl.constexpr = len(RUNS) // 2
     lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = lane < columns
@@ -75,13 +79,10 @@ def disperse(
             for byte in tl.static_range(4):
                 pair = x[ORIGIN + byte - half] + x[ORIGIN + byte + half]
                 runs = runs + (runs[4 * half - 4 + byte] + pair,)
-        moved = ()
+        moved, fresh = (), tl.zeros((BLOCK,), tl.float32)
         for tap in tl.static_range(2 * REACH + 1):
             for byte in tl.static_range(4):
-                if tap < 2 * REACH:
-                    total = waiting[4 * tap + 4 + byte]
-                else:
-                    total = tl.zeros((BLOCK,), tl.float32)
+                total = fresh if tap == 2 * REACH else waiting[4 * tap + 4 + byte]
                 for half in tl.static_range(REACH + 1):
                     if RUNS[tap][half] != 0.0:
                         total += RUNS[tap][half] * runs[4 * half + byte]
@@ -93,7 +94,7 @@ def disperse(
 
 @triton.jit
 def row_of(at, inside, REACH: tl.constexpr):
-    """The levels around four pixels of a row, those of whole words: float32, by distance from the first word."""
+    """The levels around four pixels of a row, those of whole words: float32, from left to right."""
     x = ()
     for word in tl.static_range((REACH + 3) // 4 * 2 + 1):
         four = tl.load(at + word, mask=inside, other=0)
@@ -129,12 +130,13 @@ def defocus_blur(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.K
 def _runs(weights: tuple[tuple[float, ...], ...]) -> tuple[tuple[float, ...], ...]:
     """Symmetric rows of weights as sums of centred runs; what is left of rounding inside a disk is 0."""
     reach = len(weights) // 2
-    rows = [(*row[reach:], 0.0) for row in weights]
     least = max(map(max, weights)) * 1e-6
-    return tuple(
-        tuple(near - far if abs(near - far) > least else 0.0 for near, far in zip(row, row[1:], strict=False))
-        for row in rows
-    )
+
+    def counts(row: tuple[float, ...]) -> tuple[float, ...]:
+        steps = (near - far for near, far in pairwise((*row[reach:], 0.0)))
+        return tuple(step if abs(step) > least else 0.0 for step in steps)
+
+    return tuple(map(counts, weights))
 
 
 def _filtered(

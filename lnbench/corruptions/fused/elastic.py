@@ -20,7 +20,7 @@ BLOCK = 256
 
 @triton.jit
 def warp(pixels, out, maps, across, down, height, width, BLOCK: tl.constexpr):
-    """Resample bytes by each image's affine map, of float32 (B, 6), mirrored at pixels: float32 (B, 3, H, W)."""
+    """Resample bytes by each image's affine map, float32 (B, 6), mirrored at pixels: float32 (B, 3, H, W)."""
     image = tl.program_id(1)
     place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     size = height * width

@@ -16,7 +16,7 @@ BLOCK = 256
 
 @triton.jit
 def sow(out, states, side, coarse, BLOCK: tl.constexpr):
-    """The numbers that a field of `side` by `side` has on a grid of `coarse` by `coarse`: float32 (B, coarse²)."""
+    """The numbers that a field of `side` has on a grid of `coarse` by `coarse`: float32 (B, coarse²)."""
     image = tl.program_id(0)
     place = tl.arange(0, BLOCK)
     step = side // coarse
@@ -68,8 +68,9 @@ def refine(corners, out, states, side, step, amplitude, BLOCK: tl.constexpr):
 
 @triton.jit
 def veil(pixels, out, cloud, strength, side, size, width, BLOCK: tl.constexpr):
-    """Fade pixels and add the cloud. `strength`: of each image what its pixels and its cloud are multiplied by, and
-    what is taken off the cloud, float32 (B, 3)."""
+    """Fade pixels and add the cloud. `strength`: of each image what multiplies its pixels and its cloud, and
+    what is taken off the cloud, float32 (B, 3).
+    """
     image = tl.program_id(1)
     place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = place < size

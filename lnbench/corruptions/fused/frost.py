@@ -16,11 +16,15 @@ BLOCK = 512
 
 @triton.jit
 def blend(pixels, out, ice, crops, weight, share, size, width, BLOCK: tl.constexpr):
-    """Pixels times `weight` plus ice times `share`. `crops`: first pixel, width and size of a plane of ice."""
+    """Pixels times `weight` plus ice times `share`. `crops`: first pixel, width, size of a plane."""
     image = tl.program_id(1)
     place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = place < size
-    start, wide, plane = tl.load(crops + 3 * image), tl.load(crops + 3 * image + 1), tl.load(crops + 3 * image + 2)
+    start, wide, plane = (
+        tl.load(crops + 3 * image),
+        tl.load(crops + 3 * image + 1),
+        tl.load(crops + 3 * image + 2),
+    )
     crop = ice + start + place // width * wide + place % width
     at = image.to(tl.int64) * 3 * size + place
     for channel in tl.static_range(3):
@@ -45,6 +49,15 @@ def frost(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> torc
     crops = torch.stack((start, chosen[:, 2], chosen[:, 3]), 1)
     out, size = torch.empty_like(pixels), height * width
     blend[(triton.cdiv(size, BLOCK), len(pixels))](
-        pixels, out, ice, crops, weight, float(np.float32(share)), size, width, BLOCK=BLOCK, enable_fp_fusion=False
+        pixels,
+        out,
+        ice,
+        crops,
+        weight,
+        float(np.float32(share)),
+        size,
+        width,
+        BLOCK=BLOCK,
+        enable_fp_fusion=False,
     )
     return out

@@ -1,4 +1,4 @@
-"""JPEG's round trip in three passes: planes, blocks, pixels. The integers of `jpeg`, here in 32 bits as libjpeg's."""
+"""JPEG's round trip in three passes: planes, blocks, pixels. The integers of `jpeg`, in 32 bits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WHOLE = tl.constexpr(1.5 * 2.0**23)  # added and taken away, it leaves a float3
 
 @triton.jit
 def planes(pixels, canvas, height, width, rows, columns, BLOCK: tl.constexpr):
-    """Levels less 128, luma above the two halved chroma planes, as `jpeg._planes` lays them: 2 × 2 at a time."""
+    """Levels less 128, luma above the halved chroma planes, as `jpeg._planes` lays them: 2 × 2 at a time."""
     image = tl.program_id(1).to(tl.int64)
     place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     half = columns // 2
@@ -64,8 +64,8 @@ def converted(at, size, inside):
 def code(canvas, steps, reciprocals, count, across, luma, height, BLOCK: tl.constexpr):
     """Transform, quantize and transform back in place, a whole 8 × 8 block to a thread.
 
-    `canvas`: four levels to a word; `across`, `height`: blocks in a row and rows of blocks of an image, the first
-    `luma` of which are luma's. `steps`, `reciprocals`: as `jpeg._steps` lays them out for 24 × 8.
+    `canvas`: four levels to a word; `across`, `height`: blocks in a row and rows of blocks of an image, the
+    first `luma` of which are luma's. `steps`, `reciprocals`: as `jpeg._steps` lays them out for 24 × 8.
     """
     block = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = block < count
@@ -144,7 +144,7 @@ def packed(a, b, c, d):
 
 @triton.jit
 def join(canvas, out, height, width, rows, columns, BLOCK: tl.constexpr):
-    """Pixels again, chroma doubled with the triangle filter: 2 × 2 at a time, as `_upsample` and `_to_rgb`."""
+    """Pixels again, chroma doubled with the triangle filter: 2 × 2 at a time, as in `_upsample`, `_to_rgb`."""
     image = tl.program_id(1).to(tl.int64)
     place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     wide, tall = (width + 1) // 2, (height + 1) // 2
@@ -200,9 +200,7 @@ def jpeg_compression(pixels: torch.Tensor, parameters: tuple[float, ...], key: K
     canvas = torch.empty((images, rows * 3 // 2, columns // 4), dtype=torch.int32, device=pixels.device)
     out, levels = torch.empty_like(pixels), canvas.view(torch.int8)
     quads = triton.cdiv(rows * columns // 4, BLOCK)
-    planes[(quads, images)](
-        pixels, levels, height, width, rows, columns, BLOCK=BLOCK, enable_fp_fusion=False
-    )
+    planes[(quads, images)](pixels, levels, height, width, rows, columns, BLOCK=BLOCK, enable_fp_fusion=False)
     steps, reciprocals = jpeg._steps(int(parameters[0]), 24, 8, pixels.device)
     count = canvas.numel() // 16
     code[(triton.cdiv(count, BLOCK),)](

@@ -14,7 +14,7 @@ BLOCK = 512
 
 
 class Bordered(NamedTuple):
-    """Words int32 (planes, H + 2·margin, across + 2·beside): the first pixel of a row begins word `beside`."""
+    """Words int32 (planes, H + 2·margin, across + 2·beside): a row's first pixel begins word `beside`."""
 
     words: torch.Tensor
     across: int
@@ -22,7 +22,9 @@ class Bordered(NamedTuple):
 
 
 @triton.jit
-def surround(pixels, out, height, width, margin, left, lines, across, MIRROR: tl.constexpr, BLOCK: tl.constexpr):
+def surround(
+    pixels, out, height, width, margin, left, lines, across, MIRROR: tl.constexpr, BLOCK: tl.constexpr
+):
     """Extend one plane by `margin` rows and `left` columns, and pack it; `across`, `lines`: of the result."""
     plane = tl.program_id(1).to(tl.int64)
     place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
