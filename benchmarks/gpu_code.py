@@ -96,9 +96,10 @@ def launches(name: str, severity: int, side: int = 224) -> list[Launch]:
 def compiled(launch: Launch) -> str:
     """A kernel as PTX for an H100 or H200; raises where Triton cannot compile it."""
     fixed = {parameter.name for parameter in launch.kernel.params if parameter.is_constexpr}
+    general = {parameter.name for parameter in launch.kernel.params if parameter.do_not_specialize}
     signature, constants, aligned = [], [], []
     for place, (name, value) in enumerate(launch.arguments.items()):
-        if name in fixed or (isinstance(value, int) and value == 1):
+        if name in fixed or (name not in general and isinstance(value, int) and value == 1):
             signature.append((name, "constexpr"))
             constants.append((name, value))
             continue
@@ -109,7 +110,7 @@ def compiled(launch: Launch) -> str:
             wide = isinstance(value, int) and not -(2**31) <= value < 2**31
             signature.append((name, "fp32" if isinstance(value, float) else "i64" if wide else "i32"))
             whole = isinstance(value, int) and value % 16 == 0
-        if whole:
+        if whole and name not in general:
             aligned.append(place)
     return _compiled(launch.kernel, tuple(signature), tuple(constants), tuple(aligned), launch.options)
 

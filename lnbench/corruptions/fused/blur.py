@@ -26,7 +26,7 @@ def spread(
     words, out, columns, height, across, beside, nudge,
     TAPS: tl.constexpr, STRIP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Filter along rows, then along columns, by the same symmetric taps. `columns`: words across the planes."""
+    """Filter along rows, then along columns, by the same symmetric taps. `columns`: words across planes."""
     REACH: tl.constexpr = len(TAPS) // 2
     lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = lane < columns

@@ -144,7 +144,7 @@ def packed(a, b, c, d):
 
 @triton.jit
 def join(canvas, out, height, width, rows, columns, BLOCK: tl.constexpr):
-    """Pixels again, chroma doubled with the triangle filter: 2 × 2 at a time, as in `_upsample`, `_to_rgb`."""
+    """Pixels again, chroma doubled with the triangle filter: 2 × 2 at a time, as `_upsample`, `_to_rgb`."""
     image = tl.program_id(1).to(tl.int64)
     place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     wide, tall = (width + 1) // 2, (height + 1) // 2
