@@ -47,13 +47,19 @@ def in_python(images: np.ndarray, labels: np.ndarray, weights: Path) -> lnbench.
     )  # fmt: skip
 
 
+def words(data: Path, weights: Path, folder: Path) -> list[str]:
+    """The same as a command line."""
+    found: list[object] = ["evaluate", "--model", "cifar:resnet20", "--weights", weights]
+    found += ["--data", f"npz:{data}", "--preset", "core"]
+    found += [word for severity in SEVERITIES for word in ("--severity", severity)]
+    found += [word for mode in MODES for word in ("--norm", mode)]
+    found += ["--mean", ",".join(map(str, MEAN)), "--std", ",".join(map(str, STD))]
+    found += ["--batch-size", 200, "--device", "cpu", "--out", folder]
+    return [str(word) for word in found]
+
+
 def by_command(data: Path, weights: Path, folder: Path) -> lnbench.RunRecord:
-    words = ["--model", "cifar:resnet20", "--weights", weights, "--data", f"npz:{data}", "--preset", "core"]
-    words += [word for severity in SEVERITIES for word in ("--severity", severity)]
-    words += [word for mode in MODES for word in ("--norm", mode)]
-    words += ["--mean", ",".join(map(str, MEAN)), "--std", ",".join(map(str, STD))]
-    words += ["--batch-size", 200, "--device", "cpu", "--out", folder]
-    command = [sys.executable, "-m", "lnbench", "evaluate", *map(str, words)]
+    command = [sys.executable, "-m", "lnbench", *words(data, weights, folder)]
     subprocess.run(command, check=True, capture_output=True)
     return lnbench.read(folder)
 

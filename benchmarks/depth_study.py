@@ -13,10 +13,9 @@ choose and convert with, 200 to test. Written down before the first result was s
 - Claim 3 (single images of larger size suffice) holds for a network and mode where clean accuracy is at most
   two points below the original network's `batch`, and accuracy under gaussian_noise 5 and under contrast 5 is
   at least ten points above the original network's `fixed`. All three, or it is not reproduced.
-- Depths of the conversions are those that `lnbench choose` proposes on the 600, tuned on the four extra
-  corruptions, and the depths beside it; three seeds each.
-- Convolutions in bfloat16, statistics in float32 (processor time is what limits this study); the step `fp32`
-  repeats the main modes on three conditions in float32.
+- Conversions teach the first layer, or the first three, with the usual rate: three seeds each, and once with
+  three times the epochs.
+- `grid` has fifteen corruptions at three severities, `curves` more modes at severity 5; both in float32.
 """
 
 from __future__ import annotations
@@ -42,14 +41,12 @@ WORK = HERE.parent / "build" / "depth"
 TEST_CLASSES, SPLIT_SEED = 200, 0
 LITE0 = "timm:tf_efficientnet_lite0"
 DEPTHS = (1, 2, 3, 5, 9, 16)
-COARSE = (3, 9)
+COARSE = (1, 3, 9)
 BLENDS = (1, 4, 16, 64)
 HEAVY = ("gaussian_noise", "contrast")
-OTHERS = (
-    "fog", "brightness", "frost", "snow", "defocus_blur", "jpeg_compression", "pixelate", "motion_blur",
-    "zoom_blur", "glass_blur", "elastic_transform", "shot_noise", "impulse_noise",
+GRID = (
+    "fixed,batch", "local:layers=first{1,3,9}", "blend:N=16,layers=first{3,49}", "adapt:n=32,layers=first49",
 )  # fmt: skip
-GRID = ("fixed", "local:layers=first1", "adapt:n=32")
 SEEDS = (0, 1, 2)
 TAUGHT = "local:layers=localnorm"
 
@@ -113,17 +110,11 @@ def steps(shared: Path) -> dict[str, Step]:
         "resnet56": shared / "checkpoints" / "cifar10_resnet56-4bfd9763.th",
     }
     photographs = ["--classes", "all", "--batch-size", "64", "--data", f"folder:{WORK / 'test'}"]
+    photographs += ["--cache", str(WORK / "cache")]
     small = ["--data", f"npz:{shared / 'data' / 'cifar10_test_846.npz'}"]
     models = {"lite0": LITE0, "resnet20": "cifar:resnet20", "resnet56": "cifar:resnet56"}
-    large = ["--model", LITE0, *photographs, "--cache", str(WORK / "cache")]
-    bf16 = [*large, "--weights", str(files["lite0"]), "--precision", "bf16"]
-    fp32 = [*large, "--weights", str(files["lite0"])]
-    main_modes = ("fixed,batch", "local:layers=first{1,3}")
-    found = {
-        "contrast-fp32": evaluation("contrast-fp32", "imagenet-c", (5,), main_modes, fp32, HEAVY[1:]),
-        "depth": evaluation("depth", "imagenet-c", (5,), by_depth(49), bf16, HEAVY),
-        "others": evaluation("others", "imagenet-c", (5,), ("fixed", "local:layers=first1"), bf16, OTHERS),
-    }
+    lite0 = ["--model", LITE0, "--weights", str(files["lite0"]), *photographs]
+    found = {"grid": evaluation("grid", "imagenet-c", (1, 3, 5), GRID, lite0)}
     for name, layers in (("resnet20", 19), ("demo", 7), ("resnet56", 55)):
         words = ["--model", "demo", "--data", "demo"]
         if name != "demo":
@@ -131,35 +122,37 @@ def steps(shared: Path) -> dict[str, Step]:
         preset = "demo" if name == "demo" else "cifar10-c"
         modes = (*by_depth(layers), *blended(layers))
         found[name] = evaluation(name, preset, (5,), modes, words, HEAVY)
+    modes = (*by_depth(49), *blended(49))
+    found["curves"] = evaluation("curves", "imagenet-c", (5,), modes, lite0)
     train = f"npz:{shared / 'data' / 'cifar10_train_4660.npz'}"
     photos = f"images:{WORK / 'convert'}"
-    for name, depth, images, recipe, data in (
-        ("resnet20", 7, train, ("--epochs", "1", "--batch-size", "60"), small),
-        ("lite0", 3, photos, ("--epochs", "3", "--batch-size", "20"), photographs),
-    ):
-        for seed in SEEDS:
-            title = f"{name}-first{depth}-seed{seed}"
+    taught = (
+        ("lite0", 3, 3, SEEDS, photos, "20", photographs),
+        ("lite0", 1, 3, SEEDS, photos, "20", photographs),
+        ("resnet20", 7, 1, SEEDS, train, "60", small),
+        ("lite0", 3, 9, SEEDS[:1], photos, "20", photographs),
+    )
+    for name, depth, epochs, seeds, images, batch, data in taught:
+        for seed in seeds:
+            title = f"{name}-first{depth}-epochs{epochs}-seed{seed}"
             out = WORK / f"{title}.safetensors"
             words = ["convert", str(files[name]), "--model", models[name], "--to", "localnorm", "--layers"]
-            words += [f"first{depth}", "--distill", images, *recipe, "--seed", str(seed), "-o", str(out)]
-            found[f"teach-{title}"] = Step([*words, "--device", "cpu"], out)
+            words += [f"first{depth}", "--distill", images, "--epochs", str(epochs), "--batch-size", batch]
+            found[f"teach-{title}"] = Step(
+                [*words, "--seed", str(seed), "-o", str(out), "--device", "cpu"], out
+            )
             task = ["--model", models[name], "--weights", str(out), *data]
-            preset, corruptions = ("imagenet-c", HEAVY[1:]) if name == "lite0" else ("cifar10-c", HEAVY)
-            title += f"-{corruptions[0]}" if name == "lite0" else ""
+            preset, corruptions = ("imagenet-c", ()) if name == "lite0" else ("cifar10-c", HEAVY)
             found[title] = evaluation(title, preset, (5,), (TAUGHT,), task, corruptions)
-        if name == "lite0":  # of which other steps have them
-            continue
-        before = ["--model", models[name], "--weights", str(files[name]), *data]
-        modes = ("fixed,batch", f"local:layers=first{depth}")
-        found[f"{name}-before"] = evaluation(f"{name}-before", preset, (5,), modes, before, HEAVY)
-    found["blend"] = evaluation("blend", "imagenet-c", (5,), blended(49), bf16, HEAVY)
-    found["grid"] = evaluation("grid", "imagenet-c", (1, 3, 5), GRID, bf16)
+    before = ["--model", models["resnet20"], "--weights", str(files["resnet20"]), *small]
+    modes = ("fixed,batch", "local:layers=first7")
+    found["resnet20-before"] = evaluation("resnet20-before", "cifar10-c", (5,), modes, before, HEAVY)
     return found
 
 
 def collect(every: dict[str, Step]) -> None:
-    """Keep top-1 of every condition that is finished, a line for each mode."""
-    blocks = []
+    """Keep top-1 of every condition that is finished, a line for each mode, beside what was kept before."""
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name, step in every.items():
         lines = step.done.with_name("cells.jsonl")
         if step.done.name != "results.json" or not lines.exists():
@@ -174,6 +167,10 @@ def collect(every: dict[str, Step]) -> None:
             "precision": config["model"]["precision"],
             "images": config["data"]["images"],
         }
+        kept[name] = {"about": about, "cells": cells}
+    blocks = []
+    for name in (name for name in every if name in kept):
+        about, cells = kept[name]["about"], kept[name]["cells"]
         modes = ",\n   ".join(f"{json.dumps(m)}: {json.dumps(c)}" for m, c in cells.items())
         blocks.append(f'{json.dumps(name)}: {{"about": {json.dumps(about)},\n  "cells": {{\n   {modes}}}}}')
     RESULTS.write_text("{" + ",\n ".join(blocks) + "}\n")

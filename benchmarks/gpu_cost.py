@@ -10,8 +10,9 @@ images at 224 px; what grows with the images is scaled to a batch of 256. An ope
 slowest of: a launch, its bytes, its arithmetic, its results, its scattered look-ups. The rates are those of
 an H200 as far as published or measured elsewhere (`RATES`); the whole is good to some 30 %. The share is of
 an eager bf16 pass of ResNet-50, 56 µs an image. A fused form (lnbench/corruptions/fused) is a launch with its
-pixels in and out and the instructions that Triton's compiler makes of it (benchmarks/gpu_code.py). No figure
-here was measured on a GPU.
+operands in and out once and the instructions that Triton's compiler makes of it for the types and alignments
+of the launch; a load or store of 4 bytes takes the place of four others, wherever it finds them
+(benchmarks/gpu_code.py). No figure here was measured on a GPU.
 """
 
 from __future__ import annotations
@@ -24,15 +25,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from benchmarks import gpu_code
 from benchmarks.gpu_report import FIFTEEN
-from lnbench.corruptions import blur, fused, native, registry, rng
-from lnbench.corruptions.fused import glass, zoom
+from lnbench.corruptions import blur, fused, native, registry
+from lnbench.corruptions.fused import glass
 from lnbench.corruptions.rng import Key
 from tests.device import Device, fresh_tables
 from tests.test_device import photographs
@@ -153,56 +153,57 @@ def worked(name: str, args: Any, kwargs: Any, result: Any) -> Work:
 
 
 def trace(run: Callable[[Tensor, Key], object], images: int) -> list[Work]:
-    """The operations of what is run, its tables being made."""
+    """The operations of what is run, its tables being made; a kernel's launch is one of them."""
     pixels, ids = photographs(4, SIDE)[:images], torch.arange(7, 7 + images)
     found: list[Work] = []
     with torch.no_grad(), fresh_tables(), Device() as gpu:
         given, key = pixels.to("cuda"), Key(1, ids.to("cuda"))
-        run(given, key)
+        with gpu_code.noted(lambda launch: None):
+            run(given, key)
         gpu.watch = lambda *call: found.append(worked(*call))
-        run(given, key)
+        with gpu_code.noted(lambda launch: found.append(one_pass(launch))):
+            run(given, key)
     return found
 
 
-def grown(run: Callable[[Tensor, Key], object]) -> list[Work]:
-    """The operations of what is run, for BATCH images."""
+def predicted(name: str, severity: int, *, eager: bool = False) -> list[Work]:
+    """The operations of a corruption for BATCH images, in its fused form where there is one."""
+    parameters = registry.parameters("imagenet", name, severity)
+
+    def run(pixels: Tensor, key: Key) -> None:
+        kernel = None if eager else fused.written(name)
+        if kernel is None:
+            native.corrupt(pixels, name, severity, key, parameters)
+        else:
+            kernel(pixels, parameters, key.stream(name))
+
     return [one.scaled(other) for one, other in zip(trace(run, 2), trace(run, 3), strict=True)]
 
 
-def predicted(name: str, severity: int, *, eager: bool = False) -> list[Work]:
-    """The operations of a corruption, in its fused form where there is one."""
-    parameters = registry.parameters("imagenet", name, severity)
-    if eager or name not in fused.HOMES:
-        return grown(lambda pixels, key: native.corrupt(pixels, name, severity, key, parameters))
-    pixels = BATCH * 3 * SIDE * SIDE
-    states = grown(lambda _, key: torch.cat(rng._states(key.stream(name)), dim=1))
-    if name == "glass_blur":
-        sigma, delta, passes = parameters
-        blurs = grown(lambda given, key: blur.gaussian_blur(given, (sigma,), key))
-        moves, chains = 4 * passes * pixels / 3, 1 + links(int(delta))
-        return [
-            *blurs, *blurs, *states * int(passes),
-            one_pass("draw", moves, passes * pixels / 3),
-            one_pass("follow", 2 * pixels + moves * chains, pixels / 3, passes * chains),
-        ]  # fmt: skip
-    if name == "zoom_blur":
-        turns = len(np.arange(1, *parameters)) - 1
-        return [one_pass("add_zooms", 2 * pixels, pixels / 3 * zoom.BLOCK / SIDE, turns)]
-    kernel = KERNEL_OF[name]
-    elements = pixels / 3 if kernel == "adjust" else pixels
-    return [*(states if kernel != "adjust" else ()), one_pass(kernel, 2 * pixels, elements)]
+def one_pass(launch: gpu_code.Launch) -> Work:
+    """A fused kernel: its operands once, and the instructions that its threads execute."""
+    straight, loop = gpu_code.instructions(gpu_code.compiled(launch))
+    turns, again = TURNS[launch.name](launch.arguments) if loop else (0.0, 0.0)
+    tensors = [value for value in launch.arguments.values() if isinstance(value, Tensor)]
+    moved = sum(map(reach, tensors)) + again
+    count = launch.programs * launch.threads * (straight + turns * loop)
+    return Work(launch.name, moved, count, "instructions", 0.0, 0.0, 0.0)
 
 
-KERNEL_OF = {
-    "gaussian_noise": "add_offset", "speckle_noise": "times_factor", "impulse_noise": "salt_and_pepper",
-    "shot_noise": "drawn_from", "brightness": "adjust", "saturate": "adjust",
-}  # fmt: skip
+def followed(arguments: dict[str, Any]) -> tuple[float, float]:
+    """Glass blur's links: all passes' longest chains, each link read from memory."""
+    chain = 1 + links(4)  # the widest table's moves, which make the longest chains
+    return arguments["passes"] * chain, reach(arguments["moves"]) * (chain - 1)
 
 
-def one_pass(kernel: str, moved: float, elements: float, turns: float = 0.0) -> Work:
-    """A fused kernel: `turns` of its loop for each element."""
-    straight, loop = gpu_code.instructions(kernel)
-    return Work(kernel, moved, elements * (straight + turns * loop), "instructions", 0.0, 0.0, 0.0)
+# Turns of a kernel's innermost loop, and bytes that it reads beyond its operands, by its arguments.
+TURNS: dict[str, Callable[[dict[str, Any]], tuple[float, float]]] = {
+    "spread": lambda arguments: (arguments["STRIP"] + len(arguments["TAPS"]) - 1, 0.0),
+    "disperse": lambda arguments: (arguments["STRIP"] + len(arguments["RUNS"]) - 1, 0.0),
+    "smear": lambda arguments: (arguments["taps"], 0.0),
+    "add_zooms": lambda arguments: (arguments["zooms"], 0.0),
+    "follow": followed,
+}
 
 
 def links(delta: int) -> float:

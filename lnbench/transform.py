@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from lnbench.config import Suite
 from lnbench.corruptions import native, rng
 from lnbench.corruptions.registry import families, find, parameters
 from lnbench.errors import DataError, UsageError
+from lnbench.suite import Suite
 from lnbench.types import CLEAN_NAME
 
 Images = TypeVar("Images", Tensor, "np.ndarray[Any, Any]", Image.Image)

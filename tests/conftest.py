@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+# Before anything imports torch: the networks here are too small to share among threads, test runs share the
+# cores, and the number of threads decides the last digit of a sum. Processes that tests start inherit it.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
@@ -27,13 +31,3 @@ def cifar_jpegs(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             if name.endswith(("0000.jpg", "0001.jpg", "0002.jpg", "0003.jpg", "0004.jpg")):
                 archive.extract(name, root)
     return root / "test"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread_for_each_worker() -> None:
-    """Under xdist the workers share the cores; threads that wait for each other in a spin cost minutes."""
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        import torch
-
-        torch.set_num_threads(1)
-        os.environ["OMP_NUM_THREADS"] = "1"

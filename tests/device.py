@@ -328,14 +328,10 @@ def _line() -> str:
 @contextlib.contextmanager
 def fresh_tables() -> Iterator[None]:
     """Without the tables that kernels keep for a device: those of the stand-in must not meet another."""
-    import pkgutil
-    from importlib import import_module
-
-    package = import_module("lnbench.corruptions")
 
     def forget() -> None:
-        for found in pkgutil.iter_modules(package.__path__):
-            for thing in vars(import_module(f"lnbench.corruptions.{found.name}")).values():
+        for name in [name for name in sys.modules if name.startswith("lnbench.corruptions.")]:
+            for thing in vars(sys.modules[name]).values():
                 if hasattr(thing, "cache_clear"):
                     thing.cache_clear()
 

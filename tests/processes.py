@@ -1,4 +1,4 @@
-"""Commands run by several processes of this machine, as torchrun starts them, and processes that are killed.
+"""Commands and functions run by several processes of this machine, as torchrun starts them; some are killed.
 
 They are forked from a server that has imported everything once, so that a world of eight takes a second.
 """
@@ -50,24 +50,40 @@ def run_world(
     `plugin`: a module that each process imports first. `timeout`: how long the processes wait for each
     other, in seconds.
     """
+    own = {} if fault is None else {fault.rank: fault}
+    arguments = [str(word) for word in words]
+    calls = [functools.partial(_command, arguments, own.get(rank), plugin) for rank in range(world)]
+    stopped = fault.rank if fault is not None and fault.signal == signal.SIGSTOP else None
+    return call_world(calls, folder, patience=patience, timeout=timeout, stopped=stopped)
+
+
+def call_world(
+    calls: Sequence[Callable[[], object]],
+    folder: Path,
+    *,
+    patience: float = 60,
+    timeout: float = 30,
+    stopped: int | None = None,
+) -> list[Ended]:
+    """Call each of `calls` in a process of its own, as torchrun would start it; `run_world` has the rest.
+
+    `stopped`: the process that is known to hang, for which nobody waits.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    started = []
-    for rank in range(world):
+    world, started = len(calls), []
+    for rank, call in enumerate(calls):
         environment = {
             "RANK": rank, "WORLD_SIZE": world, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": world,
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LNBENCH_TIMEOUT": timeout,
         }  # fmt: skip
-        own = fault if fault is not None and fault.rank == rank else None
-        arguments = ([str(word) for word in words], environment, folder / f"{rank}", own, plugin)
-        started.append(_server().Process(target=_process, args=arguments))
+        started.append(_server().Process(target=_process, args=(call, environment, folder / f"{rank}")))
         started[-1].start()
     ended = []
     for rank, process in enumerate(started):
-        stopped = fault is not None and fault.signal == signal.SIGSTOP and fault.rank == rank
-        process.join(1 if stopped else patience)
+        process.join(1 if rank == stopped else patience)
         hung = process.is_alive()
         if hung:
             os.kill(process.pid, signal.SIGKILL)
@@ -84,17 +100,19 @@ def _server() -> Any:
     return context
 
 
-def _process(
-    words: list[str], environment: dict[str, object], said: Path, fault: Fault | None, plugin: str | None
-) -> None:
-    from importlib import import_module
-
+def _process(call: Callable[[], object], environment: dict[str, object], said: Path) -> None:
     import torch
 
     os.environ.update({name: str(value) for name, value in environment.items()})
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{said}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     torch.set_num_threads(1)
+    call()
+
+
+def _command(words: list[str], fault: Fault | None, plugin: str | None) -> None:
+    from importlib import import_module
+
     if plugin is not None:
         import_module(plugin)
     if fault is not None:

@@ -24,7 +24,6 @@ from lnbench.errors import DataError, LnbenchError, RecordError, UsageError
 from lnbench.models.load import load
 from lnbench.results.correct import from_cells
 from lnbench.words import worded
-from tests.device import Device, fresh_tables
 from tests.networks import write_task
 from tests.norm.test_session import demo, portrait
 
@@ -214,105 +213,6 @@ def test_data_that_cannot_be_right_is_refused_with_the_way_out(data: Any, said: 
     with pytest.raises(DataError, match=said):
         lnbench.evaluate(network, data, **{**QUICK, "limit": None})
     assert portrait(network) == before
-
-
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-@pytest.mark.parametrize("interrupt", [False, True])
-def test_the_model_comes_back_whatever_happens(
-    arrays: tuple[np.ndarray, np.ndarray], precision: str, interrupt: bool
-) -> None:
-    network = demo()
-    if interrupt:
-        calls = iter(range(4))
-
-        def stop(*_: object) -> None:
-            if next(calls, None) is None:
-                raise KeyboardInterrupt
-
-        network.linear.register_forward_hook(stop)
-    before = portrait(network)
-    data, options = (arrays[0][::10], arrays[1][::10]), {**QUICK, "limit": None, "precision": precision}
-    with warnings.catch_warnings(), torch.autocast("cpu", dtype=torch.bfloat16):
-        warnings.simplefilter("ignore")  # ImageNet's mean and std are the demo's too, half of it may be slow
-        if interrupt:
-            with pytest.raises(KeyboardInterrupt):
-                lnbench.evaluate(network, data, **options)
-        else:
-            lnbench.evaluate(network, data, **options)
-    assert portrait(network) == before
-
-
-def compiled(network: nn.Module) -> nn.Module:
-    return torch.compile(network, backend="eager")  # type: ignore[return-value]
-
-
-def compiled_in_place(network: nn.Module) -> nn.Module:
-    network.compile(backend="eager")
-    return network
-
-
-def compiled_in_part(network: Any) -> nn.Module:
-    network.layer1 = torch.compile(network.layer1, backend="eager")
-    return network  # type: ignore[no-any-return]
-
-
-@pytest.mark.parametrize("wrap", [nn.DataParallel, compiled, compiled_in_place, compiled_in_part])
-def test_wrapped_models_are_evaluated_as_what_is_inside(
-    arrays: tuple[np.ndarray, np.ndarray], wrap: Any
-) -> None:
-    data, options = (arrays[0][::10], arrays[1][::10]), {**QUICK, "limit": None}
-    want = lnbench.evaluate(demo().eval(), data, **options)
-    network = demo().eval()
-    wrapped, x = wrap(network), torch.zeros(1, 3, 64, 64)
-    with torch.no_grad():
-        said = wrapped(x)
-    before = portrait(network)
-    assert counted(lnbench.evaluate(wrapped, data, **options)) == counted(want)
-    assert portrait(network) == before
-    with torch.no_grad():
-        assert torch.equal(wrapped(x), said)
-
-
-@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
-def test_a_model_in_half_precision_is_taken_and_given_back_as_it_is(
-    arrays: tuple[np.ndarray, np.ndarray], kind: torch.dtype
-) -> None:
-    data, options = (arrays[0][::10], arrays[1][::10]), {**QUICK, "limit": None}
-    network = demo().to(kind)
-    before = portrait(network)
-    found = lnbench.evaluate(network, data, **options)
-    assert portrait(network) == before and {p.dtype for p in network.parameters()} == {kind}
-    # Its rounded weights, computed in the precision that is asked for.
-    assert counted(found) == counted(lnbench.evaluate(network.float(), data, **options))
-
-
-def test_a_model_evaluated_on_another_device_comes_back_from_it(
-    arrays: tuple[np.ndarray, np.ndarray],
-) -> None:
-    network, data = demo(), (arrays[0][::10], arrays[1][::10])
-    before = portrait(network)
-    options = {**QUICK, "limit": None}
-    here = lnbench.evaluate(network, data, **options)
-    with fresh_tables(), Device():
-        there = lnbench.evaluate(network, data, **{**options, "device": "cuda"})
-    assert portrait(network) == before and there.content.environment.device == "stand-in"
-    assert [c.correct for c in there.content.cells] == [c.correct for c in here.content.cells]
-
-
-def test_a_network_under_distributed_data_parallel_comes_back_and_trains_on(
-    arrays: tuple[np.ndarray, np.ndarray],
-) -> None:
-    group = torch.distributed
-    group.init_process_group("gloo", store=group.HashStore(), rank=0, world_size=1)
-    try:
-        network = demo()
-        wrapped = nn.parallel.DistributedDataParallel(network)
-        before = portrait(network)
-        lnbench.evaluate(wrapped, (arrays[0][::10], arrays[1][::10]), **{**QUICK, "limit": None})
-        assert portrait(network) == before
-        wrapped(torch.zeros(4, 3, 64, 64)).sum().backward()
-    finally:
-        group.destroy_process_group()
 
 
 def test_what_is_asked_wrongly_is_said_in_the_words_of_python(arrays: tuple[np.ndarray, np.ndarray]) -> None:

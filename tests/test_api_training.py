@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import copy
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import distributed, nn
 from torch.nn import functional as F
 
+import lnbench
 from docs.make_api import TOUR
+from lnbench.data.demo import open_demo
+from lnbench.models.load import load
+from tests.processes import call_world
 
-ROOT = Path(__file__).parents[1]
 Hook = Callable[["Trainer", nn.Module], None]
 
 
@@ -82,58 +82,29 @@ def test_the_documented_callback_logs_each_epoch_and_leaves_the_training_as_it_w
     assert all(0.5 < value <= 1 for _, value in watched.logged)
 
 
-SCRIPT = """
-import os, sys
-import torch
-from torch import distributed, nn
-import lnbench
-from lnbench.data.demo import open_demo
-from lnbench.models.load import load
-
-distributed.init_process_group("gloo")
-rank = distributed.get_rank()
-network = nn.parallel.DistributedDataParallel(load("demo").network)
-images, labels, _ = open_demo("test")
-options = dict(corruptions=["contrast"], severities=[5], modes=["fixed", "batch"], device="cpu")
-stored = load("demo").normalization
-options |= dict(mean=stored.mean, std=stored.std, progress=False)
-each = lnbench.evaluate(network, (images[::10], labels[::10]), **options)
-if rank == 0:  # nobody waits for the others
-    one = lnbench.evaluate(network, (images[::10], labels[::10]), **options, out=sys.argv[1])
-    assert not lnbench.compare(each, one).changes["difference"].any()
-# The group is the caller's own still.
-found = [None, None]
-distributed.all_gather_object(found, [cell.correct for cell in each.content.cells])
-assert found[0] == found[1] and len(found[0]) == 4
-network(torch.zeros(4, 3, 64, 64)).sum().backward()
-distributed.destroy_process_group()
-print("well")
-"""
+def _evaluate_in_each(folder: Path) -> None:
+    distributed.init_process_group("gloo")
+    rank, loaded = distributed.get_rank(), load("demo")
+    network = nn.parallel.DistributedDataParallel(loaded.network)
+    images, labels, _ = open_demo("test")
+    data = images[::10], labels[::10]
+    options: dict[str, Any] = {
+        "corruptions": ["contrast"], "severities": [5], "modes": ["fixed", "batch"], "device": "cpu",
+        "mean": loaded.normalization.mean, "std": loaded.normalization.std, "progress": False,
+    }  # fmt: skip
+    each = lnbench.evaluate(network, data, **options)
+    if rank == 0:  # nobody waits for the others
+        one = lnbench.evaluate(network, data, **options, out=folder)
+        assert not lnbench.compare(each, one).changes["difference"].any()
+    # The group is the caller's own still.
+    found: list[Any] = [None, None]
+    distributed.all_gather_object(found, [cell.correct for cell in each.content.cells])
+    assert found[0] == found[1] and len(found[0]) == 4
+    network(torch.zeros(4, 3, 64, 64)).sum().backward()
+    distributed.destroy_process_group()
 
 
 def test_each_of_several_processes_evaluates_by_itself(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(SCRIPT)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {
-        "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-        "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
-    started = [
-        subprocess.Popen(
-            [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "run")],
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        said = [process.communicate(timeout=120)[0] for process in started]
-    finally:
-        for process in started:
-            process.kill()
-    assert [text.strip().splitlines()[-1] for text in said] == ["well", "well"], said
+    ended = call_world([partial(_evaluate_in_each, tmp_path / "run")] * 2, tmp_path)
+    assert [one.code for one in ended] == [0, 0], "".join(one.err for one in ended)
     assert (tmp_path / "run" / "results.json").is_file()

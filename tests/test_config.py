@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lnbench import config
 from lnbench.corruptions import registry
 from lnbench.errors import LnbenchError, UsageError
+from lnbench.suite import Suite
 from lnbench.types import CLEAN, Condition
 
 NEEDED = {"model": "demo", "data": "demo"}
@@ -66,8 +67,8 @@ def test_options_win_over_the_preset_and_none_means_not_given() -> None:
 def test_a_suite_by_itself_is_the_runs(name: str) -> None:
     preset, overrides = config.load_preset(name), {"severities": [5, 1], "backend": None}
     suite, run = config.resolve_suite(preset, overrides), config.resolve(preset, {**NEEDED, **overrides})
-    assert type(suite) is config.Suite
-    assert suite.model_dump() == run.model_dump(include=set(config.Suite.model_fields))
+    assert type(suite) is Suite
+    assert suite.model_dump() == run.model_dump(include=set(Suite.model_fields))
     assert suite.severities == (1, 5)
 
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from lnbench.files import lock
 from lnbench.results.store import LOCK
@@ -35,15 +34,6 @@ lnbench = cli.lnbench  # the fixture
 
 TRIALS = 5
 CALLS = 60  # a process of this run makes about so many calls that can be its last
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """As the processes that runs here are compared with: threads decide the last digit of a sum."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -29,18 +29,19 @@ GROUND = {
 PARTS = {"models", "norm", "corruptions", "data", "results"}
 ROOT_FILES = {"metrics", "dist", "memory", "streams"}
 ROOMS = {"evaluate", "training", "pictures"}
-BELOW_ROOMS = PARTS | ROOT_FILES | {"config"}
+BELOW_ROOMS = PARTS | ROOT_FILES | {"suite", "config"}
 # What each top-level name of the package may import, besides itself and GROUND.
 ALLOWED = {
     **{name: set() for name in GROUND | PARTS | ROOT_FILES},
     "results": {"metrics"},
-    "config": PARTS,
+    "suite": {"corruptions", "data", "norm"},
+    "config": PARTS | {"suite"},
     "evaluate": BELOW_ROOMS,
     "training": BELOW_ROOMS,
     "pictures": BELOW_ROOMS | {"evaluate"},  # a corrupted set is the first half of a batch's trip
     "testing": BELOW_ROOMS | ROOMS | {"api"},
     "cli": BELOW_ROOMS | ROOMS | {"progress"},
-    "transform": {"config", "corruptions"},
+    "transform": {"suite", "corruptions"},
     "progress": ROOMS | {"results"},
     "record": BELOW_ROOMS,
     "words": set(),
@@ -54,7 +55,7 @@ ONLY_IN = {
     "timm": {"models/registry.py", "norm/layer.py"},
 }
 # Asked by commands that compute nothing: what they need of torch comes from lnbench.lazy.
-NO_TORCH = {"results", "config", "metrics", "corruptions", "errors", "types", "files"}
+NO_TORCH = {"results", "suite", "config", "metrics", "corruptions", "errors", "types", "files"}
 
 
 def imported(path: Path, module_level_only: bool = False) -> set[str]:

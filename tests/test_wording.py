@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -28,15 +29,8 @@ PRESETS = {
     "description: [1]": "preset {0}: description must be text, got [1]",
     "sequence: x": "preset {0}: sequence must be 'reset' or 'continual', got 'x'",
 }
-VALIDATORS = (
-    "input should",
-    "valid integer",
-    "parsing",
-    "unable to",
-    "pydantic",
-    "tuple",
-    "dict",
-    "instance",
+VALIDATORS = re.compile(
+    "input should|valid integer|parsing|unable to|pydantic|tuple|dict|instance", re.IGNORECASE
 )
 
 
@@ -55,7 +49,7 @@ def test_presets(tmp_path: Path, text: str) -> None:
     with pytest.raises(UsageError) as caught:
         load_preset(str(file))
     assert str(caught.value) == PRESETS[text].format(file)
-    assert not any(word in str(caught.value).lower() for word in VALIDATORS)
+    assert not VALIDATORS.search(str(caught.value))
 
 
 def test_models(tmp_path: Path) -> None:

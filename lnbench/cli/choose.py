@@ -48,6 +48,7 @@ def choose(
     """
     from lnbench import config as configs
     from lnbench.cli import console, values
+    from lnbench.suite import BY_SIZE
 
     preset = configs.load_preset(tune_on or "imagenet-c-extra")
     given = {
@@ -56,7 +57,7 @@ def choose(
         "data": data,
         "root": root,
         "severities": severity or (3, 5),
-        "table": configs.BY_SIZE,
+        "table": BY_SIZE,
         "modes": values.modes(norm or [], modes.names()) or ["fixed"],
         "mean": values.channels("--mean", mean),
         "std": values.channels("--std", std),

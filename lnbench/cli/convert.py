@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,8 @@ from lnbench.cli import options
 from lnbench.data.registry import usages
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from lnbench.training.finetune import Standing
 
 _TO = "localnorm (from BatchNorm), batchnorm (from LocalNorm), or adapted (BatchNorm, new statistics)."
@@ -91,22 +94,28 @@ def convert(
         allow_pickle=allow_pickle,
     )
     with progress() as bar:
-        task = bar.add_task("training", total=None, rate="", visible=False)
+        conversion.run(request, Listener(say=console.say, training=_shown(bar)))
 
-        def show(standing: Standing) -> None:
-            bar.update(
-                task,
-                completed=standing.epoch * standing.steps + standing.step,
-                total=standing.epochs * standing.steps,
-                description=f"epoch {standing.epoch + 1}/{standing.epochs}",
-                rate=f"loss {standing.loss:.3f}",
-                visible=True,
-            )
-            if standing.held_out is not None:
-                console.note(_epoch(standing, standing.held_out))
 
-        listener = Listener(say=console.say, training=show)
-        conversion.run(request, listener)
+def _shown(bar: Progress) -> Callable[[Standing], None]:
+    """Show where a training stands on the bar, and each epoch's end in a line that stays."""
+    from lnbench.cli import console
+
+    task = bar.add_task("training", total=None, rate="", visible=False)
+
+    def show(standing: Standing) -> None:
+        bar.update(
+            task,
+            completed=standing.epoch * standing.steps + standing.step,
+            total=standing.epochs * standing.steps,
+            description=f"epoch {standing.epoch + 1}/{standing.epochs}",
+            rate=f"loss {standing.loss:.3f}",
+            visible=True,
+        )
+        if standing.held_out is not None:
+            console.note(_epoch(standing, standing.held_out))
+
+    return show
 
 
 def _epoch(standing: Standing, held_out: dict[str, float]) -> str:

@@ -61,10 +61,27 @@ def elastic_from_field(
 def _warp(image: torch.Tensor, moves: torch.Tensor) -> torch.Tensor:
     """Apply the affine map that moves three points by `moves` (B, 3, 2): float32 (B, 3, H, W).
 
-    What cv2.getAffineTransform and warpAffine (bilinear, BORDER_REFLECT_101) do. The points are the
-    authors': right angle at (-r, +r) of the center, r a third of the side, so the map needs no solver.
+    What cv2.getAffineTransform and warpAffine (bilinear, BORDER_REFLECT_101) do.
     """
     height, width = image.shape[2:]
+    parameters = torch.stack(_map(moves, height, width)).to(torch.float32)[..., None, None]
+    a, b, across, c, d, down = parameters  # (B, 1, 1) each
+    rows = torch.arange(height, device=image.device, dtype=torch.float32)[:, None]
+    columns = torch.arange(width, device=image.device, dtype=torch.float32)
+    grid = image.new_empty((len(image), height, width, 2))
+    # In grid_sample's coordinates -1 and 1 lie at the first and the last pixel.
+    x_scale, y_scale = 2 / (width - 1), 2 / (height - 1)
+    torch.add(a * x_scale * columns, (b * rows + across) * x_scale - 1, out=grid[..., 0])
+    torch.add(c * y_scale * columns, (d * rows + down) * y_scale - 1, out=grid[..., 1])
+    return F.grid_sample(image, grid, padding_mode="reflection", align_corners=True)
+
+
+def _map(moves: torch.Tensor, height: int, width: int) -> tuple[torch.Tensor, ...]:
+    """Return the six numbers of the map, float64 (B,) each: x = a·column + b·row + c, and the same for y.
+
+    The points are the authors': right angle at (-r, +r) of the center, r a third of the side, so the map
+    needs no solver.
+    """
     reach = min(height, width) // 3
     moves = moves.to(torch.float64)
     # Columns of the linear part, and the third point, from where the map is measured.
@@ -78,16 +95,7 @@ def _warp(image: torch.Tensor, moves: torch.Tensor) -> torch.Tensor:
     x, y = height // 2 - reach, width // 2 - reach
     across = x - a * (x + moves[:, 2, 0]) - b * (y + moves[:, 2, 1])
     down = y - c * (x + moves[:, 2, 0]) - d * (y + moves[:, 2, 1])
-    parameters = torch.stack((a, b, across, c, d, down)).to(torch.float32)[..., None, None]
-    a, b, across, c, d, down = parameters  # (B, 1, 1) each
-    rows = torch.arange(height, device=image.device, dtype=torch.float32)[:, None]
-    columns = torch.arange(width, device=image.device, dtype=torch.float32)
-    grid = image.new_empty((len(image), height, width, 2))
-    # In grid_sample's coordinates -1 and 1 lie at the first and the last pixel.
-    x_scale, y_scale = 2 / (width - 1), 2 / (height - 1)
-    torch.add(a * x_scale * columns, (b * rows + across) * x_scale - 1, out=grid[..., 0])
-    torch.add(c * y_scale * columns, (d * rows + down) * y_scale - 1, out=grid[..., 1])
-    return F.grid_sample(image, grid, padding_mode="reflection", align_corners=True)
+    return a, b, across, c, d, down
 
 
 def _displace(image: torch.Tensor, field: torch.Tensor, alpha: float, sigma: float) -> torch.Tensor:

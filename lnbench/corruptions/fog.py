@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 from lnbench.corruptions.registry import corruption
@@ -40,14 +41,22 @@ def fog_from_field(pixels: torch.Tensor, parameters: tuple[float, ...], field: t
     amount, decay = parameters
     height, width = pixels.shape[2:]
     cloud = plasma(field, decay)  # (B, S, S)
+    fade, scale, low = _strengths(pixels, cloud, amount)
+    # One operation after another: with two or three operands of which one is broadcast, CPUs go one by one.
+    cloud = cloud[:, :height, :width].mul(scale[:, None, None]).sub_(low[:, None, None])
+    image = pixels.to(torch.float32).mul_(fade[:, None, None, None]).add_(cloud[:, None])
+    return image.clamp_(0, 255).to(torch.int16).to(torch.uint8)
+
+
+def _strengths(
+    pixels: torch.Tensor, cloud: torch.Tensor, amount: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return what multiplies each image's pixels and its cloud, and what is taken off that: (B,) each."""
     low, high = cloud.amin((1, 2)), cloud.amax((1, 2))
     brightest = pixels.flatten(1).amax(1).to(torch.float32)
     fade = brightest / (brightest + 255 * amount).clamp_min(1e-9)  # (B,)
     scale = 255 * amount * fade / (high - low)
-    # One operation after another: with two or three operands of which one is broadcast, CPUs go one by one.
-    cloud = cloud[:, :height, :width].mul(scale[:, None, None]).sub_((low * scale)[:, None, None])
-    image = pixels.to(torch.float32).mul_(fade[:, None, None, None]).add_(cloud[:, None])
-    return image.clamp_(0, 255).to(torch.int16).to(torch.uint8)
+    return fade, scale, low * scale
 
 
 def plasma(field: torch.Tensor, decay: float) -> torch.Tensor:
@@ -60,7 +69,7 @@ def plasma(field: torch.Tensor, decay: float) -> torch.Tensor:
     side = field.shape[1]
     coarse = min(_COARSE, side)
     seeds = field[:, :: side // coarse, :: side // coarse].reshape(len(field), -1)
-    grown = (_coarse_matrix(coarse, decay, field.device) * seeds[:, None]).sum(2).view(-1, coarse, coarse)
+    grown = _coarse(seeds, decay)
     wibble = _WIBBLE / decay ** (coarse.bit_length() - 1)
     while grown.shape[1] < side:
         step = side // grown.shape[1]
@@ -85,6 +94,12 @@ def _refine(corners: torch.Tensor, field: torch.Tensor, amplitude: float) -> tor
     torch.add(across, field[:, ::2, 1::2], alpha=amplitude, out=grown[:, ::2, 1::2])
     torch.add(down, field[:, 1::2, ::2], alpha=amplitude, out=grown[:, 1::2, ::2])
     return grown
+
+
+def _coarse(seeds: torch.Tensor, decay: float) -> torch.Tensor:
+    """Return the map of the first levels (B, s, s) from the numbers at its points (B, s²)."""
+    side = math.isqrt(seeds.shape[1])
+    return (_coarse_matrix(side, decay, seeds.device) * seeds[:, None]).sum(2).view(-1, side, side)
 
 
 @lru_cache(maxsize=16)

@@ -42,17 +42,24 @@ def frost_from_field(
     image_weight, frost_weight = parameters
     height, width = pixels.shape[2:]
     levels, layout = _pictures(height, width, pixels.device)
-    chosen = layout.index_select(0, (field[:, 0] * len(PICTURES)).to(torch.int32))  # (B, 4)
-    # The upper bound is exclusive, as numpy's randint in the authors' code.
-    row = (field[:, 1] * (chosen[:, 1] - height)).to(torch.int64)
-    column = (field[:, 2] * (chosen[:, 2] - width)).to(torch.int64)
-    start = chosen[:, 0] + row * chosen[:, 2] + column  # (B,)
+    start, chosen = _corners(field, layout, height, width)
     planes = torch.arange(3, device=start.device)[:, None] * chosen[:, 3, None, None]
     rows = torch.arange(height, device=start.device) * chosen[:, 2, None, None]
     starts = (start[:, None, None] + planes + rows).view(-1)  # (B·3·H,)
     ice = levels.as_strided((len(levels) - width + 1, width), (1, 1))[starts].view(pixels.shape)
     image = pixels.to(torch.float32).mul_(image_weight).add_(ice, alpha=frost_weight)
     return image.clamp_(0, 255).to(torch.int16).to(torch.uint8)
+
+
+def _corners(
+    field: torch.Tensor, layout: torch.Tensor, height: int, width: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return where each image's crop begins (B,), and its picture's row of `layout` (B, 4)."""
+    chosen = layout.index_select(0, (field[:, 0] * len(PICTURES)).to(torch.int32))
+    # The upper bound is exclusive, as numpy's randint in the authors' code.
+    row = (field[:, 1] * (chosen[:, 1] - height)).to(torch.int64)
+    column = (field[:, 2] * (chosen[:, 2] - width)).to(torch.int64)
+    return chosen[:, 0] + row * chosen[:, 2] + column, chosen
 
 
 def resize_factor(height: int, width: int) -> float:

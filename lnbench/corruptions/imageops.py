@@ -105,17 +105,22 @@ def motion_blur(planes: torch.Tensor, radius: float, sigma: float, degrees: torc
     # Every run of `width` values in memory is a row to choose from: shifting is choosing another.
     rows = padded.as_strided((padded.numel() - width + 1, width), (1, 1))
     starts = _row_starts(batch, channels, height, width, margin, planes.device)
-    angle = torch.deg2rad(degrees.to(torch.float64)).view(-1, 1)
-    step = torch.arange(taps, device=planes.device, dtype=torch.float64)
-    down = torch.ceil(step * torch.sin(angle) - 0.5)
-    right = torch.ceil(step * torch.cos(angle) - 0.5)
-    offset = (down * stride + right).to(starts.dtype).view(batch, 1, 1, taps)
+    offset = motion_offsets(degrees, taps, stride).to(starts.dtype).view(batch, 1, 1, taps)
     index = (starts + offset).view(-1, taps)
     # With a padding index (never met) CPUs take the path that reads rows in place.
     blurred = F.embedding_bag(
         index, rows, mode="sum", per_sample_weights=weights.expand(len(index), taps), padding_idx=0
     )
     return blurred.view(planes.shape)
+
+
+def motion_offsets(degrees: torch.Tensor, taps: int, stride: int) -> torch.Tensor:
+    """Return how far off each tap's pixel lies in planes with rows of `stride`: float64 (B, taps)."""
+    angle = torch.deg2rad(degrees.to(torch.float64)).view(-1, 1)
+    step = torch.arange(taps, device=degrees.device, dtype=torch.float64)
+    down = torch.ceil(step * torch.sin(angle) - 0.5)
+    right = torch.ceil(step * torch.cos(angle) - 0.5)
+    return down * stride + right
 
 
 @lru_cache(maxsize=16)

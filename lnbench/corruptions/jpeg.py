@@ -4,16 +4,18 @@ Pillow saves RGB with libjpeg's defaults: 4:2:0 chroma, the tables of ITU T.81 a
 quality, the "islow" integer transforms; and reads it back with triangle ("fancy") chroma upsampling.
 Entropy coding loses nothing, so it is left out. The rest is integer arithmetic, done here in float32,
 which is exact on integers below 2^24 whatever the order of summation, so every device agrees. Where
-sums grow larger, the transform's matrix is split into a high and a low part.
+sums grow larger, the transform's matrix is split into a high and a low part. Large pictures on a CPU go
+through Pillow itself, where its library was seen to make these pixels.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 
+from lnbench.corruptions import libjpeg
 from lnbench.corruptions.registry import corruption, whole
 from lnbench.corruptions.rng import Key
-from lnbench.lazy import F, torch
+from lnbench.lazy import F, np, torch
 
 # ITU T.81, tables K.1 (luminance) and K.2 (chrominance), row by row.
 _LUMINANCE = (
@@ -65,7 +67,11 @@ _ODD = (
 )
 def jpeg_compression(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> torch.Tensor:
     """Compress at quality `parameters[0]`, 1–100, and read back. Uint8 (B, 3, H, W) in and out."""
-    return roundtrip(pixels, int(parameters[0]))
+    quality = int(parameters[0])
+    large = pixels[0, 0].numel() >= libjpeg.LEAST
+    if large and pixels.device.type == "cpu" and _pillow_serves(quality):
+        return libjpeg.roundtrip(pixels, quality)
+    return roundtrip(pixels, quality)
 
 
 def roundtrip(pixels: torch.Tensor, quality: int) -> torch.Tensor:
@@ -173,6 +179,20 @@ def _to_rgb(luma: torch.Tensor, chroma: torch.Tensor) -> torch.Tensor:
     torch.add(light, blue, alpha=116130 / 65536, out=out[:, :, 2])
     even, odd = out.to(torch.int16).clamp_(0, 255).unbind(0)
     return even.add_(odd, alpha=256).view(torch.uint8)  # two bytes side by side, the even one first
+
+
+@lru_cache(maxsize=128)
+def _pillow_serves(quality: int) -> bool:
+    """Whether this Pillow makes the pixels of `roundtrip`: not all libraries that it comes with round alike.
+
+    On a picture of odd sides, of waves that grow finer: every coefficient is in use.
+    """
+    random = np.random.default_rng(quality)
+    rows, columns = np.mgrid[:61, :83]
+    fine = random.uniform(0, 1, (3, 3, 1, 1))
+    waves = np.sin(fine[0] * rows + fine[1] * columns + fine[2] / 9 * rows * columns)
+    pixels = torch.from_numpy((128 + 127 * waves).astype(np.uint8))[None]
+    return torch.equal(libjpeg.roundtrip(pixels, quality), roundtrip(pixels, quality))
 
 
 @lru_cache(maxsize=8)

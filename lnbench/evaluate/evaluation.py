@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from lnbench.config import RunConfig, parse_shard
@@ -16,10 +16,9 @@ from lnbench.errors import CheckpointError, DataError, LnbenchError, ModelError,
 from lnbench.evaluate import (
     batch,
     compiling,
-    count,
-    diagnose,
     doubts,
     examine,
+    keep,
     loop,
     mixed,
     prepare,
@@ -38,9 +37,6 @@ from lnbench.hashing import Indices
 from lnbench.memory import room_for_images, touch
 from lnbench.norm.modes.registry import Mode
 from lnbench.results import header, schema
-from lnbench.results.notes import add_note
-from lnbench.results.store import RunFolder
-from lnbench.results.unsaved import Unsaved
 from lnbench.types import Condition
 
 # The cells of each subject, the first one's first.
@@ -123,13 +119,7 @@ def prepare_all(
 
     def work() -> Prepared:
         subjects, failed = _load(configs, allow_pickle, strict, processes, given)
-        place, above = cache, 0
-        if cache is None and scratch is not None:
-            place, above = scratch, room_for_images(memory, processes.local_world)
-            above = {"host": sys.maxsize, "file": 1}.get(store, above)
-        decoding = Decoding(
-            subjects[0].geometry, cache=place, cache_above=above, on_progress=observer.decoding
-        )
+        decoding = _decoding(subjects[0], store, cache, scratch, memory, observer, processes)
         images = prepare.open_images(configs[0], decoding, given)
         if configs[0].shifts:
             images = shifts.open_shifts(configs[0], decoding, images)
@@ -143,31 +133,53 @@ def prepare_all(
         device = subjects[0].classifier.device
         images = supply.placed(images, device, store, processes.sharing(device))
         if configs[0].shard is not None:
-            kept = shard.conditions_of(len(images.conditions), *parse_shard(configs[0].shard))
-            images = replace(images, conditions=tuple(images.conditions[k] for k in kept))
+            part = shard.conditions_of(len(images.conditions), *parse_shard(configs[0].shard))
+            images = replace(images, conditions=tuple(images.conditions[k] for k in part))
+        said = "batch_size" in configs[0].model_fields_set
         fitted = batch.fit(ready, images.clean, said=said, bound=memory, processes=processes.sharing(device))
         warnings += [*fitted.warnings, *([fitted.note] if fitted.note else [])]
         for text in (*(f"left out: {error}" for error in failed), *images.notes, *warnings):
             observer.warning(text)
         return Prepared(ready, images, tuple(failed), fitted)
 
-    said = "batch_size" in configs[0].model_fields_set
-    found = processes.barrier(work)
-    found = _with_batches(found, processes)
-    stores = (found.images.clean, *found.images.shifts.values(), *found.images.sources.values())
-    heads = [
+    found = _with_batches(processes.barrier(work), processes)
+    _refuse_other_files(found, processes)
+    return found
+
+
+def _decoding(
+    subject: Subject,
+    store: supply.Wanted,
+    cache: Path | None,
+    scratch: Path | None,
+    memory: int | None,
+    observer: Observer,
+    processes: Processes,
+) -> Decoding:
+    """The subject's geometry, and from how many bytes on decoded images go to a file of which folder."""
+    place, above = cache, 0
+    if cache is None and scratch is not None:
+        place, above = scratch, room_for_images(memory, processes.local_world)
+        above = {"host": sys.maxsize, "file": 1}.get(store, above)
+    return Decoding(subject.geometry, cache=place, cache_above=above, on_progress=observer.decoding)
+
+
+def _refuse_other_files(prepared: Prepared, processes: Processes) -> None:
+    """RecordError where another process read other images, weights or code."""
+    images, subjects = prepared.images, prepared.subjects
+    stores = (images.clean, *images.shifts.values(), *images.sources.values())
+    own = [
         (
             [store.fingerprint for store in stores],
-            [(one.sha256, one.code, one.state) for one in found.subjects],
+            [(one.sha256, one.code, one.state) for one in subjects],
         )
     ]
-    for rank, other in enumerate(processes.gather(heads)):
-        if other != heads:
+    for rank, other in enumerate(processes.gather(own)):
+        if other != own:
             raise RecordError(
                 f"process {rank} reads other images, checkpoints or code than process {processes.rank}: "
                 "every machine needs the same files"
             )
-    return found
 
 
 def _with_batches(prepared: Prepared, processes: Processes) -> Prepared:
@@ -264,118 +276,105 @@ def evaluate(
     processes, it goes on. The first process alone reads and writes the folders and has an outcome.
     """
     observer = observer or Observer()
-    subjects, clean = prepared.subjects, prepared.images.clean
+    subjects, images = prepared.subjects, prepared.images
+    runs = [record.run(subject, images, command, processes.world) for subject in subjects]
     with contextlib.ExitStack() as stack:
-
-        def open_folders() -> list[RunFolder | Unsaved]:
-            return [
-                _opened(stack, path, record.run(subject, prepared.images, command, processes.world), fresh)
-                for subject, path in zip(subjects, folders, strict=True)
-                if processes.first
-            ]
-
-        opened = processes.barrier(open_folders)
-        done = processes.broadcast([folder.finished() for folder in opened])
-        place = {id(subject): number for number, subject in enumerate(subjects)}
-        course = rounds.begin(subjects, prepared.images, opened, asked, processes)
-
-        def finished(subject: Subject, mode: Mode, condition: Condition) -> bool:
-            return (str(mode), condition) in done[place[id(subject)]]
-
-        for subject in subjects:
-            head = record.run(subject, prepared.images, command, processes.world)
-            observer.header(header.line(head))
-        # Other processes than the first open none.
-        earlier = [(subject, folder.cells) for subject, folder in zip(subjects, opened, strict=False)]
-        measured, world = processes.broadcast(observer.measured), processes.world
-
-        def foretell() -> Plan:
-            known, begun = prepared.footprints, None if course is None else course.begun
-            return plan(
-                subjects, prepared.images, done, measure=measured, footprints=known, processes=world,
-                begun=begun,
-            )  # fmt: skip
-
-        foretold = processes.barrier(foretell)
-        if foretold.memory is not None and foretold.memory.device == "cpu":
-            touch(foretold.memory.work, processes.local_world)
-        observer.started(foretold, earlier)
-        sure = 1.0 if course is None else course.sure(finished)
-
-        def passes_left(subject: Subject, mode: Mode) -> int:
-            return round(sure * foretold.passes.get((place[id(subject)], str(mode)), 0) / world)
-
-        for number, texts in compiling.settle(
-            subjects, prepared.images, passes_left, compile, processes
-        ).items():
-            for text in texts if processes.first else ():
-                add_note(opened[number], text)
-        pieces, told = count.Pieces(), set[str]()
+        opened = keep.open_folders(stack, folders, runs, fresh=fresh, processes=processes)
+        kept = keep.Folders(subjects, images, opened, processes)
+        course = rounds.begin(subjects, images, opened, asked, processes)
+        for run in runs:
+            observer.header(header.line(run))
+        foretold = _foretell(prepared, kept, course, observer, processes)
+        sure = 1.0 if course is None else course.sure(kept.hold)
+        for number, texts in _compiled(prepared, foretold, sure, compile, processes).items():
+            for text in texts:
+                kept.note(subjects[number], text)
+        told = set[str]()
 
         def stopped(subject: Subject, condition: Condition, why: str) -> None:
             text = f"{condition}: {why}; the cell is left out"
-
-            def note() -> None:
-                if processes.first:
-                    add_note(opened[place[id(subject)]], text)
-
-            processes.barrier(note)
+            processes.barrier(lambda: kept.note(subject, text))
             observer.warning(text)
 
-        settings = loop.Settings(processes, pieces, stopped)
-        given = subjects, prepared.images, finished, observer.progress, settings
-
-        def so_far(condition: Condition, results: rounds.Results, kept: Kept, first: bool) -> None:
-            for text in doubts.of(condition, results, told) if first else ():
+        def doubt(condition: Condition, results: rounds.Results) -> None:
+            for text in doubts.of(condition, results, told):
                 observer.warning(text)
-            observer.counted(condition, kept)
 
-        def counted() -> Iterator[tuple[Condition, rounds.Results]]:
-            if course is not None:
-                return course.run(finished, observer.progress, settings, so_far, observer.rounded)
-            both = (loop.run(*given), mixed.run(*given)) if subjects[0].config.mixed else (loop.run(*given),)
-            return itertools.chain(*both)
+        def so_far(condition: Condition, results: rounds.Results, cells: Kept, first: bool) -> None:
+            if first:
+                doubt(condition, results)
+            observer.counted(condition, cells)
 
-        for condition, results in rounds.interruptible(counted(), course, processes):
+        settings = loop.Settings(processes, stopped=stopped)
+        if course is not None:
+            counted = course.run(kept.hold, observer.progress, settings, so_far, observer.rounded)
+        else:
+            counted = _counted(prepared, kept.hold, observer.progress, settings)
+        for condition, results in rounds.interruptible(counted, course, processes):
+            cells = processes.barrier(partial(kept.keep, condition, results, settings.pieces.count))
+            if course is None:
+                doubt(condition, results)
+            observer.finished(condition, cells)
 
-            def keep() -> Kept:
-                # B023: called at once, so the loop's variables are the right ones.
-                kept = []
-                for subject, counts in results if processes.first else ():  # noqa: B023
-                    folder = opened[place[id(subject)]]
-                    if pieces.count > 1:
-                        add_note(folder, f"device memory ran short: chunks computed in {pieces.count} parts")
-                    moved = None
-                    if subject.config.diagnose:
-                        moved = diagnose.shifts(subject, prepared.images, condition)  # noqa: B023
-                    if (note := record.left_out(counts[0], clean)) is not None:
-                        add_note(folder, note)
-                    cells = [record.cell(subject, result, clean, moved) for result in counts]
-                    folder.append(cells)
-                    kept.append((subject, cells))
-                return kept
-
-            kept = processes.barrier(keep)
-            for text in doubts.of(condition, results, told) if course is None else ():
-                observer.warning(text)
-            observer.finished(condition, kept)
-
-        def finish() -> list[Outcome]:
-            drawn = sheet(subjects[0].config, prepared.images) if opened else None
-            return [
-                _outcome(folder, clean, drawn, None if course is None else course.early(number))
-                for number, folder in enumerate(opened)
-            ]
-
-        outcomes = processes.barrier(finish)
+        outcomes = processes.barrier(partial(_outcomes, prepared, opened, course, sheet))
         if course is not None and course.interrupt is not None:
             raise rounds.Interrupted(outcomes) from course.interrupt
         return outcomes
 
 
-def _outcome(
-    folder: RunFolder | Unsaved, clean: Store, sheet: bytes | None, early: rounds.Early | None
-) -> Outcome:
+def _foretell(
+    prepared: Prepared,
+    kept: keep.Folders,
+    course: rounds.Schedule | None,
+    observer: Observer,
+    processes: Processes,
+) -> Plan:
+    """Tell what is there and what is left, measured where the first process's observer asks for it.
+
+    The memory that this will take is taken.
+    """
+    measured = processes.broadcast(observer.measured)
+
+    def work() -> Plan:
+        return plan(
+            prepared.subjects, prepared.images, kept.done, measure=measured, footprints=prepared.footprints,
+            processes=processes.world, begun=None if course is None else course.begun,
+        )  # fmt: skip
+
+    foretold = processes.barrier(work)
+    if foretold.memory is not None and foretold.memory.device == "cpu":
+        touch(foretold.memory.work, processes.local_world)
+    observer.started(foretold, kept.cells)
+    return foretold
+
+
+def _counted(
+    prepared: Prepared,
+    finished: loop.Finished,
+    on_progress: Callable[[loop.Progress], None],
+    settings: loop.Settings,
+) -> Iterator[tuple[Condition, rounds.Results]]:
+    """Each condition's results without rounds, those of the mixed stream last."""
+    yield from loop.run(prepared.subjects, prepared.images, finished, on_progress, settings)
+    if prepared.subjects[0].config.mixed:
+        yield from mixed.run(prepared.subjects, prepared.images, finished, on_progress, settings)
+
+
+def _outcomes(
+    prepared: Prepared,
+    opened: Sequence[keep.Folder],
+    course: rounds.Schedule | None,
+    sheet: Callable[[RunConfig, Images], bytes | None],
+) -> list[Outcome]:
+    """Write what stands at the end of each run into its folder."""
+    drawn = sheet(prepared.subjects[0].config, prepared.images) if opened else None
+    return [
+        _outcome(folder, prepared.images.clean, drawn, None if course is None else course.early(number))
+        for number, folder in enumerate(opened)
+    ]
+
+
+def _outcome(folder: keep.Folder, clean: Store, sheet: bytes | None, early: rounds.Early | None) -> Outcome:
     """What is known of one subject: all of it, or of a run in rounds that ended early, what it counted."""
     if early is None:
         record = folder.finish(labels=clean.labels, ids=clean.ids, sheet=sheet)
@@ -385,9 +384,13 @@ def _outcome(
     return Outcome(record, folder.path, labels, ids)
 
 
-def _opened(
-    stack: contextlib.ExitStack, path: Path | None, run: schema.Run, fresh: bool
-) -> RunFolder | Unsaved:
-    if path is None:
-        return Unsaved(run)
-    return stack.enter_context(RunFolder.create_or_resume(path, run, fresh=fresh))
+def _compiled(
+    prepared: Prepared, foretold: Plan, sure: float, wanted: compiling.Wanted, processes: Processes
+) -> dict[int, list[str]]:
+    """Compile where it pays for the `sure` share of what is left; what the records should say of it."""
+    place = {id(subject): number for number, subject in enumerate(prepared.subjects)}
+
+    def left(subject: Subject, mode: Mode) -> int:
+        return round(sure * foretold.passes.get((place[id(subject)], str(mode)), 0) / processes.world)
+
+    return compiling.settle(prepared.subjects, prepared.images, left, wanted, processes)

@@ -127,19 +127,24 @@ def load_subject(
     )  # fmt: skip
 
 
-def open_images(config: RunConfig, decoding: Decoding, given: Given = Given()) -> Images:
-    """Decode every image once, or find the precomputed conditions. Raises DataError, UsageError.
-
-    What the config says of decoding (limit, seed, unreadable images) is filled in here.
-    """
-    geometry = decoding.geometry
-    decoding = replace(
+def as_asked(decoding: Decoding, config: RunConfig) -> Decoding:
+    """The same with what the config says of it: limit, seed, unreadable and turned images."""
+    return replace(
         decoding,
         limit=config.limit,
         seed=config.seed,
         skip_unreadable=config.skip_unreadable,
         upright=config.exif == "apply",
     )
+
+
+def open_images(config: RunConfig, decoding: Decoding, given: Given = Given()) -> Images:
+    """Decode every image once, or find the precomputed conditions. Raises DataError, UsageError.
+
+    What the config says of decoding (limit, seed, unreadable images) is filled in here.
+    """
+    geometry = decoding.geometry
+    decoding = as_asked(decoding, config)
     if given.listing is not None:
         brought = loading.open_listing(given.listing, decoding)
         return Images(brought, config.conditions, lambda _: brought, False, geometry, _noted(brought, config))
@@ -188,7 +193,10 @@ def _noted(store: Store, config: RunConfig) -> tuple[str, ...]:
 
 
 def settle(config: RunConfig, store: Store) -> RunConfig:
-    """Fill in what only the images can decide: the table, and the largest batch there can be."""
+    """Fill in what only the images can decide: the table, and the largest batch there can be.
+
+    Raises DataError, UsageError.
+    """
     side = min(store.images.shape[2:])
     if side < MIN_SIDE:
         raise DataError(f"{config.data}: images are {side} px on a side; {MIN_SIDE} px is the least")

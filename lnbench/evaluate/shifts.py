@@ -20,7 +20,7 @@ from lnbench.data.labels import ClassMap
 from lnbench.data.store import Decoding, Store, part_of
 from lnbench.errors import DataError, UsageError
 from lnbench.evaluate import answers
-from lnbench.evaluate.prepare import Images, Subject, class_map
+from lnbench.evaluate.prepare import Images, Subject, as_asked, class_map
 from lnbench.hashing import Indices
 from lnbench.types import CLEAN, Condition, reference, shift
 
@@ -37,13 +37,7 @@ def open_shifts(config: RunConfig, decoding: Decoding, images: Images) -> Images
     """Decode the sets of a run's shifts, after all other conditions. Raises DataError, UsageError."""
     if CLEAN not in images.conditions:
         raise DataError(f"{images.clean.source}: holds no clean images for a --shift to be compared with")
-    decoding = replace(
-        decoding,
-        limit=config.limit,
-        seed=config.seed,
-        skip_unreadable=config.skip_unreadable,
-        upright=config.exif == "apply",
-    )
+    decoding = as_asked(decoding, config)
     found: dict[str, Store] = {}
     for name, text in config.shifts.items():
         if any(condition.corruption == name for condition in images.conditions):

@@ -14,19 +14,13 @@ from pydantic import JsonValue
 from lnbench.data import loading, specs
 from lnbench.data.store import Decoding, Store
 from lnbench.errors import DataError, UsageError
-from lnbench.evaluate.prepare import Images, Subject
+from lnbench.evaluate.prepare import Images, Subject, as_asked
 from lnbench.norm.modes.registry import Mode
 
 
 def open_sources(subjects: Sequence[Subject], decoding: Decoding, images: Images) -> Images:
     """Decode what the modes of all subjects ask for. Raises DataError, UsageError."""
-    config = subjects[0].config
-    decoding = replace(
-        decoding,
-        seed=config.seed,
-        skip_unreadable=config.skip_unreadable,
-        upright=config.exif == "apply",
-    )
+    decoding = as_asked(decoding, subjects[0].config)
     found: dict[tuple[str, int], Store] = {}
     for mode in dict.fromkeys(mode for subject in subjects for mode in subject.modes):
         if mode.source is not None and (mode.source, mode.images) not in found:

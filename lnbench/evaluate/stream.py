@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lnbench.config import Suite
 from lnbench.corruptions import native, reference
 from lnbench.corruptions.rng import Key
 from lnbench.data import order as orders
 from lnbench.data.batches import drawn, shuffled
 from lnbench.data.store import Store
 from lnbench.device import moved
+from lnbench.suite import Suite
 from lnbench.types import CLEAN, Condition
 
 # Pixels of a chunk: enough to fill a GPU. On a CPU, enough that what a layer costs beside its arithmetic

@@ -27,8 +27,7 @@ class Classifier:
     Under bf16 and fp16, layers with running statistics keep their parameters and buffers in float32, because
     eight bits of mantissa would move every stored variance by up to 0.4 %; they take and return the reduced
     type. `select` makes of all outputs the scores that count, float32 (B, outputs) → (B, classes), for every
-    pass of every mode alike. `channels_last` lays pixels and weights out as (B, H, W, C) in memory, which
-    convolutions like.
+    pass of every mode alike. Pixels and weights are laid out in memory as `format` says.
     """
 
     def __init__(
@@ -38,18 +37,16 @@ class Classifier:
         *,
         device: torch.device | str = "cpu",
         precision: Precision = "fp32",
-        channels_last: bool = True,
     ) -> None:
         self.device = torch.device(device)
         self.precision = precision
         self.dtype = DTYPES[precision]
-        self.format = torch.channels_last if channels_last else torch.contiguous_format
+        self.format = torch.channels_last  # (B, H, W, C) in memory, which convolutions like
         self.network = network.eval().to(self.device)
         for parameter in self.network.parameters():  # torch.jit modules have no requires_grad_()
             parameter.requires_grad_(False)
         cast(self.network, self.dtype)
-        if channels_last:
-            self.network.to(memory_format=torch.channels_last)
+        self.network.to(memory_format=self.format)
         self._normalize_by(normalization)
         self._outputs = 0  # how many classes, once counted
         self.select: Callable[[Tensor], Tensor] | None = None
@@ -167,4 +164,5 @@ def cast(network: nn.Module, dtype: torch.dtype) -> None:
 
 
 def back_to_input_type(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+    """A forward hook: the output in the type of the input."""
     return output.to(inputs[0].dtype)

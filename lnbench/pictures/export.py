@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from lnbench.config import Selection, Suite
+from lnbench.config import Selection
 from lnbench.corruptions.rng import GENERATOR
 from lnbench.data import loading, specs
 from lnbench.data.store import Decoding
@@ -15,6 +15,7 @@ from lnbench.errors import DataError, UsageError
 from lnbench.evaluate.loop import Progress
 from lnbench.evaluate.stream import Stream
 from lnbench.pictures.layouts import open_export
+from lnbench.suite import Suite
 from lnbench.types import Condition, Geometry
 
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from lnbench.config import Parameters, RunConfig, Suite
+from lnbench.config import RunConfig
 from lnbench.corruptions import native, reference, registry
 from lnbench.corruptions.rng import Key
 from lnbench.data import demo
@@ -24,6 +24,7 @@ from lnbench.errors import DataError, UsageError
 from lnbench.evaluate.prepare import Images
 from lnbench.files import atomic, read_bytes
 from lnbench.results.marks import SHEET_MARK
+from lnbench.suite import Parameters, Suite
 from lnbench.types import CLEAN, CLEAN_NAME, Condition, Geometry
 
 Picture = npt.NDArray[np.uint8]  # (H, W, 3)

@@ -52,9 +52,9 @@ def unlink(before: str, line: bytes, linked: bool) -> tuple[bytes, str, bool]:
 def read_lines(file: Path, first: str, accept: Callable[[bytes], None], *, repair: bool = True) -> str:
     """Give each line of a file of such lines to `accept`; the hash after the last, `first` if there is none.
 
-    A last line that is torn, or that `accept` refuses with a RecordError, is left out, and where `repair` is
-    asked for cut off the file: somebody else may be writing it. RecordError
-    where another line is, or the file cannot be written.
+    A last line that is torn, or that `accept` refuses with a RecordError, is left out; with `repair` it is
+    cut off the file too, but not where somebody else may be writing it. RecordError where another line is
+    refused, or the file cannot be written.
     """
     content = read_bytes(file) if file.exists() else b""
     lines = io.BytesIO(content).readlines()

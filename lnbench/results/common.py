@@ -23,7 +23,7 @@ def seeded_order(record: Record | Run) -> Indices:
     return order(record.data.images, record.suite.seed, SHUFFLE)
 
 
-def counted(record: Record) -> Indices:
+def counted_images(record: Record) -> Indices:
     """The positions, ascending, of the images that the record's cells count: int64 (n,)."""
     import numpy as np
 
@@ -45,7 +45,7 @@ def in_common(
         raise RecordError("a run ended early, and correct.npz is not beside both records: nothing to compare")
     import numpy as np
 
-    first, second = counted(base), counted(new)
+    first, second = counted_images(base), counted_images(new)
     both = np.intersect1d(first, second)
     if not len(both):
         raise RecordError("these runs have no image in common: they ended early, under different seeds")
@@ -63,6 +63,7 @@ def _only(record: Record, correct: Correct, kept: NDArray[np.bool_]) -> tuple[Re
 
 
 def restricted(cell: Cell, flags: NDArray[np.bool_]) -> Cell:
+    """The cell on some of its images, top-1 alone; `flags`: bool (n,), which of them are right."""
     right, images = int(flags.sum()), len(flags)
     draws = ((images, right),) if cell.drawn == 1 else None
     return cell.model_copy(

@@ -1,4 +1,4 @@
-"""Is one network worse than another, by as few images as the answer takes.
+"""Is one network worse than another? Told by as few images as the answer takes.
 
 Image by image along the seeded order, the paired difference of clean accuracy and of the mean over
 corruptions is followed in every mode by a confidence sequence (`sequences`). A figure is decided at the first
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lnbench.errors import RecordError
 from lnbench.results import sequences
-from lnbench.results.common import counted, in_common, seeded_order
+from lnbench.results.common import counted_images, in_common, seeded_order
 from lnbench.results.compare import DEFAULT_FIGURES, TITLES, WEIGHTS
 from lnbench.results.correct import Correct
 from lnbench.results.pairing import Evidence, Pairs, find_evidence, find_mismatches, find_missing, pair
@@ -160,7 +160,7 @@ def _in_order(base: Record, new: Record) -> NDArray[np.int64]:
     """The places, among the images that both runs counted, in the order of the base's seed."""
     import numpy as np
 
-    both = np.intersect1d(counted(base), counted(new))
+    both = np.intersect1d(counted_images(base), counted_images(new))
     order = seeded_order(base)
     return np.searchsorted(both, order[np.isin(order, both)])
 

@@ -236,6 +236,6 @@ def _speaks_of_mce(record: Record) -> bool:
     return record.suite.baseline is not None and (own or set(ALEXNET) <= asked)
 
 
-def entry(row: PivotRow, column: int, *, mark: str = MARK) -> str:
+def entry(row: PivotRow, column: int) -> str:
     """The text of one cell: value, and the mark on the best of its row."""
-    return figure(row.values[column], row.unit) + (mark if column in row.best else "")
+    return figure(row.values[column], row.unit) + (MARK if column in row.best else "")

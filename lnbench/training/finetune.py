@@ -104,15 +104,11 @@ def train(
     groups = _groups(network)
     check(recipe, groups, len(images), world)
     device = torch.device(device)
-    # The groups of LocalNorm are a view of contiguous channels; everything else is faster channels-last.
-    plain = groups is None or lesson.single
-    layout = torch.channels_last if plain else torch.contiguous_format
+    layout = _layout(groups, lesson)
     network.to(device).to(memory_format=layout)
     optimizer, scaling = _optimizer(network, recipe), _Scaling(device, recipe.amp)
     history = [] if state is None else _resume(state, network, optimizer, scaling, recipe, origin)
-    trained: nn.Module = _Regrouped(network)
-    if world > 1:
-        trained = DistributedDataParallel(trained, device_ids=[device] if device.type == "cuda" else None)
+    trained = _shared(_Regrouped(network), device, world)
     batches = Batches(images, labels, normalization, device, layout)
     steps = len(images) // recipe.batch_size
     pad = images.shape[-1] // 8 if recipe.pad is None else recipe.pad
@@ -125,8 +121,7 @@ def train(
             )
             for step, (pixels, targets) in enumerate(parts):
                 done = epoch * steps + step
-                for part in optimizer.param_groups:
-                    part["lr"] = rate(recipe, done, recipe.epochs * steps)
+                _set_rate(optimizer, rate(recipe, done, recipe.epochs * steps))
                 into = 1 if groups is None else cuts(recipe, done, groups, len(pixels))
                 with scaling.autocast():
                     loss = lesson.loss(trained(pixels, into), pixels, targets)
@@ -135,10 +130,9 @@ def train(
                 if (step + 1) % _REPORT_EVERY == 0:
                     report(Standing(epoch, recipe.epochs, step + 1, steps, float(total / (step + 1))))
         mean = _finite(float(total / steps), epoch)
-        accuracy = None
-        if held_out is not None:
-            accuracy = measure(network, *held_out, normalization, device, lesson.measures)
-        history.append(Standing(epoch, recipe.epochs, steps, steps, mean, accuracy))
+        asked = lesson.measures
+        found = None if held_out is None else measure(network, *held_out, normalization, device, asked)
+        history.append(Standing(epoch, recipe.epochs, steps, steps, mean, found))
         if state is not None and rank == 0:
             _save(state, network, optimizer, scaling, recipe, history, origin)
         report(history[-1])
@@ -210,6 +204,23 @@ class _Regrouped(nn.Module):
         finally:
             for layer in self.local.values():
                 layer.groups //= cuts
+
+
+def _layout(groups: int | None, lesson: Lesson) -> torch.memory_format:
+    """Channels-last is faster, but the groups of LocalNorm are a view of contiguous channels."""
+    return torch.channels_last if groups is None or lesson.single else torch.contiguous_format
+
+
+def _shared(network: nn.Module, device: torch.device, world: int) -> nn.Module:
+    """The network as one of `world` processes trains it: their gradients are averaged."""
+    if world == 1:
+        return network
+    return DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = value
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,15 +24,6 @@ from lnbench.training.recipe import Recipe
 from lnbench.training.request import Listener, Request
 from tests.cli.conftest import Lnbench
 from tests.networks import normalized, pictures, tiny, write_task
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small are slower on two threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -282,16 +272,11 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("code", "text", "words"), BAD.values(), ids=BAD.keys())
+@pytest.mark.parametrize("case", BAD)
 def test_what_cannot_work_is_refused_in_one_line(
-    lnbench: Lnbench,
-    task: tuple[str, Path, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    code: int,
-    text: str,
-    words: str,
+    lnbench: Lnbench, task: tuple[str, Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
+    code, text, words = BAD[case]
     monkeypatch.chdir(tmp_path)
     write_bad(tmp_path)
     converted(lnbench, task, tmp_path / "local.pth", "--to", "localnorm", "--groups", "2")

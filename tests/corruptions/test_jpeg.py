@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lnbench.corruptions import jpeg, libjpeg
 from lnbench.corruptions.jpeg import jpeg_compression, roundtrip
 from lnbench.corruptions.registry import find
 from lnbench.corruptions.rng import Key
@@ -42,6 +43,38 @@ def test_equals_pillow_at_any_size_and_quality(height: int, width: int, quality:
     assert np.array_equal(from_batch(roundtrip(to_batch(image), quality)), pillow(image, quality))
 
 
-def test_the_kernel_takes_the_quality_from_the_table() -> None:
-    pixels = to_batch(photographs(48, 48))
+@pytest.mark.parametrize("side", [48, 130])
+def test_the_kernel_takes_the_quality_from_the_table(side: int) -> None:
+    """Small pictures are computed, large ones go through Pillow."""
+    pixels = to_batch(photographs(side, side + 1))
     assert torch.equal(jpeg_compression(pixels, (15.0,), Key(0, torch.arange(4))), roundtrip(pixels, 15))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_pillow_makes_the_same_pixels_on_any_number_of_threads(threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for quality in (*QUALITIES, 7):
+            pixels = to_batch(np.concatenate((photographs(50, 65), extremes(50, 65))))
+            assert torch.equal(libjpeg.roundtrip(pixels, quality), roundtrip(pixels, quality))
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_pillow_that_rounds_otherwise_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def other(pixels: torch.Tensor, quality: int) -> torch.Tensor:
+        found = libjpeg_roundtrip(pixels, quality)
+        found[..., -1, -1] ^= 1
+        return found
+
+    libjpeg_roundtrip = libjpeg.roundtrip
+    monkeypatch.setattr(libjpeg, "roundtrip", other)
+    jpeg._pillow_serves.cache_clear()
+    try:
+        pixels = to_batch(photographs(130, 131))
+        assert not torch.equal(libjpeg.roundtrip(pixels, 15), roundtrip(pixels, 15))
+        found = jpeg_compression(pixels, (15.0,), Key(0, torch.arange(4)))
+        assert torch.equal(found, roundtrip(pixels, 15))
+    finally:
+        jpeg._pillow_serves.cache_clear()

@@ -66,15 +66,14 @@ USES = {
 }
 
 
-@pytest.mark.parametrize(("code", "text", "words"), USES.values(), ids=USES.keys())
+@pytest.mark.parametrize("use", USES)
 def test_what_needs_labels_says_so_and_the_rest_works(
     lnbench: Lnbench,  # noqa: F811
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    code: int,
-    text: str,
-    words: str,
+    use: str,
 ) -> None:
+    code, text, words = USES[use]
     monkeypatch.chdir(tmp_path)
     model, weights, _ = write_task(tmp_path)
     (tmp_path / "photos").mkdir()

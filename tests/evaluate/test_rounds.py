@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -97,7 +99,11 @@ class Killed(BaseException):
     """As kill -9 would: nothing is written after it."""
 
 
-def stopping_after(calls: int, monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]) -> None:
+@contextmanager
+def stopped_after(
+    calls: int, kind: type[BaseException] = Killed
+) -> Iterator[pytest.ExceptionInfo[BaseException]]:
+    """Within it `kind` is raised, and expected, in place of the `calls`-th chunk that is counted."""
     seen = itertools.count(1)
     original = loop.Task.count
 
@@ -106,7 +112,9 @@ def stopping_after(calls: int, monkeypatch: pytest.MonkeyPatch, kind: type[BaseE
             raise kind
         original(self, *args)
 
-    monkeypatch.setattr(loop.Task, "count", counted)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(kind) as stopped:
+        patch.setattr(loop.Task, "count", counted)
+        yield stopped
 
 
 @pytest.mark.parametrize("calls", [1, 30, 75, 130, 170])
@@ -114,12 +122,10 @@ def test_killed_anywhere_it_goes_on_to_the_same_integers(
     task: tuple[str, str, str],
     whole: tuple[Record, Path],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     calls: int,
 ) -> None:
     ready, folder = prepared(task, modes=["fixed", "batch"]), tmp_path / "run"
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        stopping_after(calls, patch, Killed)
+    with stopped_after(calls):
         run(ready, folder, Asked())
     before = len(lines(folder, "blocks.jsonl")) if (folder / "blocks.jsonl").exists() else 0
     with (folder / "blocks.jsonl").open("ab") as file:
@@ -227,22 +233,19 @@ def test_targets_are_read() -> None:
 
 
 def test_interrupted_it_says_what_it_knows(
-    task: tuple[str, str, str], whole: tuple[Record, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    task: tuple[str, str, str], whole: tuple[Record, Path], tmp_path: Path
 ) -> None:
-    with monkeypatch.context() as patch, pytest.raises(rounds.Interrupted) as stopped:
-        stopping_after(110, patch, KeyboardInterrupt)
+    with stopped_after(110, KeyboardInterrupt) as stopped:
         run(prepared(task), tmp_path / "run", Asked())
+    assert isinstance(stopped.value, rounds.Interrupted)
     (outcome,) = stopped.value.outcomes
     assert isinstance(outcome, evaluation.Outcome)
     assert outcome.record.rounds is not None and outcome.record.rounds.why == "interrupted"
     check_early(outcome.record, tmp_path / "run", whole[1])
 
 
-def test_interrupted_in_its_first_round_it_knows_nothing(
-    task: tuple[str, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stopping_after(5, monkeypatch, KeyboardInterrupt)
-    with pytest.raises(KeyboardInterrupt) as stopped:
+def test_interrupted_in_its_first_round_it_knows_nothing(task: tuple[str, str, str], tmp_path: Path) -> None:
+    with stopped_after(5, KeyboardInterrupt) as stopped:
         run(prepared(task), tmp_path / "run", Asked())
     assert not isinstance(stopped.value, rounds.Interrupted)
 
@@ -284,12 +287,11 @@ def test_what_has_no_rounds_is_refused_with_the_reason(
 
 
 def test_finished_cells_are_not_counted_again(
-    task: tuple[str, str, str], whole: tuple[Record, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    task: tuple[str, str, str], whole: tuple[Record, Path], tmp_path: Path
 ) -> None:
     """A run without rounds that was stopped goes on in rounds; finished cells are known for all images."""
     folder = tmp_path / "run"
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        stopping_after(80, patch, Killed)
+    with stopped_after(80):
         run(prepared(task), folder)
     assert len(lines(folder, "cells.jsonl")) == 2
     early = run(prepared(task), folder, Asked((parse("5"),)))
@@ -351,11 +353,10 @@ def test_any_number_of_processes_count_the_same(
 
 
 def test_a_run_that_was_killed_is_read_as_far_as_all_its_cells_are(
-    task: tuple[str, str, str], whole: tuple[Record, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    task: tuple[str, str, str], whole: tuple[Record, Path], tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        stopping_after(120, patch, Killed)
+    with stopped_after(120):
         run(prepared(task), folder, Asked())
     before = (folder / "blocks.jsonl").read_bytes()
     (folder / "blocks.jsonl").write_bytes(before + b'{"mode":"fi')

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -75,13 +74,12 @@ def test_renormalized_shares_the_network_and_leaves_the_first_alone() -> None:
     assert torch.equal(first.logits(every_byte()), before)
 
 
-@pytest.mark.parametrize("channels_last", [True, False])
-def test_memory_format_reaches_the_network(channels_last: bool) -> None:
+def test_memory_format_reaches_the_network() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), Corner())
-    classifier = Classifier(network, IMAGENET, channels_last=channels_last)
+    classifier = Classifier(network, IMAGENET)
     classifier.logits(torch.zeros(2, 3, 6, 6, dtype=torch.uint8))
     for tensor in (network[0].weight, network[1].seen):
-        assert tensor.is_contiguous(memory_format=torch.channels_last) is channels_last
+        assert tensor.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_the_network_is_set_for_evaluation() -> None:
@@ -151,22 +149,11 @@ def test_classes_are_counted_by_running() -> None:
         classifier.classes(32, 32)
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Threads of small convolutions wait for each other on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize(
     ("name", "file", "right"),
     [("resnet20", "cifar10_resnet20-12fca82f.th", 776), ("resnet56", "cifar10_resnet56-4bfd9763.th", 789)],
 )
-def test_published_accuracy_on_real_images(
-    shared: Path, one_thread: None, name: str, file: str, right: int
-) -> None:
+def test_published_accuracy_on_real_images(shared: Path, name: str, file: str, right: int) -> None:
     data = np.load(shared / "data" / "cifar10_test_846.npz")
     pixels = torch.from_numpy(data["images"]).permute(0, 3, 1, 2)
     labels = torch.from_numpy(data["labels"])

@@ -11,7 +11,15 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from lnbench.norm.convert import convert_localnorm
 from lnbench.norm.layer import is_understood
+from lnbench.norm.localnorm import LocalNorm2d
+from lnbench.norm.modes.registry import Mode, parse
+from lnbench.norm.state import State
+from lnbench.norm.wrap import NormLayers
+
+# Logits are of order 1 and up to 121 float32 layers lie below them; the sums differ in their order alone.
+ROUNDING = {"rtol": 1e-4, "atol": 5e-4}
 
 
 class HandMade(nn.Module):
@@ -117,3 +125,24 @@ def fingerprint(network: nn.Module) -> dict[str, bytes]:
         name: value.reshape(-1).view(torch.uint8).numpy().tobytes()
         for name, value in network.state_dict().items()
     }
+
+
+def scattered(name: str, groups: int = 2) -> nn.Module:
+    """The network converted to LocalNorm with groups that differ, as training would leave them."""
+    network = convert_localnorm(build(name), groups)
+    generator = torch.Generator().manual_seed(3)
+    for layer in network.modules():
+        if isinstance(layer, LocalNorm2d):
+            for values in (layer.weight, layer.bias):
+                values.add_(0.1 * torch.randn(values.shape, generator=generator))
+    return network
+
+
+def run(
+    network: nn.Module, layers: NormLayers, mode: str | Mode, x: Tensor, group: int | None = None
+) -> Tensor:
+    mode = parse(mode) if isinstance(mode, str) else mode
+    state = State(group=group)
+    layers.use(mode, state)
+    mode.begin(network, lambda *_: x, state)
+    return network(x)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +22,6 @@ from lnbench.norm.modes import registry
 STILL = [name for name in registry.names() if registry.make(name).unit != "stream"]
 MODES = [*STILL, "local:layers=first1", "blend:N=1,layers=first3", "local:views=2"]
 STREAM = [name for name in registry.names() if registry.make(name).unit == "stream" and name != "eata"]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -11,6 +12,7 @@ from lnbench.results.bits import pack
 from lnbench.results.environment import Environment
 from lnbench.results.schema import Cell, Data, Model, RecordedSuite, Run
 from lnbench.results.scores import ALEXNET
+from lnbench.results.store import RunFolder
 
 WNIDS = tuple(f"n{1440764 + number:08d}" for number in range(1000))
 SHORT = (("gaussian_noise", 1), ("gaussian_noise", 5), ("contrast", 1), ("contrast", 5))
@@ -143,3 +145,11 @@ def shown(stream: io.TextIOWrapper) -> str:
     stream.flush()
     stream.seek(0)
     return stream.read()
+
+
+def fill(path: Path, run: Run) -> None:
+    """The run in a folder of its own, from the cells that are there to the end."""
+    with RunFolder.create_or_resume(path, run) as folder:
+        left = [cell for cell in make_cells(run) if cell.key not in folder.finished()]
+        folder.append(left)
+        folder.finish(labels=labels(run), ids=np.arange(run.data.images))

@@ -9,7 +9,7 @@ from lnbench.errors import RecordError
 from lnbench.hashing import SHUFFLE, order
 from lnbench.results import gate, sequences
 from lnbench.results.bits import pack
-from lnbench.results.common import counted, in_common, seeded_order
+from lnbench.results.common import counted_images, in_common, seeded_order
 from lnbench.results.compare import compare
 from lnbench.results.correct import Correct, from_cells
 from lnbench.results.schema import Cell, Record, Rounds, Run
@@ -126,7 +126,7 @@ def test_images_in_common_are_told_from_records_alone_or_refused() -> None:
     base, new, old, now = runs()
     assert in_common(base, new, old, now) == (base, new, old, now)
     short, bits = ended_early(new.run, make_cells(new.run), 100)
-    assert len(counted(short)) == 100 and len(counted(base)) == 3_000
+    assert len(counted_images(short)) == 100 and len(counted_images(base)) == 3_000
     with pytest.raises(RecordError, match=r"correct\.npz"):
         in_common(base, short, None, bits)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,31 +10,21 @@ import pytest
 import torch
 from torch import nn
 
+from lnbench.dist import ALONE, Processes
 from lnbench.errors import CheckpointError, UsageError
 from lnbench.norm.convert import convert_localnorm
 from lnbench.norm.localnorm import LocalNorm2d
 from lnbench.training import distill
 from lnbench.training.finetune import Standing
 from lnbench.training.recipe import Recipe
-from lnbench.types import InputNormalization
-from tests.training.test_finetune import fit, network, run_python, stripes, weights
+from tests.training.task import NORMALIZATION, fit, network, stripes, trained_by_two, weights
 
-NORMALIZATION = InputNormalization()
 QUICK = Recipe(epochs=2, lr=0.05, batch_size=16, pad=1)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
 def teacher() -> nn.Module:
     """A network that has learned something and whose stored statistics fit its weights."""
-    torch.set_num_threads(1)
     net = network()
     fit(net, Recipe(epochs=8, lr=0.1, batch_size=16, pad=1))
     return net
@@ -118,32 +107,17 @@ def test_a_distillation_that_was_interrupted_ends_with_the_same_weights(
         teach(student(teacher), teacher, state=state, origin="b")
 
 
-PARALLEL = """
-import sys, torch
-from lnbench import dist
-from tests.training.test_distill import student, teach
-from tests.training.test_finetune import network
-torch.set_num_threads(1)
-net = network().eval()
-learner = student(net)
-with dist.joined() as processes:
-    teach(learner, net, processes=processes)
-    if processes.first and processes.world == 2:
-        torch.save(learner.state_dict(), sys.argv[1])
-"""
+def _teach_an_untrained(processes: Processes) -> nn.Module:
+    teacher = network().eval()
+    learner = student(teacher)
+    teach(learner, teacher, processes=processes)
+    return learner
 
 
 def test_two_processes_distill_as_one_does(tmp_path: Path) -> None:
-    script, out = tmp_path / "parallel.py", tmp_path / "weights.pth"
-    script.write_text(PARALLEL)
-    done = run_python(
-        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script), str(out)
-    )
-    assert done.returncode == 0, done.stderr
-    net = network().eval()
-    together, alone = student(net), student(net)
-    together.load_state_dict(torch.load(out, weights_only=True))
-    teach(alone, net)
+    together = student(network().eval())
+    together.load_state_dict(trained_by_two(_teach_an_untrained, tmp_path))
+    alone = _teach_an_untrained(ALONE)
     torch.testing.assert_close(weights(together), weights(alone), rtol=1e-4, atol=1e-5)
 
 

@@ -4,65 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from lnbench.dist import Processes
 from lnbench.errors import CheckpointError, DataError, LnbenchError, UsageError
-from lnbench.norm.convert import convert_localnorm
 from lnbench.norm.localnorm import LocalNorm2d
 from lnbench.training import finetune
 from lnbench.training.finetune import Standing, train
 from lnbench.training.recipe import Recipe, rate
-from lnbench.types import InputNormalization
-
-NORMALIZATION = InputNormalization()
-QUICK = Recipe(epochs=3, lr=0.05, batch_size=16, pad=1)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small are slower on two threads, much slower when another test runs beside."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def network(groups: int | None = None, classes: int = 3) -> nn.Module:
-    torch.manual_seed(0)
-    layers = nn.Sequential(
-        nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
-        nn.Conv2d(8, 8, 3, stride=2, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.1), nn.Linear(8, classes),
-    )  # fmt: skip
-    return layers if groups is None else convert_localnorm(layers, groups=groups)
-
-
-def stripes(count: int, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
-    """Images of class k have stripes of period 2 + k, at random places, in random colours."""
-    draws = np.random.default_rng(0)
-    labels = np.arange(count) % classes
-    columns = np.arange(12) + draws.integers(0, 12, (count, 1))
-    waves = (columns // (1 + labels[:, None])) % 2  # (count, 12)
-    images = waves[:, None, None, :] * draws.integers(60, 200, (count, 3, 1, 1)) + draws.integers(
-        0, 50, (count, 3, 12, 12)
-    )
-    return images.astype(np.uint8), labels
-
-
-def fit(net: nn.Module, recipe: Recipe = QUICK, count: int = 96, **options: object) -> list[Standing]:
-    return train(net, *stripes(count), recipe, normalization=NORMALIZATION, **options)  # type: ignore[arg-type]
-
-
-def weights(net: nn.Module) -> Tensor:
-    return torch.cat([value.flatten().double() for value in net.state_dict().values()])
+from tests.processes import call_world
+from tests.training.task import NORMALIZATION, QUICK, fit, network, stripes, trained_by_two, weights
 
 
 @pytest.mark.parametrize("groups", [None, 4])
@@ -124,22 +80,18 @@ def test_a_training_that_was_interrupted_ends_with_the_same_weights(
     assert history == expected
 
 
-KILLED = """
-import os, signal, sys, torch
-from pathlib import Path
-from tests.training.test_finetune import fit, network
-def report(progress):
-    if progress.epoch == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-torch.set_num_threads(1)
-fit(network(2), state=Path(sys.argv[1]), report=report)
-"""
+def _killed_after_an_epoch(state: Path) -> None:
+    def report(progress: Standing) -> None:
+        if progress.epoch == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    fit(network(2), state=state, report=report)
 
 
 def test_a_killed_process_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
     state = tmp_path / "state.pth"
-    killed = run_python("-c", KILLED, str(state))
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    (killed,) = call_world([partial(_killed_after_an_epoch, state)], tmp_path)
+    assert killed.code == -signal.SIGKILL, killed.err
     assert state.exists()
     resumed, undisturbed = network(2), network(2)
     epochs: list[int] = []
@@ -147,11 +99,6 @@ def test_a_killed_process_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
     fit(undisturbed)
     assert epochs == [2]
     assert torch.equal(weights(resumed), weights(undisturbed))
-
-
-def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment)
 
 
 def test_a_state_of_other_settings_or_another_origin_is_refused(tmp_path: Path) -> None:
@@ -241,28 +188,17 @@ def plain() -> nn.Module:
 
 
 SHARED = Recipe(epochs=2, lr=0.1, batch_size=16, pad=1)
-PARALLEL = """
-import sys, torch
-from lnbench import dist
-from tests.training.test_finetune import SHARED, fit, plain
-torch.set_num_threads(1)
-net = plain()
-with dist.joined() as processes:
+
+
+def _train_plain(processes: Processes) -> nn.Module:
+    net = plain()
     fit(net, SHARED, processes=processes)
-    if processes.first and processes.world == 2:
-        torch.save(net.state_dict(), sys.argv[1])
-"""
+    return net
 
 
 def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
-    script, out = tmp_path / "parallel.py", tmp_path / "weights.pth"
-    script.write_text(PARALLEL)
-    done = run_python(
-        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script), str(out)
-    )
-    assert done.returncode == 0, done.stderr
     together, alone = plain(), plain()
-    together.load_state_dict(torch.load(out, weights_only=True))
+    together.load_state_dict(trained_by_two(_train_plain, tmp_path))
     fit(alone, SHARED)
     # float32 sums in another order, over 12 steps
     torch.testing.assert_close(weights(together), weights(alone), rtol=1e-4, atol=1e-5)

@@ -30,11 +30,28 @@ HOMES = {
     "speckle_noise": "noise",
     "brightness": "color",
     "saturate": "color",
+    "defocus_blur": "blur",
+    "gaussian_blur": "blur",
+    "elastic_transform": "elastic",
+    "fog": "fog",
+    "frost": "frost",
     "glass_blur": "glass",
+    "motion_blur": "motion",
+    "jpeg_compression": "jpeg",
+    "snow": "snow",
     "zoom_blur": "zoom",
 }
 # Float sums, taken in another order: one grey level apart in one value of 10,000, as devices may be.
-SUMS = {"zoom_blur"}
+SUMS = {
+    "defocus_blur",
+    "elastic_transform",
+    "fog",
+    "gaussian_blur",
+    "glass_blur",
+    "motion_blur",
+    "snow",
+    "zoom_blur",
+}
 _SHARE = 1e-4
 _CHECKED = 8  # images on which both forms are computed
 _trusted: dict[tuple[object, ...], bool] = {}

@@ -6,7 +6,8 @@ import triton
 import triton.language as tl
 
 from lnbench.corruptions import blur, rng
-from lnbench.corruptions.fused.random import level
+from lnbench.corruptions.fused.blur import gaussian_blur
+from lnbench.corruptions.fused.random import level, states
 from lnbench.lazy import torch
 
 DRAWN, FOLLOWED = (
@@ -56,19 +57,22 @@ def follow(pixels, out, moves, images, passes, size, LINKS: tl.constexpr, BLOCK:
 def glass_blur(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.Key) -> torch.Tensor:
     """As `blur.glass_blur`."""
     sigma, max_delta, iterations = parameters
-    shuffled = shuffle(blur.gaussian_blur(pixels, (sigma,), key), int(max_delta), int(iterations), key)
-    return blur.gaussian_blur(shuffled, (sigma,), key)
+    shuffled = shuffle(gaussian_blur(pixels, (sigma,), key), int(max_delta), int(iterations), key)
+    return gaussian_blur(shuffled, (sigma,), key)
 
 
 def shuffle(pixels: torch.Tensor, delta: int, passes: int, key: rng.Key) -> torch.Tensor:
     """What `passes` of the copying loop make of the pixels."""
     images, (height, width), size = len(pixels), pixels.shape[2:], pixels[0, 0].numel()
-    states = torch.cat([torch.cat(rng._states(key.stream(number)), dim=1) for number in range(passes)])
+    drawn = states(*(key.stream(number) for number in range(passes)))
     moves = torch.empty((passes * images, size), dtype=torch.int32, device=pixels.device)
-    draw[(triton.cdiv(size, DRAWN), passes * images)](moves, states, delta, height, width, BLOCK=DRAWN)
+    draw[(triton.cdiv(size, DRAWN), passes * images)](
+        moves, drawn, delta, height, width, BLOCK=DRAWN, enable_fp_fusion=False
+    )
     out = torch.empty_like(pixels)
     follow[(triton.cdiv(size, FOLLOWED), images)](
         pixels, out, moves, images, passes, size,
         LINKS=1 << blur._GLASS_DOUBLINGS, BLOCK=FOLLOWED, num_warps=1,
+        enable_fp_fusion=False,
     )  # fmt: skip
     return out

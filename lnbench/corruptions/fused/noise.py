@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 
 from lnbench.corruptions import noise, rng
-from lnbench.corruptions.fused.random import level, two_words
+from lnbench.corruptions.fused.random import level, states, two_words
 from lnbench.lazy import torch
 
 BLOCK = 1024
@@ -89,7 +89,6 @@ def shot_noise(pixels: torch.Tensor, parameters: tuple[float, ...], key: rng.Key
 
 def _run(kernel, pixels: torch.Tensor, key: rng.Key, *operands: object) -> torch.Tensor:
     out, size = torch.empty_like(pixels), pixels[0].numel()
-    states = torch.cat(rng._states(key), dim=1)  # (B, 2)
     grid = (triton.cdiv(size, BLOCK), len(pixels))
-    kernel[grid](pixels, out, states, *operands, size, BLOCK=BLOCK)
+    kernel[grid](pixels, out, states(key), *operands, size, BLOCK=BLOCK, enable_fp_fusion=False)
     return out

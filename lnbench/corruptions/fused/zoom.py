@@ -1,4 +1,4 @@
-"""Zoom blur: all zooms of a pixel are added up in registers."""
+"""Zoom blur: all zooms of a column of pixels are added up in registers."""
 
 from __future__ import annotations
 
@@ -9,59 +9,79 @@ import triton
 import triton.language as tl
 
 from lnbench.corruptions import imageops
+from lnbench.corruptions.fused.planes import truncated
 from lnbench.corruptions.rng import Key
 from lnbench.lazy import np, torch
 
 BLOCK = 256
+STRIP = (
+    16  # rows of one program: of the two rows of pixels between which a row lies, the next needs one again
+)
 
 
 @triton.jit
 def add_zooms(
-    pixels, out, rows, columns, down, right, zooms, share, nudge, height, width, BLOCK: tl.constexpr
-):
-    """Mean of the pixel, twice, and of itself at every zoom.
+    pixels, out, rows, columns, down, right, zooms, share, nudge, lanes, height, width,
+    STRIP: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Mean of the pixel, twice, and of itself at every zoom. `lanes`: columns of all images.
 
     `rows`, `columns`: the two sources of each output under each zoom, int32 (zooms, 2, H) and (zooms, 2, W);
     `down`, `right`: the share of the second, float32 (zooms, H) and (zooms, W).
     """
-    row, image = tl.program_id(1), tl.program_id(2)
-    column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    inside = column < width
+    lane, start = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), tl.program_id(1) * STRIP
+    inside = lane < lanes
+    image, column = (lane // width).to(tl.int64), lane % width
     size = height * width
-    base = pixels + image.to(tl.int64) * 3 * size
-    here = base + row * width + column
-    red = 2.0 * tl.load(here, mask=inside, other=0).to(tl.float32)
-    green = 2.0 * tl.load(here + size, mask=inside, other=0).to(tl.float32)
-    blue = 2.0 * tl.load(here + 2 * size, mask=inside, other=0).to(tl.float32)
+    base = pixels + image * 3 * size
+    total = ()
+    for row in tl.static_range(STRIP):
+        here = base + tl.minimum(start + row, height - 1) * width + column
+        for channel in tl.static_range(3):
+            x = tl.load(here + channel * size, mask=inside, other=0).to(tl.float32)
+            total = total + (2.0 * x,)
     for zoom in range(zooms):
-        above = tl.load(rows + (2 * zoom) * height + row) * width
-        below = tl.load(rows + (2 * zoom + 1) * height + row) * width
-        left = tl.load(columns + (2 * zoom) * width + column, mask=inside, other=0)
-        next_ = tl.load(columns + (2 * zoom + 1) * width + column, mask=inside, other=0)
-        y = tl.load(down + zoom * height + row)
+        left = base + tl.load(columns + (2 * zoom) * width + column, mask=inside, other=0)
+        next_ = base + tl.load(columns + (2 * zoom + 1) * width + column, mask=inside, other=0)
         x = tl.load(right + zoom * width + column, mask=inside, other=0.0)
-        red += between(base, above, below, left, next_, y, x, inside)
-        green += between(base + size, above, below, left, next_, y, x, inside)
-        blue += between(base + 2 * size, above, below, left, next_, y, x, inside)
-    at = out + image.to(tl.int64) * 3 * size + row * width + column
-    tl.store(at, truncated(red * share + nudge), mask=inside)
-    tl.store(at + size, truncated(green * share + nudge), mask=inside)
-    tl.store(at + 2 * size, truncated(blue * share + nudge), mask=inside)
+        source = tl.load(rows + (2 * zoom) * height + start)
+        red, green, blue = across(left, next_, source * width, x, size, inside)
+        red_under, green_under, blue_under = red, green, blue
+        added = ()
+        for row in tl.static_range(STRIP):
+            place = tl.minimum(start + row, height - 1)
+            under = tl.load(rows + (2 * zoom + 1) * height + place)
+            y = tl.load(down + zoom * height + place)
+            above = tl.load(rows + (2 * zoom) * height + place)
+            on = above > source  # by one, as every zoom enlarges
+            source = above
+            red, green = tl.where(on, red_under, red), tl.where(on, green_under, green)
+            blue = tl.where(on, blue_under, blue)
+            red_under, green_under, blue_under = across(left, next_, under * width, x, size, inside)
+            added = added + (
+                total[3 * row] + (red + y * (red_under - red)),
+                total[3 * row + 1] + (green + y * (green_under - green)),
+                total[3 * row + 2] + (blue + y * (blue_under - blue)),
+            )
+        total = added
+    for row in tl.static_range(STRIP):
+        shown = inside & (lane + start + row < lane + height)
+        at = out + image * 3 * size + (start + row) * width + column
+        for channel in tl.static_range(3):
+            level = truncated(total[3 * row + channel] * share + nudge)
+            tl.store(at + channel * size, level.to(tl.uint8), mask=shown)
 
 
 @triton.jit
-def between(plane, above, below, left, right, y, x, inside):
-    """Bilinear between four pixels of a plane."""
-    a = tl.load(plane + above + left, mask=inside, other=0).to(tl.float32)
-    b = tl.load(plane + above + right, mask=inside, other=0).to(tl.float32)
-    c = tl.load(plane + below + left, mask=inside, other=0).to(tl.float32)
-    d = tl.load(plane + below + right, mask=inside, other=0).to(tl.float32)
-    return (1.0 - y) * ((1.0 - x) * a + x * b) + y * ((1.0 - x) * c + x * d)
-
-
-@triton.jit
-def truncated(level):
-    return tl.minimum(tl.maximum(level, 0.0), 255.0).to(tl.int32).to(tl.uint8)
+def across(left, right, row, x, size, inside):
+    """Between two pixels of a row, in each plane."""
+    red = tl.load(left + row, mask=inside, other=0).to(tl.float32)
+    green = tl.load(left + row + size, mask=inside, other=0).to(tl.float32)
+    blue = tl.load(left + row + 2 * size, mask=inside, other=0).to(tl.float32)
+    red += x * (tl.load(right + row, mask=inside, other=0).to(tl.float32) - red)
+    green += x * (tl.load(right + row + size, mask=inside, other=0).to(tl.float32) - green)
+    blue += x * (tl.load(right + row + 2 * size, mask=inside, other=0).to(tl.float32) - blue)
+    return red, green, blue
 
 
 def zoom_blur(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> torch.Tensor:
@@ -72,9 +92,10 @@ def zoom_blur(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> 
     rows, down = _sources(zooms[1:], height, pixels.device)
     columns, right = _sources(zooms[1:], width, pixels.device)
     out = torch.empty_like(pixels)
-    add_zooms[(triton.cdiv(width, BLOCK), height, len(pixels))](
+    lanes = len(pixels) * width
+    add_zooms[(triton.cdiv(lanes, BLOCK), triton.cdiv(height, STRIP))](
         pixels, out, rows, columns, down, right, len(zooms) - 1, 1 / (len(zooms) + 1), imageops.NUDGE,
-        height, width, BLOCK=BLOCK,
+        lanes, height, width, STRIP=STRIP, BLOCK=BLOCK, enable_fp_fusion=True,
     )  # fmt: skip
     return out
 

@@ -155,32 +155,27 @@ def mode(
     def enter(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         if name in KINDS:
             raise ValueError(f"mode '{name}' is registered twice")
-        options: dict[str, Declared] = {}
-        for part in (function, predict, begin):
-            for option, one in declared(part).items() if part else ():
-                options.setdefault(option, one)
-        about = " ".join((function.__doc__ or "").split("\n\n")[0].split()).removesuffix(".")
         KINDS[name] = Kind(
-            name,
-            about,
-            function,
-            options,
-            unit,
-            begin,
-            predict,
-            predict_when,
-            images,
-            draws,
-            passes,
-            refuse,
-            note,
-            learns,
-            clean,
-            source,
-        )
+            name, _about(function), function, _options(function, predict, begin), unit, begin, predict,
+            predict_when, images, draws, passes, refuse, note, learns, clean, source,
+        )  # fmt: skip
         return function
 
     return enter
+
+
+def _about(function: Callable[..., object]) -> str:
+    """The docstring's first paragraph as one sentence without its full stop."""
+    return " ".join((function.__doc__ or "").split("\n\n")[0].split()).removesuffix(".")
+
+
+def _options(*parts: Callable[..., object] | None) -> dict[str, Declared]:
+    """The options of all parts of a mode; where two declare one, that of the part named first."""
+    options: dict[str, Declared] = {}
+    for part in parts:
+        for option, one in declared(part).items() if part else ():
+            options.setdefault(option, one)
+    return options
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ MODE_WIDTH = 9  # 100.00* with room beside it; longer mode names fold
 GAP = 2
 BAR, BAR_WIDTH = "█", 30  # of 100 %
 COMFORTABLE = 72  # below this width a comparison shows points and p alone
+ROWS = 20  # of changed cells, and of failures: a screen of each
 ASCII = {
     "–": "-",
     "±": "+-",
@@ -160,21 +161,21 @@ def encodable(text: str, console: Console) -> str:
     return text.encode("ascii", "replace").decode("ascii")
 
 
-def show_comparison(comparison: Comparison, console: Console, *, rows: int = 20) -> None:
-    """Print the headline figures, the cells that changed (worst first, at most `rows`), and the decision."""
+def show_comparison(comparison: Comparison, console: Console) -> None:
+    """Print the headline figures, the cells that changed (worst first, at most `ROWS`), and the decision."""
     changed = by_loss([c for c in comparison.cells if c.verdict != "same" and c.condition != CLEAN])
-    worse = [change for change in changed if change.verdict == "worse"][: rows - rows // 4]
-    shown = worse + changed[max(len(worse), len(changed) - (rows - len(worse))) :]
+    worse = [change for change in changed if change.verdict == "worse"][: ROWS - ROWS // 4]
+    shown = worse + changed[max(len(worse), len(changed) - (ROWS - len(worse))) :]
     if comparison.headlines or shown:
         console.print(_changes([*comparison.headlines, *shown], console))
     if len(shown) < len(changed):
         say(f"{len(changed) - len(shown)} more cells changed; --markdown FILE lists all", console, "dim")
     for line in basis(comparison):
         say(line, console, "dim")
-    for failure in comparison.failures[:rows]:
+    for failure in comparison.failures[:ROWS]:
         say(f"- {failure.text}", console)
-    if len(comparison.failures) > rows:
-        say(f"- and {len(comparison.failures) - rows} more", console)
+    if len(comparison.failures) > ROWS:
+        say(f"- and {len(comparison.failures) - ROWS} more", console)
     say(outcome(comparison), console, "bold")
 
 

@@ -1,0 +1,212 @@
+"""JPEG's round trip in three passes: planes, blocks, pixels. The integers of `jpeg`, in 32 bits."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from lnbench.corruptions import jpeg
+from lnbench.corruptions.rng import Key
+from lnbench.lazy import torch
+
+BLOCK = 128
+_EVEN = tl.constexpr(jpeg._EVEN)
+_ODD = tl.constexpr(jpeg._ODD)
+_WHOLE = tl.constexpr(1.5 * 2.0**23)  # added and taken away, it leaves a float32 rounded to even
+
+
+@triton.jit
+def planes(pixels, canvas, height, width, rows, columns, BLOCK: tl.constexpr):
+    """Levels less 128, luma above the halved chroma planes, as `jpeg._planes` lays them: 2 × 2 at a time."""
+    image = tl.program_id(1).to(tl.int64)
+    place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    half = columns // 2
+    inside = place < (rows // 2) * half
+    down, right = place // half, place % half
+    size = height * width
+    source = pixels + image * 3 * size
+    out = canvas + image * (rows // 2 * 3) * columns
+    last = (height - 1) // 2
+    beyond = down > last
+    top = 2 * tl.minimum(down, last)
+    blues, reds = tl.zeros((BLOCK,), tl.int32), tl.zeros((BLOCK,), tl.int32)
+    for x in tl.static_range(2):
+        column = tl.minimum(2 * right + x, width - 1)
+        above, blue, red = converted(source + top * width + column, size, inside)
+        blues += blue
+        reds += red
+        below, blue, red = converted(source + tl.minimum(top + 1, height - 1) * width + column, size, inside)
+        blues += blue
+        reds += red
+        at = out + 2 * down * columns + 2 * right + x
+        tl.store(at, tl.where(beyond, below, above).to(tl.int8), mask=inside)
+        tl.store(at + columns, below.to(tl.int8), mask=inside)
+    dither = 1 + (right & 1)
+    at = out + (rows + down) * columns + right
+    tl.store(at, (((blues + dither) >> 2) - 128).to(tl.int8), mask=inside)
+    tl.store(at + half, (((reds + dither) >> 2) - 128).to(tl.int8), mask=inside)
+
+
+@triton.jit
+def converted(at, size, inside):
+    """Luma less 128, and both chroma levels, of the pixel at this place of the red plane."""
+    red = tl.load(at, mask=inside, other=0).to(tl.int32)
+    green = tl.load(at + size, mask=inside, other=0).to(tl.int32)
+    blue = tl.load(at + 2 * size, mask=inside, other=0).to(tl.int32)
+    luma = ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16) - 128
+    half = (256 << 15) + 32767
+    cool = (32768 * blue - 21709 * green - 11059 * red + half) >> 16
+    warm = (32768 * red - 27439 * green - 5329 * blue + half) >> 16
+    return luma, cool, warm
+
+
+@triton.jit
+def code(canvas, steps, reciprocals, count, across, luma, height, BLOCK: tl.constexpr):
+    """Transform, quantize and transform back in place, a whole 8 × 8 block to a thread.
+
+    `canvas`: four levels to a word; `across`, `height`: blocks in a row and rows of blocks of an image, the
+    first `luma` of which are luma's. `steps`, `reciprocals`: as `jpeg._steps` lays them out for 24 × 8.
+    """
+    block = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = block < count
+    line = block // across
+    words = canvas + line.to(tl.int64) * across * 16 + (block % across) * 2
+    table = tl.where(line % height < luma, 0, 128)
+    rows = ()
+    for row in tl.static_range(8):
+        left = tl.load(words + row * across * 2, mask=inside, other=0)
+        right = tl.load(words + row * across * 2 + 1, mask=inside, other=0)
+        levels = (
+            (left << 24) >> 24, (left << 16) >> 24, (left << 8) >> 24, left >> 24,
+            (right << 24) >> 24, (right << 16) >> 24, (right << 8) >> 24, right >> 24,
+        )  # fmt: skip
+        rows = rows + (forward(levels, 11),)
+    columns = ()
+    for column in tl.static_range(8):
+        level = forward(turned(rows, column), 15)
+        whole = ()
+        for row in tl.static_range(8):
+            at = table + row * 8 + column
+            share = level[row].to(tl.float32) * tl.load(reciprocals + at)
+            whole = whole + ((((share + _WHOLE) - _WHOLE) * tl.load(steps + at)).to(tl.int32),)
+        columns = columns + (inverse(whole, 11),)
+    for row in tl.static_range(8):
+        level = inverse(turned(columns, row), 18)
+        tl.store(words + row * across * 2, packed(level[0], level[1], level[2], level[3]), mask=inside)
+        tl.store(words + row * across * 2 + 1, packed(level[4], level[5], level[6], level[7]), mask=inside)
+
+
+@triton.jit
+def turned(lines, place):
+    """What stands at one place of eight lines."""
+    return (
+        lines[0][place], lines[1][place], lines[2][place], lines[3][place],
+        lines[4][place], lines[5][place], lines[6][place], lines[7][place],
+    )  # fmt: skip
+
+
+@triton.jit
+def forward(x, BITS: tl.constexpr):
+    """The 8-point transform of a tuple of eight, rounded to whole multiples of 2^BITS."""
+    half = 1 << (BITS - 1)
+    made = ()
+    for k in tl.static_range(4):
+        even, odd = half, half
+        for i in tl.static_range(4):
+            even += _EVEN[k][i] * (x[i] + x[7 - i])
+            odd += _ODD[k][i] * (x[i] - x[7 - i])
+        made = made + (even >> BITS, odd >> BITS)
+    return made
+
+
+@triton.jit
+def inverse(x, BITS: tl.constexpr):
+    """The transpose, likewise; products may wrap around, their sums do not."""
+    half = 1 << (BITS - 1)
+    first, second = (), ()
+    for i in tl.static_range(4):
+        even, odd = half, 0
+        for k in tl.static_range(4):
+            even += _EVEN[k][i] * x[2 * k]
+            odd += _ODD[k][i] * x[2 * k + 1]
+        first = first + ((even + odd) >> BITS,)
+        second = ((even - odd) >> BITS,) + second
+    return first + second
+
+
+@triton.jit
+def packed(a, b, c, d):
+    """Four levels, clipped to a signed byte each, in one word."""
+    a, b = tl.minimum(tl.maximum(a, -128), 127), tl.minimum(tl.maximum(b, -128), 127)
+    c, d = tl.minimum(tl.maximum(c, -128), 127), tl.minimum(tl.maximum(d, -128), 127)
+    return (a & 255) | ((b & 255) << 8) | ((c & 255) << 16) | (d << 24)
+
+
+@triton.jit
+def join(canvas, out, height, width, rows, columns, BLOCK: tl.constexpr):
+    """Pixels again, chroma doubled with the triangle filter: 2 × 2 at a time, as `_upsample`, `_to_rgb`."""
+    image = tl.program_id(1).to(tl.int64)
+    place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    wide, tall = (width + 1) // 2, (height + 1) // 2
+    inside = place < wide * tall
+    down, right = place // wide, place % wide
+    planes = canvas + image * (rows // 2 * 3) * columns
+    chroma = planes + rows * columns
+    middle = down * columns
+    above, below = tl.maximum(down - 1, 0) * columns, tl.minimum(down + 1, tall - 1) * columns
+    before, after = tl.maximum(right - 1, 0), tl.minimum(right + 1, wide - 1)
+    other = columns // 2
+    blue_left = sums(chroma + before, above, middle, below, inside)
+    blue_here = sums(chroma + right, above, middle, below, inside)
+    blue_right = sums(chroma + after, above, middle, below, inside)
+    red_left = sums(chroma + other + before, above, middle, below, inside)
+    red_here = sums(chroma + other + right, above, middle, below, inside)
+    red_right = sums(chroma + other + after, above, middle, below, inside)
+    size = height * width
+    for y in tl.static_range(2):
+        for x in tl.static_range(2):
+            if x == 0:
+                blue = (3 * blue_here[y] + blue_left[y] + 8) >> 4
+                red = (3 * red_here[y] + red_left[y] + 8) >> 4
+            else:
+                blue = (3 * blue_here[y] + blue_right[y] + 7) >> 4
+                red = (3 * red_here[y] + red_right[y] + 7) >> 4
+            row, column = 2 * down + y, 2 * right + x
+            shown = inside & (row < height) & (column < width)
+            light = tl.load(planes + row * columns + column, mask=shown, other=0).to(tl.int32) + 128
+            at = out + image * 3 * size + row * width + column
+            tl.store(at, level(light + ((91881 * red + 32768) >> 16)), mask=shown)
+            tl.store(at + size, level(light + ((32768 - 46802 * red - 22554 * blue) >> 16)), mask=shown)
+            tl.store(at + 2 * size, level(light + ((116130 * blue + 32768) >> 16)), mask=shown)
+
+
+@triton.jit
+def sums(column, above, middle, below, inside):
+    """Three of a chroma sample and one of its neighbor above, and below."""
+    thrice = 3 * tl.load(column + middle, mask=inside, other=0).to(tl.int32)
+    up = thrice + tl.load(column + above, mask=inside, other=0).to(tl.int32)
+    return up, thrice + tl.load(column + below, mask=inside, other=0).to(tl.int32)
+
+
+@triton.jit
+def level(number):
+    return tl.minimum(tl.maximum(number, 0), 255).to(tl.uint8)
+
+
+def jpeg_compression(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> torch.Tensor:
+    """As `jpeg.jpeg_compression`."""
+    images, (height, width) = len(pixels), pixels.shape[2:]
+    rows, columns = -(-height // 16) * 16, -(-width // 16) * 16
+    canvas = torch.empty((images, rows * 3 // 2, columns // 4), dtype=torch.int32, device=pixels.device)
+    out, levels = torch.empty_like(pixels), canvas.view(torch.int8)
+    quads = triton.cdiv(rows * columns // 4, BLOCK)
+    planes[(quads, images)](pixels, levels, height, width, rows, columns, BLOCK=BLOCK, enable_fp_fusion=False)
+    steps, reciprocals = jpeg._steps(int(parameters[0]), 24, 8, pixels.device)
+    count = canvas.numel() // 16
+    code[(triton.cdiv(count, BLOCK),)](
+        canvas, steps, reciprocals, count, columns // 8, rows // 8, rows * 3 // 16, BLOCK=BLOCK,
+        enable_fp_fusion=False,
+    )  # fmt: skip
+    shown = triton.cdiv(((height + 1) // 2) * ((width + 1) // 2), BLOCK)
+    join[(shown, images)](levels, out, height, width, rows, columns, BLOCK=BLOCK, enable_fp_fusion=False)
+    return out
