@@ -115,8 +115,9 @@ def evaluate(
         >>> frame = record.cells
         >>> len(frame), sorted(frame["corruption"].unique())
         (4, ['clean', 'contrast'])
-        >>> again = lnbench.evaluate("demo", "demo", corruptions=["contrast"], severities=[5], **options,
-        ...                          against=record, margin=2)
+        >>> again = lnbench.evaluate(
+        ...     "demo", "demo", corruptions=["contrast"], severities=[5], **options, against=record, margin=2
+        ... )
         >>> again.gate.passed, again.gate.decided, {answer.outcome for answer in again.gate.answers}
         (True, True, {'within'})
     """
