@@ -40,6 +40,17 @@ def test_a_run_ends_when_it_is_known_and_says_so(
     assert again.code == 0 and "of 1,300 images" not in again.out
 
 
+def test_a_set_of_one_round_needs_no_batch_that_fits(
+    lnbench: Lnbench, task: list[object], tmp_path: Path
+) -> None:
+    words = [*task, "--norm", "batch", "--batch-size", 120, "--rounds", "--out", tmp_path / "run"]
+    assert lnbench(*words, "--limit", 120).code == 0
+    refused = lnbench(*words[:-1], tmp_path / "other")
+    assert refused.code == 2 and "so 960 at least, of 1300: use --batch-size 128" in refused.err.replace(
+        "\n", " "
+    )
+
+
 def test_a_gate_ends_when_it_is_decided(lnbench: Lnbench, task: list[object], tmp_path: Path) -> None:
     base = tmp_path / "base"
     assert lnbench(*task, "--out", base).code == 0
