@@ -39,6 +39,7 @@ HOMES = {
     "motion_blur": "motion",
     "jpeg_compression": "jpeg",
     "snow": "snow",
+    "spatter": "spatter",
     "zoom_blur": "zoom",
 }
 # Float sums, taken in another order: one grey level apart in one value of 10,000, as devices may be.

@@ -10,8 +10,6 @@ from lnbench.corruptions.rng import Key
 from lnbench.lazy import torch
 
 BLOCK = 128
-_EVEN = tl.constexpr(jpeg._EVEN)
-_ODD = tl.constexpr(jpeg._ODD)
 _WHOLE = tl.constexpr(1.5 * 2.0**23)  # added and taken away, it leaves a float32 rounded to even
 
 
@@ -107,31 +105,52 @@ def turned(lines, place):
 
 @triton.jit
 def forward(x, BITS: tl.constexpr):
-    """The 8-point transform of a tuple of eight, rounded to whole multiples of 2^BITS."""
+    """The 8-point transform of eight numbers, rounded to multiples of 2^BITS: libjpeg's jfdctint.c."""
     half = 1 << (BITS - 1)
-    made = ()
-    for k in tl.static_range(4):
-        even, odd = half, half
-        for i in tl.static_range(4):
-            even += _EVEN[k][i] * (x[i] + x[7 - i])
-            odd += _ODD[k][i] * (x[i] - x[7 - i])
-        made = made + (even >> BITS, odd >> BITS)
-    return made
+    first, last = x[0] + x[7], x[0] - x[7]
+    second, sixth = x[1] + x[6], x[1] - x[6]
+    third, fifth = x[2] + x[5], x[2] - x[5]
+    fourth, near = x[3] + x[4], x[3] - x[4]
+    outer, inner = first + fourth, second + third
+    wide, narrow = first - fourth, second - third
+    turn = (wide + narrow) * 4433 + half
+    five = (near + sixth + fifth + last) * 9633 + half
+    one, two = (near + last) * -7373, (fifth + sixth) * -20995
+    three, four = (near + sixth) * -16069 + five, (fifth + last) * -3196 + five
+    return (
+        ((outer + inner) * 8192 + half) >> BITS,
+        (last * 12299 + one + four) >> BITS,
+        (turn + wide * 6270) >> BITS,
+        (sixth * 25172 + two + three) >> BITS,
+        ((outer - inner) * 8192 + half) >> BITS,
+        (fifth * 16819 + two + four) >> BITS,
+        (turn - narrow * 15137) >> BITS,
+        (near * 2446 + one + three) >> BITS,
+    )
 
 
 @triton.jit
 def inverse(x, BITS: tl.constexpr):
-    """The transpose, likewise; products may wrap around, their sums do not."""
+    """The transpose, likewise, as jidctint.c; products may wrap around, their sums do not."""
     half = 1 << (BITS - 1)
-    first, second = (), ()
-    for i in tl.static_range(4):
-        even, odd = half, 0
-        for k in tl.static_range(4):
-            even += _EVEN[k][i] * x[2 * k]
-            odd += _ODD[k][i] * x[2 * k + 1]
-        first = first + ((even + odd) >> BITS,)
-        second = ((even - odd) >> BITS,) + second
-    return first + second
+    turn = (x[2] + x[6]) * 4433
+    narrow, wide = turn - x[6] * 15137, turn + x[2] * 6270
+    outer, inner = (x[0] + x[4]) * 8192 + half, (x[0] - x[4]) * 8192 + half
+    five = (x[7] + x[3] + x[5] + x[1]) * 9633
+    one, two = (x[7] + x[1]) * -7373, (x[5] + x[3]) * -20995
+    three, four = (x[7] + x[3]) * -16069 + five, (x[5] + x[1]) * -3196 + five
+    near, fifth = x[7] * 2446 + one + three, x[5] * 16819 + two + four
+    sixth, last = x[3] * 25172 + two + three, x[1] * 12299 + one + four
+    return (
+        (outer + wide + last) >> BITS,
+        (inner + narrow + sixth) >> BITS,
+        (inner - narrow + fifth) >> BITS,
+        (outer - wide + near) >> BITS,
+        (outer - wide - near) >> BITS,
+        (inner - narrow - fifth) >> BITS,
+        (inner + narrow - sixth) >> BITS,
+        (outer + wide - last) >> BITS,
+    )
 
 
 @triton.jit
