@@ -145,6 +145,7 @@ def presets_folder() -> Path:
 
 
 def preset_names() -> list[str]:
+    """The names of the packaged presets, sorted."""
     return sorted(path.stem for path in presets_folder().glob("*.yaml"))
 
 

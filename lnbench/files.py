@@ -97,7 +97,10 @@ def temporary(path: Path) -> Path:
 
 
 def append_whole(path: Path, content: bytes) -> None:
-    """Add `content` to the end of `path` and flush it to disk; after a failure the file is as it was."""
+    """Add `content` to the end of `path` and flush it to disk.
+
+    Raises RecordError when the disk refuses; the file then is as it was.
+    """
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | NOFOLLOW, 0o644)
     except OSError as error:

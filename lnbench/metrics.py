@@ -189,7 +189,10 @@ def total(rows: Tensor, before: Tensor | None = None) -> Tensor:
 
 
 def scores(counts: Tensor | NDArray[np.float64]) -> Scores:
-    """Read the scores from a count; one transfer from the device. `counts` must hold an image."""
+    """Read the scores from a count; one transfer from the device.
+
+    Raises ValueError where no image was counted.
+    """
     images, *values, unanswered = counts.tolist()
     if images < 1:
         raise ValueError("scores of no images")

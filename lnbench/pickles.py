@@ -127,11 +127,15 @@ def check_keys(name: str, popped: list[Value], strict: bool) -> int:
 
 
 def top(stack: list[Value | None]) -> Value:
+    """What lies on top of the stack; an unknown value where nothing does."""
     return (stack[-1] if stack else None) or Value()
 
 
 def pop(stack: list[Value | None], before: Iterable[object]) -> list[Value]:
-    """Take what an opcode consumes, last first: down to and with the last mark, or item by item."""
+    """Take what an opcode consumes, last first: down to and with the last mark, or item by item.
+
+    Raises ValueError where the stack has too little.
+    """
     wanted = list(before)
     popped: list[Value] = []
     if pickletools.markobject in wanted:

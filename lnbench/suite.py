@@ -43,6 +43,8 @@ PROTOCOL = {
 
 
 class Frozen(BaseModel):
+    """Checked when it is made and never changed; a name that it does not have is refused."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 

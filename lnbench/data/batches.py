@@ -42,7 +42,10 @@ def subset(labels: Indices, limit: int, seed: int) -> Indices:
 
 
 def spans(n: int, size: int) -> list[tuple[int, int]]:
-    """Cut 0 … n into consecutive (start, stop) of at most `size`; the last may be shorter."""
+    """Cut 0 … n into consecutive (start, stop) of at most `size`; the last may be shorter.
+
+    Raises ValueError for a size below 1.
+    """
     if size < 1:
         raise ValueError(f"a span needs a positive size, not {size}")
     return [(start, min(start + size, n)) for start in range(0, n, size)]

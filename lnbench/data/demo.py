@@ -60,7 +60,7 @@ def open_demo(split: Split = "test") -> tuple[np.ndarray, np.ndarray, tuple[str,
 
 
 def picture_folder() -> Path:
-    """The data folder of the installed scikit-image, found without importing it."""
+    """The data folder of the installed scikit-image, found without importing it. Raises DataError."""
     spec = importlib.util.find_spec("skimage")
     if spec is None or spec.origin is None:
         raise DataError("the demo's pictures come with scikit-image, which is not installed: pip install it")

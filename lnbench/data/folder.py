@@ -88,7 +88,7 @@ def list_images(root: Path) -> Listing:
 
 
 def class_names(root: Path) -> list[str]:
-    """Names of the class folders under `root`, in label order."""
+    """Names of the class folders under `root`, in label order. Raises DataError."""
     if not root.exists():
         raise DataError(f"{root}: no such folder")
     if not root.is_dir():

@@ -55,7 +55,10 @@ def parse(text: str, root: str | None = None) -> DataSpec:
 
 
 def parse_all(texts: Sequence[str], root: str | None) -> list[DataSpec]:
-    """Read several specs; `root` is that of all lists among them, of which there must be one. See `parse`."""
+    """Read several specs; `root` is that of all lists among them, of which there must be one.
+
+    Raises UsageError; see `parse`.
+    """
     found = [_parsed(text) for text in texts]
     if root is None:
         return found

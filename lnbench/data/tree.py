@@ -42,6 +42,7 @@ def visible(name: str) -> bool:
 
 
 def is_image(name: str) -> bool:
+    """Whether a file's name is that of a picture, and not hidden."""
     return visible(name) and name.lower().endswith(SUFFIXES)
 
 

@@ -157,7 +157,10 @@ class Task:
         return self.mode.batch_size(self.subject.config.batch_size)
 
     def begin(self, images: DrawnImages) -> None:
-        """Let the mode look at some images of the condition before the first is counted."""
+        """Let the mode look at some images of the condition before the first is counted.
+
+        Raises UsageError where the memory does not hold them.
+        """
         with self.watch:
             try:
                 with one_kind_of_shortage():

@@ -193,7 +193,10 @@ def _noted(store: Store, config: RunConfig) -> tuple[str, ...]:
 
 
 def settle(config: RunConfig, store: Store) -> RunConfig:
-    """Fill in what only the images can decide: the table, and the largest batch there can be."""
+    """Fill in what only the images can decide: the table, and the largest batch there can be.
+
+    Raises DataError, UsageError.
+    """
     side = min(store.images.shape[2:])
     if side < MIN_SIDE:
         raise DataError(f"{config.data}: images are {side} px on a side; {MIN_SIDE} px is the least")

@@ -91,6 +91,7 @@ def digest(path: Path) -> str:
 
 
 def load_safetensors(path: Path) -> tuple[dict[object, object], dict[str, str]]:
+    """Tensors and metadata of a safetensors file. Raises CheckpointError."""
     try:
         # Read and not mapped, as safe_open does: a mapped file that is cut short kills the process.
         with opened(path, CheckpointError) as file:
@@ -113,7 +114,10 @@ def unpack_extras(metadata: dict[str, str]) -> dict[str, object]:
 
 
 def load_pickle(path: Path, kind: Format, allow_pickle: bool) -> object:
-    """The object in a torch.save file, old or new format, without running anything unless allowed."""
+    """The object in a torch.save file, old or new format, without running anything unless allowed.
+
+    Raises CheckpointError.
+    """
     try:
         blocked = blocked_in(path, kind)
     except Exception as error:  # pickletools and zipfile raise many kinds on damaged files
@@ -179,6 +183,7 @@ class _Bounded:
 
 
 def torch_load(path: Path, *, weights_only: bool) -> object:
+    """The one call of torch.load: tensors on the CPU, without torch's warnings about itself."""
     with warnings.catch_warnings():
         # Old storages and pickle protocols make torch warn about itself; the person cannot act on it.
         warnings.simplefilter("ignore")
@@ -186,6 +191,7 @@ def torch_load(path: Path, *, weights_only: bool) -> object:
 
 
 def damaged(path: Path, error: Exception) -> CheckpointError:
+    """What to say of a file that torch cannot read."""
     return CheckpointError(f"{path} is a damaged or hostile PyTorch file ({reason(error)}): copy it again")
 
 

@@ -58,6 +58,7 @@ class CifarResNet(nn.Module):
 
 
 def stage(inputs: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
+    """Blocks of one width; the first changes the size and the width."""
     first = CifarBlock(inputs, channels, stride)
     return nn.Sequential(first, *(CifarBlock(channels, channels, 1) for _ in range(blocks - 1)))
 

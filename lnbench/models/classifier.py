@@ -164,4 +164,5 @@ def cast(network: nn.Module, dtype: torch.dtype) -> None:
 
 
 def back_to_input_type(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+    """A forward hook: the output in the type of the input."""
     return output.to(inputs[0].dtype)

@@ -69,6 +69,7 @@ def packaged_weights(spec: ModelSpec) -> Path | None:
 
 
 def build_cifar(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built:
+    """A CIFAR ResNet with fresh weights, for 32 px. Raises UsageError."""
     if pretrained:
         raise UsageError(f"--model {spec} has no published weights of its own: give --weights FILE")
     classes = classes or 10
@@ -78,6 +79,7 @@ def build_cifar(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built
 
 
 def build_demo(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built:
+    """The demo network with the weights and the normalization that ship with it."""
     from lnbench.models.demo import demo_network
 
     path = packaged_weights(spec)
@@ -102,6 +104,7 @@ def code_file(spec: ModelSpec) -> Path:
 
 
 def build_file(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built:
+    """What a person's own factory returns, with what it says of its input. Raises ModelError."""
     path = code_file(spec)
     network, said = factory.call(path, str(spec.variant), classes, spec.given)
     code = code_digest(path)
@@ -116,6 +119,7 @@ def build_file(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built:
 
 
 def build_torchvision(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built:
+    """A torchvision network with the preprocessing of its published weights. Raises UsageError."""
     import torchvision
 
     names = torchvision.models.list_models(module=torchvision.models)
@@ -151,7 +155,10 @@ def build_torchvision(spec: ModelSpec, classes: int | None, pretrained: bool) ->
 
 
 def fetch(url: str, what: str) -> Path:
-    """The file behind `url` in torch's own cache, downloaded when it is not there yet."""
+    """The file behind `url` in torch's own cache, downloaded when it is not there yet.
+
+    Raises CheckpointError.
+    """
     name = Path(urlsplit(url).path).name
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
     if path.is_file():
@@ -168,6 +175,7 @@ def fetch(url: str, what: str) -> Path:
 
 
 def not_to_be_had(what: str, cache: object, why: str) -> CheckpointError:
+    """What to say of weights that are neither in a cache nor can be downloaded."""
     return CheckpointError(
         f"{what}: its weights are not in {cache} and cannot be downloaded ({why}): "
         "connect to the network once, or give --weights FILE"
@@ -183,6 +191,7 @@ def side(size: Any) -> int | tuple[int, int]:
 
 
 def interpolation(name: str) -> Interpolation:
+    """The name, if it is one that is known. Raises ModelError."""
     if name not in get_args(Interpolation):
         raise ModelError(
             f"the network asks for '{name}' interpolation, which is not known: give --interpolation"
@@ -194,6 +203,7 @@ def interpolation(name: str) -> Interpolation:
 
 
 def build_timm(spec: ModelSpec, classes: int | None, pretrained: bool) -> Built:
+    """A network of timm's or of the hub, with the preprocessing in its metadata. Raises LnbenchError."""
     timm = import_timm(spec)
     name = spec.name if spec.kind == "timm" else str(spec)
     if spec.kind == "timm":
@@ -242,6 +252,7 @@ def _parts(description: object) -> tuple[str, ...]:
 
 
 def import_timm(spec: ModelSpec) -> Any:
+    """The module, which is an extra. Raises ModelError without it."""
     try:
         import timm
         import timm.data
@@ -251,6 +262,7 @@ def import_timm(spec: ModelSpec) -> Any:
 
 
 def check_timm_name(timm: Any, name: str) -> None:
+    """Raise UsageError for a network or weights that timm does not have."""
     base = name.partition(".")[0]
     if not timm.is_model(base):
         raise unknown("timm network", base, timm.list_models())
@@ -263,6 +275,7 @@ def timm_preprocessing(timm: Any, network: nn.Module, spec: ModelSpec) -> tuple[
 
     timm gives the crop and the part of the resized picture it keeps (crop_pct):
     resize = floor(crop / crop_pct), of the shorter side for `center`, of both sides for `squash`.
+    Raises ModelError.
     """
     data = timm.data.resolve_data_config({}, model=network, use_test_size=True)
     channels, height, width = data["input_size"]

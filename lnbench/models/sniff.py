@@ -75,7 +75,7 @@ def identify(path: Path) -> Format:
 
 
 def regular_size(path: Path) -> int:
-    """Size in bytes of the regular file at `path`; folders, devices and missing files are refused."""
+    """Size in bytes of the regular file at `path`; CheckpointError for folders, devices, missing files."""
     try:
         status = path.stat()
     except (OSError, ValueError) as error:
@@ -91,6 +91,7 @@ def regular_size(path: Path) -> int:
 
 
 def near_files(path: Path) -> str:
+    """The end of a sentence on a file that is not there: names like it, or that its folder is missing."""
     if not path.parent.is_dir():
         return f", and no folder {path.parent}"
     try:
@@ -102,6 +103,7 @@ def near_files(path: Path) -> str:
 
 
 def inside(folder: Path) -> str:
+    """The end of a sentence on a folder given for a file: a weights file in it, if any."""
     try:
         names = sorted(entry.name for entry in folder.iterdir() if entry.suffix in SUFFIXES)
     except OSError:

@@ -26,7 +26,7 @@ def entries(mapping: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def unwrap(loaded: object, path: Path, ema: bool) -> tuple[str, dict[Any, Any], dict[str, object]]:
-    """Container name, state dict and extras of whatever torch.load returned."""
+    """Container name, state dict and extras of whatever torch.load returned. Raises CheckpointError."""
     if isinstance(loaded, nn.Module):  # only with --allow-pickle
         return "", dict(loaded.state_dict()), {}
     if not isinstance(loaded, dict):
@@ -61,7 +61,10 @@ def unwrap(loaded: object, path: Path, ema: bool) -> tuple[str, dict[Any, Any], 
 
 
 def cleaned(found: Mapping[Any, Any], path: Path, prefix: str = "") -> dict[str, Tensor]:
-    """Names without wrappers → plain CPU tensors, everything else refused; with a `prefix` those below it."""
+    """Names without wrappers → plain CPU tensors, with a `prefix` those below it.
+
+    Raises CheckpointError for everything else.
+    """
     size = path.stat().st_size
     for name in found:
         if not isinstance(name, str):
@@ -75,7 +78,10 @@ def cleaned(found: Mapping[Any, Any], path: Path, prefix: str = "") -> dict[str,
 
 
 def below(found: Mapping[str, Any], prefix: str, path: Path) -> dict[str, Any]:
-    """The entries whose names begin with `prefix`, with wrappers that lead all names before it or without."""
+    """The entries whose names begin with `prefix`, with wrappers that lead all names before it or without.
+
+    Raises CheckpointError where there are none.
+    """
     for lead in dict.fromkeys(("", keys.wrapper(list(found)))):
         full = lead + prefix.removesuffix(".") + "."
         if taken := {name[len(full) :]: value for name, value in found.items() if name.startswith(full)}:
@@ -86,7 +92,10 @@ def below(found: Mapping[str, Any], prefix: str, path: Path) -> dict[str, Any]:
 
 
 def plain_tensor(value: object, name: str, size: int, path: Path) -> Tensor:
-    """The value as an ordinary dense tensor without gradient or attributes; `size` is the file's."""
+    """The value as an ordinary dense tensor without gradient or attributes; `size` is the file's.
+
+    Raises CheckpointError for anything else.
+    """
     shown = one_line(name, 60)
     if type(value) not in (Tensor, nn.Parameter):
         raise CheckpointError(f"{path}: '{shown}' is a {type(value).__name__}, not a tensor")

@@ -48,6 +48,7 @@ def kind(module: nn.Module) -> str:
 
 
 def is_understood(module: nn.Module) -> bool:
+    """Whether the modes know how to work in a layer's place."""
     return kind(module) in UNDERSTOOD
 
 

@@ -82,7 +82,7 @@ class InMode(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        """The network's inputs (B, 3, H, W) → logits (B, classes); see `norm_mode`."""
+        """The network's inputs (B, 3, H, W) → logits (B, classes); see `norm_mode`, for errors too."""
         if self._is_stream and torch.compiler.is_exporting():
             raise UsageError(f"mode '{self.mode}' changes with every batch it sees: it cannot be exported")
         return self.network(x)  # type: ignore[no-any-return]

@@ -98,7 +98,10 @@ class Layer:
         return self._finish(normalize_images(x, *self.affine(state), self.eps))
 
     def normalize_batch(self, x: Tensor, state: State) -> Tensor:
-        """Each of K groups of a batch by its own statistics, weight and bias; image i is in group i mod K."""
+        """Each of K groups of a batch by its own statistics, weight and bias; image i is in group i mod K.
+
+        Raises UsageError for a number of images that is no multiple of K.
+        """
         if x.shape[0] % self.groups:
             raise UsageError(
                 f"{x.shape[0]} images cannot be cut into the {self.groups} groups of layer"

@@ -36,7 +36,7 @@ class Runs:
 def load(paths: Sequence[Path], view: View = View()) -> Runs:
     """Read runs with their evidence, and the contact sheet of the first that has one.
 
-    A folder that is no run stands for the runs in it.
+    A folder that is no run stands for the runs in it. Raises UsageError, RecordError.
     """
     if not paths:
         raise UsageError("give at least one run")

@@ -97,7 +97,7 @@ def read(path: str | Path, *, unfinished: bool = False) -> Record:
 def locate(path: Path, *, unfinished: bool = False) -> Path:
     """The file of `path` that holds the record: itself, or the `results.json` of a run folder.
 
-    Of a run that is not finished, its `run.json` where `unfinished` ones will do.
+    Of a run that is not finished, its `run.json` where `unfinished` ones will do. Raises RecordError.
     """
     if path.is_dir():
         if (path / RESULTS).is_file():
@@ -113,7 +113,7 @@ def locate(path: Path, *, unfinished: bool = False) -> Path:
 
 
 def load_json(file: Path) -> dict[str, Any]:
-    """The JSON object in `file`, its schema number checked."""
+    """The JSON object in `file`, its schema number checked. Raises RecordError."""
     try:
         content = json.loads(read_bytes(file))
     except (ValueError, RecursionError):

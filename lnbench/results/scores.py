@@ -61,7 +61,7 @@ def benchmark_order(names: Sequence[str]) -> list[str]:
 
 
 def wilson(right: float, images: int) -> Interval:
-    """95 % Wilson score interval of a rate `right / images`, as fractions."""
+    """95 % Wilson score interval of a rate `right / images`, as fractions. ValueError without images."""
     if images <= 0:
         raise ValueError("an interval needs at least one image")
     rate, square = right / images, Z95**2 / images

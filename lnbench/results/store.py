@@ -120,7 +120,8 @@ class RunFolder:
     def append(self, cells: Sequence[Cell]) -> None:
         """Add finished cells (all modes of one condition) in one flushed write: all of them or none.
 
-        Each cell carries its bits. RecordError when the disk refuses; what was finished before stays.
+        Each cell is one of the suite, not finished, with its bits: else ValueError. RecordError when the
+        disk refuses, or bits and figures do not fit each other; what was finished before stays.
         """
         expected, new = set(self.run.suite.keys), {cell.key: cell for cell in cells}
         for cell in cells:

@@ -61,6 +61,7 @@ LAYOUTS = {
 
 
 def looks(path: Path, *, kind: str) -> bool:
+    """Whether a folder or archive holds the files of a CIFAR set."""
     layout = LAYOUTS[kind]
     if path.is_dir():
         firsts = [names[0] for names in layout.files.values()]

@@ -23,6 +23,7 @@ _LAYOUT = "<corruption>.npy, labels.npy"
 
 
 def looks(path: Path, *, ten: bool) -> bool:
+    """Whether a folder holds the arrays of CIFAR-10-C, or of CIFAR-100-C."""
     if not (path / "labels.npy").is_file():
         return False
     from lnbench.data.arrays import read_npy

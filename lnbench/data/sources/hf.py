@@ -18,6 +18,7 @@ _SAVED = ("state.json", "dataset_dict.json")  # what `save_to_disk` leaves
 
 
 def looks(path: Path) -> bool:
+    """Whether a folder is a saved data set."""
     return any((path / name).is_file() for name in _SAVED)
 
 

@@ -18,6 +18,7 @@ _SEVERITY = re.compile(r"\d{1,2}(\.\d{1,3})?")
 
 
 def looks(path: Path) -> bool:
+    """Whether a folder holds corruptions with severities below them."""
     return path.is_dir() and any(_has_severities(entry) for entry in path.iterdir() if entry.is_dir())
 
 

@@ -20,6 +20,7 @@ _PATHS, _LABELS = ("path", "file", "filename", "image"), ("label", "wnid", "clas
 
 
 def looks(path: Path) -> bool:
+    """Whether a file is a list by its name."""
     return path.suffix.lower() in (".txt", ".csv", ".tsv", ".lst") and path.is_file()
 
 

@@ -22,6 +22,7 @@ _MAX_RATIO = 200  # photographs shrink by 2 at best, flat drawings by 50; zip bo
 
 
 def looks(path: Path) -> bool:
+    """Whether a file is an npz by its name."""
     return path.suffix.lower() == ".npz" and not path.is_dir()
 
 

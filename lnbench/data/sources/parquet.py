@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 def looks(path: Path) -> bool:
+    """Whether a file is Parquet by its name, or a folder holds some."""
     if path.is_dir():
         return any(path.glob("*.parquet")) or any(path.glob("data/*.parquet"))
     return path.suffix.lower() == ".parquet"

@@ -14,6 +14,7 @@ _SUFFIXES = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 
 
 def looks(path: Path) -> bool:
+    """Whether a file is a tar by its name."""
     return path.name.lower().endswith(_SUFFIXES) and path.is_file()
 
 

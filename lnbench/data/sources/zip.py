@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 def looks(path: Path) -> bool:
+    """Whether a file is a zip by its name."""
     return path.suffix.lower() == ".zip" and path.is_file()
 
 
