@@ -15,6 +15,18 @@ UNIT = 965
 _STRAIGHT, _DIAGONAL, _KNIGHT = 965, 1351, 2120
 FAR = 20  # distances from here on are all the same, in pixels
 
+# Rows, columns and cost of every step that `distance` takes, in turn.
+STEPS = tuple(
+    (y * steps, x * steps, cost * steps)
+    for cost, directions, lengths in (
+        (_STRAIGHT, ((0, 1), (1, 0)), (1, 2, 4, 8, 4)),
+        (_DIAGONAL, ((1, 1), (1, -1)), (1, 2, 4, 7)),
+        (_KNIGHT, ((1, 2), (2, 1), (1, -2), (2, -1)), (1, 2, 4, 2)),
+    )
+    for y, x in directions
+    for steps in lengths
+)
+
 
 def canny(layer: torch.Tensor, low: int, high: int) -> torch.Tensor:
     """Mark edges as cv2.Canny does: int16 (B, H, W) of 0–255 -> uint8 (B, H, W), 255 on edges.
@@ -92,15 +104,8 @@ def distance(edges: torch.Tensor) -> torch.Tensor:
     only, and so stays inside the picture in any order.
     """
     field = (~edges).view(torch.int8).to(torch.int16).bitwise_and_(FAR * UNIT)  # edges are 255
-    for y, x in ((0, 1), (1, 0)):
-        for steps in (1, 2, 4, 8, 4):
-            _relax(field, y * steps, x * steps, _STRAIGHT * steps)
-    for y, x in ((1, 1), (1, -1)):
-        for steps in (1, 2, 4, 7):
-            _relax(field, y * steps, x * steps, _DIAGONAL * steps)
-    for y, x in ((1, 2), (2, 1), (1, -2), (2, -1)):
-        for steps in (1, 2, 4, 2):
-            _relax(field, y * steps, x * steps, _KNIGHT * steps)
+    for y, x, cost in STEPS:
+        _relax(field, y, x, cost)
     return field
 
 

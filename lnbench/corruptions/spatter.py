@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
 from lnbench.corruptions import outline
 from lnbench.corruptions.registry import TINY, corruption, whole
 from lnbench.corruptions.rng import Key, normal
 from lnbench.corruptions.smooth import smooth
 from lnbench.lazy import F, torch
+
+if TYPE_CHECKING:
+    Distance: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 
 _WATER = (175, 238, 238)  # pale turquoise
 _MUD = (63, 42, 20)  # brown
@@ -59,7 +65,10 @@ def spatter(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> to
 
 
 def spatter_from_field(
-    pixels: torch.Tensor, parameters: tuple[float, ...], field: torch.Tensor
+    pixels: torch.Tensor,
+    parameters: tuple[float, ...],
+    field: torch.Tensor,
+    distance: Distance = outline.distance,
 ) -> torch.Tensor:
     """Spatter with the drops of `field`, standard normal float32 (B, H, W)."""
     mean, scale, sigma, threshold, intensity, mud = parameters
@@ -74,7 +83,7 @@ def spatter_from_field(
         colors = _MUD
     else:
         liquid = layer.mul_(255).to(torch.int16).bitwise_and_(255)  # above 1 the authors' bytes wrap around
-        stain = liquid * relief(liquid)
+        stain = liquid * relief(liquid, distance)
         stain *= intensity / stain.amax((1, 2), keepdim=True).clamp_min(1)
         colors = _WATER
     for plane, color in zip(image.unbind(1), colors, strict=True):
@@ -82,15 +91,15 @@ def spatter_from_field(
     return image.clamp_(0, 255).to(torch.int16).to(torch.uint8)
 
 
-def relief(liquid: torch.Tensor) -> torch.Tensor:
+def relief(liquid: torch.Tensor, distance: Distance = outline.distance) -> torch.Tensor:
     """Return how drops reflect light: int16 (B, H, W) of 0–255 -> float32 (B, H, W) of 0–255.
 
     The distance to their outlines, averaged over 3×3, its histogram equalized, lit from one side and
     averaged again, each result 8 bits.
     """
-    distance = outline.distance(outline.canny(liquid, 50, 150)).to(torch.float32)
+    away = distance(outline.canny(liquid, 50, 150)).to(torch.float32)
     # Whole numbers must not be truncated to the one below; the next mean is 1 / (9 · UNIT) away.
-    mean = _box(distance).mul_(1 / (9 * outline.UNIT)).add_(1e-5).to(torch.int16)
+    mean = _box(away).mul_(1 / (9 * outline.UNIT)).add_(1e-5).to(torch.int16)
     padded = _pad(_equalize(mean, outline.FAR + 1))
     lit = padded[:, 2:, 2:] - padded[:, :-2, :-2]
     lit = lit.mul_(2).add_(padded[:, 1:-1, 1:-1]).add_(padded[:, 1:-1, 2:]).add_(padded[:, 2:, 1:-1])

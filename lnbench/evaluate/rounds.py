@@ -154,6 +154,23 @@ class Schedule:
                 if stop == self.ends[-1]:
                     yield condition, grown
 
+    def sure(self, finished: loop.Finished) -> float:
+        """The share of what is left that is counted whatever it shows: all, or of what may end, one round."""
+        if not self.asked.targets and self.asked.against is None:
+            return 1.0
+        now = min(
+            (
+                self.progress.get((number, str(mode), condition), (0, None))[0]
+                for number, subject in enumerate(self.subjects)
+                for mode in subject.modes
+                for condition in self.images.conditions
+                if not finished(subject, mode, condition)
+            ),
+            default=self.ends[-1],
+        )
+        following = next((end for end in self.ends if end > now), now)
+        return (following - now) / max(1, self.ends[-1] - now)
+
     def _note(self, condition: Condition, results: Sequence[tuple[Subject, list[Result]]], stop: int) -> None:
         for subject, own in results:
             for result in own:

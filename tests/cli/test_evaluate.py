@@ -201,6 +201,30 @@ def test_a_dry_run_touches_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_on_a_folder_that_was_begun_plans_what_is_left(
+    lnbench: Lnbench, task: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    command = ["evaluate", *task, *SMALL, "--norm", "fixed", "--norm", "adapt:n=8", "--out", out]
+    assert lnbench(*command).code == 0
+    assert "6 of 6 cells are finished already: nothing is left" in lnbench(*command, "--dry-run").out
+    kept = (out / "cells.jsonl").read_bytes().splitlines(keepends=True)[:4]  # clean and severity 2
+    (out / "cells.jsonl").write_bytes(b"".join(kept) + b'{"mode":"fi')  # as a run leaves that is killed
+    before = contents(out)
+    ran = lnbench(*command, "--dry-run")
+    assert ran.code == 0 and "3 conditions, 6 cells, 60 images, 128 forward passes" in ran.out
+    assert "4 of 6 cells are finished already\n" in ran.out
+    whole = lnbench(*command, "--dry-run", "--fresh").out
+    assert "384 forward passes" in whole and "finished" not in whole
+    other = lnbench(*command, "--dry-run", "--seed", 1)
+    assert other.code == 3 and "holds another run (suite.seed is 0 there and 1 now)" in other.err
+    assert contents(out) == before
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+
 def test_several_checkpoints_share_a_run(lnbench: Lnbench, task: list[str], tmp_path: Path) -> None:
     weights = Path(task[3])
     folder = tmp_path / "weights"

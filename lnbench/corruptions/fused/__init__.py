@@ -1,4 +1,4 @@
-"""Corruptions in one pass over memory on a GPU, written in Triton; what they replace is their reference.
+"""Corruptions in a few passes over memory on a GPU, written in Triton; what they replace is their reference.
 
 The same integers and the same roundings, operation by operation: on the first images of every corruption and
 its parameters both forms are computed, and unless they agree the reference goes on: to the last bit, but for
@@ -39,6 +39,7 @@ HOMES = {
     "motion_blur": "motion",
     "jpeg_compression": "jpeg",
     "snow": "snow",
+    "spatter": "spatter",
     "zoom_blur": "zoom",
 }
 # Float sums, taken in another order: one grey level apart in one value of 10,000, as devices may be.

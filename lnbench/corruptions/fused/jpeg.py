@@ -1,4 +1,4 @@
-"""JPEG's round trip in three passes: planes, blocks, pixels. The integers of `jpeg`, in 32 bits."""
+"""JPEG's round trip: planes, their blocks along rows, columns and back, pixels. Integers, as in `jpeg`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from lnbench.corruptions.rng import Key
 from lnbench.lazy import torch
 
 BLOCK = 128
-_EVEN = tl.constexpr(jpeg._EVEN)
-_ODD = tl.constexpr(jpeg._ODD)
 _WHOLE = tl.constexpr(1.5 * 2.0**23)  # added and taken away, it leaves a float32 rounded to even
 
 
@@ -61,77 +59,112 @@ def converted(at, size, inside):
 
 
 @triton.jit
-def code(canvas, steps, reciprocals, count, across, luma, height, BLOCK: tl.constexpr):
-    """Transform, quantize and transform back in place, a whole 8 × 8 block to a thread.
-
-    `canvas`: four levels to a word; `across`, `height`: blocks in a row and rows of blocks of an image, the
-    first `luma` of which are luma's. `steps`, `reciprocals`: as `jpeg._steps` lays them out for 24 × 8.
-    """
-    block = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    inside = block < count
-    line = block // across
-    words = canvas + line.to(tl.int64) * across * 16 + (block % across) * 2
-    table = tl.where(line % height < luma, 0, 128)
-    rows = ()
-    for row in tl.static_range(8):
-        left = tl.load(words + row * across * 2, mask=inside, other=0)
-        right = tl.load(words + row * across * 2 + 1, mask=inside, other=0)
-        levels = (
+def along_rows(levels, sums, count, BLOCK: tl.constexpr):
+    """Transform eight levels in a row, two words, to a thread: int16 in two words each."""
+    place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = place < count
+    left = tl.load(levels + 2 * place, mask=inside, other=0)
+    right = tl.load(levels + 2 * place + 1, mask=inside, other=0)
+    made = forward(
+        (
             (left << 24) >> 24, (left << 16) >> 24, (left << 8) >> 24, left >> 24,
             (right << 24) >> 24, (right << 16) >> 24, (right << 8) >> 24, right >> 24,
-        )  # fmt: skip
-        rows = rows + (forward(levels, 11),)
-    columns = ()
-    for column in tl.static_range(8):
-        level = forward(turned(rows, column), 15)
-        whole = ()
-        for row in tl.static_range(8):
-            at = table + row * 8 + column
-            share = level[row].to(tl.float32) * tl.load(reciprocals + at)
-            whole = whole + ((((share + _WHOLE) - _WHOLE) * tl.load(steps + at)).to(tl.int32),)
-        columns = columns + (inverse(whole, 11),)
-    for row in tl.static_range(8):
-        level = inverse(turned(columns, row), 18)
-        tl.store(words + row * across * 2, packed(level[0], level[1], level[2], level[3]), mask=inside)
-        tl.store(words + row * across * 2 + 1, packed(level[4], level[5], level[6], level[7]), mask=inside)
+        ),
+        11,
+    )  # fmt: skip
+    for pair in tl.static_range(4):
+        both = (made[2 * pair] & 0xFFFF) | (made[2 * pair + 1] << 16)
+        tl.store(sums + 4 * place + pair, both, mask=inside)
 
 
 @triton.jit
-def turned(lines, place):
-    """What stands at one place of eight lines."""
-    return (
-        lines[0][place], lines[1][place], lines[2][place], lines[3][place],
-        lines[4][place], lines[5][place], lines[6][place], lines[7][place],
-    )  # fmt: skip
+def along_columns(sums, steps, reciprocals, count, columns, luma, height, BLOCK: tl.constexpr):
+    """Transform eight numbers below one another, quantize, transform back, in place: a column to a thread.
+
+    `columns`, `height`: numbers in a row, and rows of blocks of an image, first `luma` of luma.
+    `steps`, `reciprocals`: as `jpeg._steps` lays them out for 24 × 8.
+    """
+    place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = place < count
+    line, column = place // columns, place % columns
+    at = sums + line.to(tl.int64) * 8 * columns + column
+    table = tl.where(line % height < luma, 0, 128) + (column & 7)
+    numbers = ()
+    for row in tl.static_range(8):
+        numbers = numbers + (tl.load(at + row * columns, mask=inside, other=0).to(tl.int32),)
+    numbers = forward(numbers, 15)
+    whole = ()
+    for row in tl.static_range(8):
+        share = numbers[row].to(tl.float32) * tl.load(reciprocals + table + 8 * row)
+        step = tl.load(steps + table + 8 * row)
+        whole = whole + ((((share + _WHOLE) - _WHOLE) * step).to(tl.int32),)
+    numbers = inverse(whole, 11)
+    for row in tl.static_range(8):
+        tl.store(at + row * columns, numbers[row].to(tl.int16), mask=inside)
+
+
+@triton.jit
+def back_along_rows(sums, levels, count, BLOCK: tl.constexpr):
+    """Transform eight numbers in a row back to levels."""
+    place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = place < count
+    numbers = ()
+    for pair in tl.static_range(4):
+        both = tl.load(sums + 4 * place + pair, mask=inside, other=0)
+        numbers = numbers + ((both << 16) >> 16, both >> 16)
+    made = inverse(numbers, 18)
+    tl.store(levels + 2 * place, packed(made[0], made[1], made[2], made[3]), mask=inside)
+    tl.store(levels + 2 * place + 1, packed(made[4], made[5], made[6], made[7]), mask=inside)
 
 
 @triton.jit
 def forward(x, BITS: tl.constexpr):
-    """The 8-point transform of a tuple of eight, rounded to whole multiples of 2^BITS."""
+    """The 8-point transform of eight numbers, rounded to multiples of 2^BITS: libjpeg's jfdctint.c."""
     half = 1 << (BITS - 1)
-    made = ()
-    for k in tl.static_range(4):
-        even, odd = half, half
-        for i in tl.static_range(4):
-            even += _EVEN[k][i] * (x[i] + x[7 - i])
-            odd += _ODD[k][i] * (x[i] - x[7 - i])
-        made = made + (even >> BITS, odd >> BITS)
-    return made
+    first, last = x[0] + x[7], x[0] - x[7]
+    second, sixth = x[1] + x[6], x[1] - x[6]
+    third, fifth = x[2] + x[5], x[2] - x[5]
+    fourth, near = x[3] + x[4], x[3] - x[4]
+    outer, inner = first + fourth, second + third
+    wide, narrow = first - fourth, second - third
+    turn = (wide + narrow) * 4433 + half
+    five = (near + sixth + fifth + last) * 9633 + half
+    one, two = (near + last) * -7373, (fifth + sixth) * -20995
+    three, four = (near + sixth) * -16069 + five, (fifth + last) * -3196 + five
+    return (
+        ((outer + inner) * 8192 + half) >> BITS,
+        (last * 12299 + one + four) >> BITS,
+        (turn + wide * 6270) >> BITS,
+        (sixth * 25172 + two + three) >> BITS,
+        ((outer - inner) * 8192 + half) >> BITS,
+        (fifth * 16819 + two + four) >> BITS,
+        (turn - narrow * 15137) >> BITS,
+        (near * 2446 + one + three) >> BITS,
+    )
 
 
 @triton.jit
 def inverse(x, BITS: tl.constexpr):
-    """The transpose, likewise; products may wrap around, their sums do not."""
+    """The transpose, likewise, as jidctint.c; products may wrap around, their sums do not."""
     half = 1 << (BITS - 1)
-    first, second = (), ()
-    for i in tl.static_range(4):
-        even, odd = half, 0
-        for k in tl.static_range(4):
-            even += _EVEN[k][i] * x[2 * k]
-            odd += _ODD[k][i] * x[2 * k + 1]
-        first = first + ((even + odd) >> BITS,)
-        second = ((even - odd) >> BITS,) + second
-    return first + second
+    turn = (x[2] + x[6]) * 4433
+    narrow, wide = turn - x[6] * 15137, turn + x[2] * 6270
+    outer, inner = (x[0] + x[4]) * 8192 + half, (x[0] - x[4]) * 8192 + half
+    five = (x[7] + x[3] + x[5] + x[1]) * 9633
+    one, two = (x[7] + x[1]) * -7373, (x[5] + x[3]) * -20995
+    three, four = (x[7] + x[3]) * -16069 + five, (x[5] + x[1]) * -3196 + five
+    near, fifth = x[7] * 2446 + one + three, x[5] * 16819 + two + four
+    sixth, last = x[3] * 25172 + two + three, x[1] * 12299 + one + four
+    return (
+        (outer + wide + last) >> BITS,
+        (inner + narrow + sixth) >> BITS,
+        (inner - narrow + fifth) >> BITS,
+        (outer - wide + near) >> BITS,
+        (outer - wide - near) >> BITS,
+        (inner - narrow - fifth) >> BITS,
+        (inner + narrow - sixth) >> BITS,
+        (outer + wide - last) >> BITS,
+    )
 
 
 @triton.jit
@@ -201,12 +234,28 @@ def jpeg_compression(pixels: torch.Tensor, parameters: tuple[float, ...], key: K
     out, levels = torch.empty_like(pixels), canvas.view(torch.int8)
     quads = triton.cdiv(rows * columns // 4, BLOCK)
     planes[(quads, images)](pixels, levels, height, width, rows, columns, BLOCK=BLOCK, enable_fp_fusion=False)
-    steps, reciprocals = jpeg._steps(int(parameters[0]), 24, 8, pixels.device)
-    count = canvas.numel() // 16
-    code[(triton.cdiv(count, BLOCK),)](
-        canvas, steps, reciprocals, count, columns // 8, rows // 8, rows * 3 // 16, BLOCK=BLOCK,
-        enable_fp_fusion=False,
-    )  # fmt: skip
+    code(canvas, int(parameters[0]), rows)
     shown = triton.cdiv(((height + 1) // 2) * ((width + 1) // 2), BLOCK)
     join[(shown, images)](levels, out, height, width, rows, columns, BLOCK=BLOCK, enable_fp_fusion=False)
     return out
+
+
+def code(canvas: torch.Tensor, quality: int, rows: int) -> None:
+    """As `jpeg._code`, in place: four levels to a word, int32 (B, 3·rows/2, columns / 4)."""
+    columns, count = canvas.shape[2] * 4, canvas.numel() // 2
+    steps, reciprocals = jpeg._steps(quality, 24, 8, canvas.device)
+    sums = torch.empty((*canvas.shape[:2], columns), dtype=torch.int16, device=canvas.device)
+    grid = (triton.cdiv(count, BLOCK),)
+    along_rows[grid](canvas, sums.view(torch.int32), count, BLOCK=BLOCK, enable_fp_fusion=False)
+    along_columns[grid](
+        sums,
+        steps,
+        reciprocals,
+        count,
+        columns,
+        rows // 8,
+        rows * 3 // 16,
+        BLOCK=BLOCK,
+        enable_fp_fusion=False,
+    )
+    back_along_rows[grid](sums.view(torch.int32), canvas, count, BLOCK=BLOCK, enable_fp_fusion=False)

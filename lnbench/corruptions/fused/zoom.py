@@ -14,9 +14,8 @@ from lnbench.corruptions.rng import Key
 from lnbench.lazy import np, torch
 
 BLOCK = 256
-STRIP = (
-    16  # rows of one program: of the two rows of pixels between which a row lies, the next needs one again
-)
+# Rows of one program: of the two rows of pixels between which a row lies, the next needs one again.
+STRIP = 8
 
 
 @triton.jit
