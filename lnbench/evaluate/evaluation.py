@@ -339,6 +339,7 @@ def _foretell(
         return plan(
             prepared.subjects, prepared.images, kept.done, measure=measured, footprints=prepared.footprints,
             processes=processes.world, begun=None if course is None else course.begun,
+            may_end=course is not None and course.may_end,
         )  # fmt: skip
 
     foretold = processes.barrier(work)

@@ -33,4 +33,5 @@ def foretell(
     return plan(
         subjects, images, [one.finished() for one in found], footprints=prepared.footprints,
         processes=processes, begun=None if course is None else course.begun,
+        may_end=course is not None and course.may_end,
     )  # fmt: skip

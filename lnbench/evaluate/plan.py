@@ -84,6 +84,7 @@ class Plan:
 
     `steps` are what is left, in order; `measured`: whether they are in seconds, of one process of `world`.
     `passes`: of images through the network, for each mode that is left, over all processes.
+    `may_end`: whether it may end before all is counted.
     """
 
     subjects: tuple[Subject, ...]
@@ -100,6 +101,7 @@ class Plan:
     measured: bool = False
     memory: Memory | None = None
     world: int = 1
+    may_end: bool = False
 
     def label(self, key: Key) -> str:
         """The name of a mode, with its network's where there are several."""
@@ -127,6 +129,7 @@ def plan(
     footprints: Mapping[Key, Footprint] | None = None,
     processes: int = 1,
     begun: Mapping[CellKey, Begun] | None = None,
+    may_end: bool = False,
 ) -> Plan:
     """What there is to do; `finished` cells of each subject are left out, and of others what is `begun`.
 
@@ -176,6 +179,7 @@ def plan(
         measured=measure,
         memory=_memory(_distinct(work), images, footprints or {}, before) if speeds else None,
         world=processes,
+        may_end=may_end,
     )
 
 
@@ -304,7 +308,8 @@ def sentences(plan: Plan) -> list[str]:
         for key in plan.modes:
             parts[plan.label(key)] = sum(step.seconds.get(key, 0.0) for step in plan.steps)
         shares = ", ".join(f"{what} {clock(value / plan.world)}" for what, value in parts.items() if value)
-        found.append(f"about {clock(plan.seconds)}: {shares}")
+        most = "at most " if plan.may_end else ""
+        found.append(f"{most}about {clock(plan.seconds)}: {shares}")
     if (memory := plan.memory) is not None:
         whose = "this machine's" if memory.device == "cpu" else "the GPU's"
         parts = {"program": memory.program, "images": memory.store, memory.what: memory.work}

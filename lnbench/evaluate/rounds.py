@@ -154,9 +154,14 @@ class Schedule:
                 if stop == self.ends[-1]:
                     yield condition, grown
 
+    @property
+    def may_end(self) -> bool:
+        """Whether it may end before all images are counted."""
+        return bool(self.asked.targets) or self.asked.against is not None
+
     def sure(self, finished: loop.Finished) -> float:
         """The share of what is left that is counted whatever it shows: all, or of what may end, one round."""
-        if not self.asked.targets and self.asked.against is None:
+        if not self.may_end:
             return 1.0
         now = min(
             (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,17 @@ def test_a_run_ends_when_it_is_known_and_says_so(
     ran = lnbench(*task, "--until", "8", "--out", tmp_path / "run")
     said = ran.out.replace("\n", " ")
     assert ran.code == 0 and "512 of 1,300 images: known to ± 8 points" in said
+    # What was said of the round and what the table says are one figure, that by which the run ended.
+    found = re.search(
+        r"512 of 1,300 images: fixed clean [\d.]+ ±([\d.]+), mean [\d.]+ ±([\d.]+)",
+        ran.err.replace("\n", " "),
+    )
+    assert found is not None
+    shown = [
+        line.split()[-1] for line in ran.out.splitlines() if line.strip().startswith("±") and "of" not in line
+    ]
+    assert shown == [f"±{float(each):.1f}" for each in found.groups()]
+    assert "at most about 0:0" in lnbench(*task, "--until", "8", "--out", tmp_path / "new", "--dry-run").out
     assert (
         "at whatever moment one looks (95 %)" in said and "had their number been fixed: fixed clean" in said
     )
