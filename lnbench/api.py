@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader, Dataset
 
     from lnbench.config import RunConfig
+    from lnbench.evaluate.ending import Baseline
     from lnbench.evaluate.evaluation import Outcome
     from lnbench.evaluate.prepare import Given
     from lnbench.evaluate.rounds import Asked
@@ -41,6 +42,8 @@ def evaluate(
     seed: int | None = None,
     rounds: bool = False,
     until: float | str | Sequence[float | str] | None = None,
+    against: RunRecord | str | Path | None = None,
+    margin: float | str | None = None,
     device: str = "auto",
     out: str | Path | None = None,
     resume: bool = True,
@@ -79,6 +82,10 @@ def evaluate(
         until: end as soon as clean and mean of every mode are known to ± so many points (95 %, at whatever
             moment one looks), or the cells of a pattern: 1.0, "fixed/fog/*:2", or several; in rounds. The
             record's `content.rounds` says how many images were counted, of how many, and why it ended.
+        against: end as soon as clean and mean of every mode are certain to be worse than in this record, or
+            not worse by more than the margin; in rounds. A record that `evaluate` or `read` gave, or a path
+            that `read` takes. The answer is the record's `gate`.
+        margin: the loss in points that `against` lets pass: 0.5 ("0.5pp") where None.
         device: "auto" (a GPU where there is one; a module on a GPU stays there), "cpu", "cuda", "cuda:1".
         out: a run folder, as the command line writes it; a finished cell is not computed again. None keeps
             the record in memory.
@@ -96,7 +103,7 @@ def evaluate(
         UsageError: an unknown name or wrong option.
         DataError: images or labels that cannot be used, or that do not fit the network.
         ModelError, CheckpointError: a network or weights that cannot be used.
-        RecordError: a run folder of another run.
+        RecordError: a run folder of another run; a record `against` that this run does not compare with.
         LnbenchError: data whose code ends the program (`sys.exit`).
 
     Example:
@@ -108,6 +115,11 @@ def evaluate(
         >>> frame = record.cells
         >>> len(frame), sorted(frame["corruption"].unique())
         (4, ['clean', 'contrast'])
+        >>> again = lnbench.evaluate(
+        ...     "demo", "demo", corruptions=["contrast"], severities=[5], **options, against=record, margin=2
+        ... )
+        >>> again.gate.passed, again.gate.decided, {answer.outcome for answer in again.gate.answers}
+        (True, True, {'within'})
     """
     from lnbench.norm.restore import bare, restored, settings
 
@@ -133,13 +145,15 @@ def evaluate(
         from lnbench.evaluate import ending
 
         wanted = [until] if isinstance(until, str | float | int) else until or ()
-        asked = ending.asked(rounds, [str(each) for each in wanted], None, None, [config])
+        loss = f"{margin:g}pp" if isinstance(margin, int | float) else margin
+        asked = ending.asked(rounds, [str(each) for each in wanted], _baseline(against), loss, [config])
         outcome = _evaluated(config, given, out, resume, cache, progress, asked)
+        gate = asked.against.judge(outcome.record) if asked is not None and asked.against else None
     from lnbench.record import RunRecord
     from lnbench.results.correct import from_cells
 
     correct = from_cells(outcome.record.cells, labels=outcome.labels, ids=outcome.ids)
-    return RunRecord(outcome.record, correct, outcome.folder)
+    return RunRecord(outcome.record, correct, outcome.folder, gate)
 
 
 def compare(
@@ -203,6 +217,14 @@ def read(path: str | Path) -> RunRecord:
     content = reading.read(path, unfinished=True)
     folder = Path(path) if Path(path).is_dir() else None
     return RunRecord(content, read_correct(path, content), folder)
+
+
+def _baseline(against: RunRecord | str | Path | None) -> Baseline | None:
+    from lnbench.record import RunRecord
+
+    if isinstance(against, RunRecord):
+        return against.content, against.correct
+    return None if against is None else Path(against)
 
 
 def _module(model: object) -> nn.Module:

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 # the heap above which it goes back to the system.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
+# From Linux's mman.h, and the pages that it asks for.
+_MADV_HUGEPAGE, _HUGE = 14, 2 << 20
+_PIECE = 256 << 20  # of memory that is touched at once: less than what malloc maps by itself
+_SHARE = 0.7  # of a machine's memory
+
+_kept = False  # whether freed memory stays here
+
 
 def room_for_images(limit: int | None, processes: int) -> int:
     """Bytes of decoded images that a process may hold in memory rather than in a file; at least 1.
@@ -91,5 +98,49 @@ def keep_freed() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):
         return
-    mallopt(_M_MMAP_THRESHOLD, 1 << 30)
-    mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+    global _kept
+    _kept = bool(mallopt(_M_MMAP_THRESHOLD, 1 << 30) and mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1))
+
+
+def touch(count: float, processes: int = 1) -> None:
+    """Take memory that a run is going to need before it does, in large pages where the system has them.
+
+    `count`: bytes, in each of the machine's `processes`; nothing where that would be most of its memory.
+
+    The first use of a page is a fault, and on a virtual machine a slow one: it would make the first passes of
+    a run longer than all others. Only after `keep_freed`; what is free already counts.
+    """
+    device = torch.device("cpu")
+    count -= freed(device)
+    if not _kept or processes * (held(device) + count) > _SHARE * _machines():
+        return
+    blocks = []
+    for start in range(0, int(count), _PIECE):
+        block = torch.empty(min(_PIECE, int(count) - start), dtype=torch.uint8)
+        first = -(-block.data_ptr() // _HUGE) * _HUGE
+        whole = (block.data_ptr() + len(block) - first) // _HUGE * _HUGE
+        if whole > 0:
+            ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(whole), _MADV_HUGEPAGE)
+        blocks.append(block.zero_())
+
+
+class _Mallinfo(ctypes.Structure):
+    """glibc's `struct mallinfo2`."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks",
+                     "fordblks", "keepcost")
+    )  # fmt: skip
+
+
+def freed(device: Device) -> float:
+    """Bytes that `held` counts though they are free for what comes next; without glibc 2.33, 0."""
+    if device.type == "cuda":
+        return 0.0
+    try:
+        ask = ctypes.CDLL(None).mallinfo2
+    except (OSError, AttributeError, TypeError):
+        return 0.0
+    ask.restype = _Mallinfo
+    return float(ask().fordblks)

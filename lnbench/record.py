@@ -16,13 +16,18 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
 
+    from lnbench.results.gate import Gate
+
 
 @dataclass(frozen=True, repr=False)
 class RunRecord:
     """A finished run. Shows as its table: as text in a terminal, as HTML in a notebook.
 
     `content` is the whole record as `results.json` has it (config, model, data, environment, cells, summary);
-    `folder` where it lies, None where it was kept in memory.
+    `folder` where it lies, None where it was kept in memory. `gate`: of a run `against` another what is
+    certain, else None. `gate.passed`: nothing is worse; `gate.decided`: nothing is open; `gate.answers`, for
+    clean and mean of each mode: `mode`, `figure`, `outcome` ("worse", "within" the margin, "undecided"), the
+    images `seen`, the `difference` on them and its `interval`, fractions.
 
     Example:
         >>> import lnbench
@@ -35,6 +40,7 @@ class RunRecord:
     content: schema.Record
     correct: Correct | None = field(default=None)
     folder: Path | None = None
+    gate: Gate | None = None
 
     @property
     def cells(self) -> pandas.DataFrame:
@@ -89,14 +95,15 @@ class RunRecord:
         return plot(self.content, what, axes)
 
     def __repr__(self) -> str:
-        from lnbench.results.render.terminal import to_text
+        from lnbench.results.render.terminal import gate_to_text, to_text
 
-        return to_text([self.content], width=_width()).rstrip()
+        gate = "" if self.gate is None else gate_to_text(self.gate, width=_width())
+        return (to_text([self.content], width=_width()) + gate).rstrip()
 
     def _repr_html_(self) -> str:
-        from lnbench.results.render.notebook import record_html
+        from lnbench.results.render.notebook import gate_html, record_html
 
-        return record_html(self.content)
+        return record_html(self.content) + ("" if self.gate is None else gate_html(self.gate))
 
 
 @dataclass(frozen=True, repr=False)

@@ -16,6 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# What a command imports under way, half of the time that a small run takes, is imported once for all of them.
+IMPORTED = [
+    "tests.processes", "lnbench.cli", "lnbench.evaluate.evaluation", "lnbench.pictures.sheet",
+    "lnbench.progress", "lnbench.results.render.live", "lnbench.results.render.plots",
+    "matplotlib.backends.backend_svg", "matplotlib.figure",
+]  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -96,7 +103,7 @@ def call_world(
 @functools.cache
 def _server() -> Any:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.processes", "lnbench.cli", "lnbench.evaluate.evaluation"])
+    context.set_forkserver_preload(IMPORTED)
     return context
 
 

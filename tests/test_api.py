@@ -266,6 +266,39 @@ def test_a_run_ends_when_it_is_known_and_goes_on(tmp_path: Path) -> None:
             lnbench.evaluate(model, data, **{**options, **wrong})
 
 
+def test_a_gate_in_python_decides_as_the_command_does(tmp_path: Path) -> None:
+    model, weights, data = write_task(tmp_path, images=1_300)
+    options: dict[str, Any] = {
+        **QUICK, "weights": weights, "modes": "fixed", "batch_size": 64, "limit": None,
+    }  # fmt: skip
+    base = lnbench.evaluate(model, data, **options, out=tmp_path / "base")
+    assert base.gate is None
+    found = [
+        lnbench.evaluate(model, data, **options, against=against, margin=margin)
+        for against, margin in ((base, 3), (tmp_path / "base", "3pp"), (str(tmp_path / "base"), 3.0))
+    ]
+    gate = found[0].gate
+    assert gate is not None and gate.passed and gate.decided and gate.margin == 0.03
+    assert [(one.figure, one.outcome, one.seen <= 512) for one in gate.answers] == [
+        ("clean_top1", "within", True),
+        ("mean_corruption_top1", "within", True),
+    ]
+    rounds = found[0].content.rounds
+    assert rounds is not None and (rounds.images, rounds.why) == (512, "decided against the baseline")
+    assert all(other.gate == gate and other.content.rounds == rounds for other in found[1:])
+    assert "PASS: 0 worse, 2 not worse by more than 3 points" in repr(found[0])
+    assert "PASS: 0 worse" in found[0]._repr_html_()
+    for wrong, said in (
+        ({"margin": 1}, r"^margin= is for against="),
+        ({"against": base, "margin": "x"}, r"^margin='x': give a loss"),
+        ({"against": tmp_path / "nowhere"}, "nowhere does not exist"),
+        ({"against": base, "modes": "tent"}, "learns along the stream"),
+        ({"against": base, "seed": 1}, "cannot be compared with the baseline"),
+    ):
+        with pytest.raises(LnbenchError, match=said):
+            lnbench.evaluate(model, data, **{**options, **wrong})
+
+
 def test_decoded_images_are_kept_where_asked_and_found_again(tmp_path: Path) -> None:
     for number in range(24):
         (tmp_path / "set" / str(number % 2)).mkdir(parents=True, exist_ok=True)

@@ -20,11 +20,15 @@ from tests.test_api_training import blocks
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "docs" / "examples" / "robustness.ipynb"
+# On fewer images and steps than a reader gets: what is tried is that all of it runs and shows.
 EXECUTE = """
 import sys, nbformat
 from nbclient import NotebookClient
 
 book = nbformat.read(sys.argv[1], as_version=4)
+for long, short in (("[:60]", "[:20]"), ("steps=100", "steps=20")):
+    (cell,) = (cell for cell in book.cells if long in cell.source)
+    cell.source = cell.source.replace(long, short)
 NotebookClient(book, timeout=100).execute()
 outputs = [[out for out in cell.get("outputs", ()) if "data" in out] for cell in book.cells]
 kinds = [kind for found in outputs for out in found for kind in out["data"]]
@@ -48,11 +52,11 @@ def test_the_tour_runs_as_it_stands_and_on_its_own() -> None:
     matplotlib.use("Agg")
     space: dict[str, Any] = {}
     parts = blocks()
-    assert len(parts) == 8
+    assert len(parts) == 9
     for number, block in enumerate(parts):
         exec(compile(block, f"{TOUR.name}, block {number + 1}", "exec"), space)
     pyplot.close("all")
-    assert space["found"].passed and len(space["images"]) == 64
+    assert space["found"].passed and space["again"].gate.decided and len(space["images"]) == 64
     assert list(space["record"].summary.index) == ["fixed", "half-batch"]
     assert space["record"].summary.loc["fixed", "clean_top1"] > 0.8
 
@@ -65,5 +69,5 @@ def test_the_notebook_runs_from_a_model_to_a_figure() -> None:
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-3000:]
     cells, pictures, tables, most = map(int, ran.stdout.split())
-    assert (cells, pictures) == (9, 2) and tables >= 4
+    assert (cells, pictures, tables) == (9, 2, 7)
     assert most == 2  # the header before the work, and what the cell's last line shows: once

@@ -134,7 +134,7 @@ def evaluate(
 
     from lnbench.dist import joined
     from lnbench.evaluate import compiling, ending, evaluation, folders, supply
-    from lnbench.evaluate.plan import plan
+    from lnbench.evaluate.foretell import foretell
     from lnbench.memory import keep_freed
     from lnbench.pictures.sheet import for_report
     from lnbench.progress import Watch
@@ -165,8 +165,12 @@ def evaluate(
             if processes.first:
                 if outcomes is None:
                     console.show_plan(
-                        plan(prepared.subjects, prepared.images, footprints=prepared.footprints), places
-                    )
+                        foretell(
+                            prepared, places, fresh=not resume, processes=processes.world,
+                            asked=asked_of_rounds,
+                        ),
+                        places,
+                    )  # fmt: skip
                 else:
                     console.show(outcomes)
                     parts.decide(asked_of_rounds, outcomes)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from lnbench.data.store import Store
 from lnbench.errors import UsageError
 from lnbench.evaluate.footprint import Footprint, footprint
-from lnbench.evaluate.plan import OVERHEAD, Key, size
+from lnbench.evaluate.plan import Key, size
 from lnbench.evaluate.prepare import Subject
-from lnbench.memory import held, present
+from lnbench.memory import freed, held, present
 
 # What a process may hold unasked: a CPU's memory has other users, a GPU's hardly any.
 _SHARE = {"cpu": 0.5, "cuda": 0.9}
@@ -44,17 +44,17 @@ def fit(subjects: Sequence[Subject], store: Store, *, said: bool, bound: int | N
     found = dict(_footprints(subjects, store, room))
     if not found:
         return Fit(wanted)
-    before, groups = held(device), max(subject.layers.groups for subject in subjects)
+    before, groups = held(device) - freed(device), max(subject.layers.groups for subject in subjects)
 
-    def most(of: Footprint, limit: float, overhead: float) -> int:
-        images = of.fitting((limit - before) / overhead)
+    def most(of: Footprint, limit: float) -> int:
+        images = of.fitting(limit - before)
         return images - images % groups
 
     def takes(key: Key, images: int) -> str:
         subject, mode = subjects[key[0]], key[1]
         gradients = ", with gradients," if _learns(subject, mode) else ""
         pixels = "×".join(map(str, store.images.shape[2:]))
-        held_then = size(before + OVERHEAD * found[key].of(images))
+        held_then = size(before + found[key].taken(images))
         return f"a batch of {images} images of {pixels} px in mode {mode}{gradients} takes about {held_then}"
 
     if said:
@@ -62,16 +62,16 @@ def fit(subjects: Sequence[Subject], store: Store, *, said: bool, bound: int | N
         for key, of in found.items():
             text = f"{takes(key, wanted)} of memory"
             there = room if bound is not None else whole
-            fits = most(of, there, OVERHEAD)
+            fits = most(of, there)
             advice = f"--batch-size {fits} fits" if fits >= groups and fits > 1 else "no batch fits"
             if before + of.of(wanted) > whole:
                 raise UsageError(f"--batch-size {wanted}: {text}, and there are {size(whole)}; {advice}")
-            if before + OVERHEAD * of.of(wanted) > there:
+            if before + of.taken(wanted) > there:
                 warnings.append(f"{text}, and there are {size(there)}; {advice}")
         return Fit(wanted, warnings=tuple(warnings), footprints=found)
     chosen = wanted
-    worst = max(found, key=lambda key: found[key].of(wanted))
-    while chosen > 2 * groups and before + OVERHEAD * found[worst].of(chosen) > room:
+    worst = max(found, key=lambda key: found[key].taken(wanted))
+    while chosen > 2 * groups and before + found[worst].taken(chosen) > room:
         chosen = chosen // 2 - chosen // 2 % groups
     if chosen == wanted:
         return Fit(wanted, footprints=found)

@@ -79,7 +79,9 @@ def settle(
     wanted: Wanted,
     processes: Processes,
 ) -> dict[int, list[str]]:
-    """Compile each subject's network for the modes in which it pays; `left`: images still to be counted.
+    """Compile each subject's network for the modes in which it pays.
+
+    `left`: images that will still go through it in this process, each as often as it does; the same in all.
 
     Returns what should be noted in the record of each subject, by its number. With several processes the
     first decides for all.

@@ -60,7 +60,8 @@ def unit_of(subjects: Sequence[Subject], images: Images) -> int:
     chunk = chunk_size(subjects[0].classifier.device, *store.images.shape[2:])
     sizes = ([chunk] if "image" in units else []) + ([config.batch_size] if "batch" in units else [])
     found, total = math.lcm(*sizes), len(store.labels)
-    if len(sizes) > 1 and found > max(total // 4, _FIRST) and found > max(sizes):
+    # A set that is no larger than a first round is one, whatever it holds.
+    if len(sizes) > 1 and found > max(total // 4, _FIRST) and found > max(sizes) and total > _FIRST:
         raise UsageError(
             f"a round must hold whole batches of {config.batch_size} and whole chunks of {chunk} images, so "
             f"{found} at least, of {total}: use --batch-size {_fitting(config.batch_size, chunk)}"

@@ -10,19 +10,29 @@ from lnbench.errors import UsageError
 from lnbench.evaluate import cut
 from lnbench.evaluate.rounds import Against, Asked
 from lnbench.results import gate
-from lnbench.results.correct import read_correct
+from lnbench.results.correct import Correct, read_correct
 from lnbench.results.reading import read
 from lnbench.results.rules import parse_loss
+from lnbench.results.schema import Record
 from lnbench.results.until import parse
+
+Baseline = Path | tuple[Record, Correct | None]
 
 
 def asked(
-    rounds: bool, until: Sequence[str], against: Path | None, margin: str | None, runs: Sequence[RunConfig]
+    rounds: bool,
+    until: Sequence[str],
+    against: Baseline | None,
+    margin: str | None,
+    runs: Sequence[RunConfig],
 ) -> Asked | None:
-    """What a person's words say of rounds, None where they say nothing. UsageError where that cannot be."""
+    """What a person's words say of rounds, None where they say nothing. UsageError where that cannot be.
+
+    RecordError where `against` is the path of no record.
+    """
     if margin is not None and against is None:
         raise UsageError("--margin is for --against")
-    if not (rounds or until or against):
+    if not (rounds or until or against is not None):
         return None
     targets = tuple(parse(text) for text in until)
     loss = gate.MARGIN if margin is None else parse_loss(margin, "--margin")
@@ -33,5 +43,7 @@ def asked(
         cut.check(run)
     if against is None:
         return Asked(targets)
-    base = read(against)
-    return Asked(targets, Against(base, read_correct(against, base), loss))
+    if isinstance(against, Path):
+        base = read(against)
+        against = base, read_correct(against, base)
+    return Asked(targets, Against(*against, loss))

@@ -34,7 +34,7 @@ from lnbench.evaluate.footprint import Footprint
 from lnbench.evaluate.plan import Key, Plan, plan
 from lnbench.evaluate.prepare import Given, Images, Subject
 from lnbench.hashing import Indices
-from lnbench.memory import room_for_images
+from lnbench.memory import room_for_images, touch
 from lnbench.norm.modes.registry import Mode
 from lnbench.results import header, schema
 from lnbench.types import Condition
@@ -284,8 +284,9 @@ def evaluate(
         course = rounds.begin(subjects, images, opened, asked, processes)
         for run in runs:
             observer.header(header.line(run))
-        _foretell(prepared, kept, course, observer, processes)
-        for number, texts in _compiled(prepared, kept.hold, compile, processes).items():
+        foretold = _foretell(prepared, kept, course, observer, processes)
+        sure = 1.0 if course is None else course.sure(kept.hold)
+        for number, texts in _compiled(prepared, foretold, sure, compile, processes).items():
             for text in texts:
                 kept.note(subjects[number], text)
         told = set[str]()
@@ -327,17 +328,25 @@ def _foretell(
     course: rounds.Schedule | None,
     observer: Observer,
     processes: Processes,
-) -> None:
-    """Tell what is there and what is left, measured where the first process's observer asks for it."""
+) -> Plan:
+    """Tell what is there and what is left, measured where the first process's observer asks for it.
+
+    The memory that this will take is taken.
+    """
     measured = processes.broadcast(observer.measured)
 
     def work() -> Plan:
         return plan(
             prepared.subjects, prepared.images, kept.done, measure=measured, footprints=prepared.footprints,
             processes=processes.world, begun=None if course is None else course.begun,
+            may_end=course is not None and course.may_end,
         )  # fmt: skip
 
-    observer.started(processes.barrier(work), kept.cells)
+    foretold = processes.barrier(work)
+    if foretold.memory is not None and foretold.memory.device == "cpu":
+        touch(foretold.memory.work, processes.local_world)
+    observer.started(foretold, kept.cells)
+    return foretold
 
 
 def _counted(
@@ -377,15 +386,12 @@ def _outcome(folder: keep.Folder, clean: Store, sheet: bytes | None, early: roun
 
 
 def _compiled(
-    prepared: Prepared,
-    finished: loop.Finished,
-    wanted: compiling.Wanted,
-    processes: Processes,
+    prepared: Prepared, foretold: Plan, sure: float, wanted: compiling.Wanted, processes: Processes
 ) -> dict[int, list[str]]:
-    """Compile where it pays for what is left to count; what the records should say of it."""
-    images = prepared.images
+    """Compile where it pays for the `sure` share of what is left; what the records should say of it."""
+    place = {id(subject): number for number, subject in enumerate(prepared.subjects)}
 
     def left(subject: Subject, mode: Mode) -> int:
-        return sum(images.count(c) for c in images.conditions if not finished(subject, mode, c))
+        return round(sure * foretold.passes.get((place[id(subject)], str(mode)), 0) / processes.world)
 
-    return compiling.settle(prepared.subjects, images, left, wanted, processes)
+    return compiling.settle(prepared.subjects, prepared.images, left, wanted, processes)

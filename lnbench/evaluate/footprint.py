@@ -1,6 +1,7 @@
 """How much memory a pass takes: the tensors that are alive at the fullest moment of a small one.
 
-What operators keep to themselves while they run is not seen, nor what an allocator loses between blocks.
+What an operator keeps to itself while it runs is not seen, nor what an allocator loses between blocks. On a
+CPU a convolution rearranges what it reads and writes, which is counted as a copy of both.
 """
 
 from __future__ import annotations
@@ -22,23 +23,31 @@ from lnbench.norm.gradient import Diverged
 from lnbench.norm.modes.registry import Mode
 from lnbench.norm.state import State
 
+# What allocators take for each byte of tensors, without and with gradients: blocks that do not fit where
+# others were. Of a CPU from runs in which modes and corruptions took turns (docs/plan.md).
+OVERHEAD = {"cpu": (1.3, 1.9), "cuda": (1.4, 1.4)}
 _LEAST = 2  # images for each group of LocalNorm layers, so that no statistics are those of one value
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes of a pass: those of any pass, and those of each image more."""
+    """Bytes of a pass: those of any pass, and those of each image more; `overhead` times as much is taken."""
 
     once: float
     image: float
+    overhead: float = 1.0
 
     def of(self, images: int) -> float:
-        """Bytes of a pass over so many images."""
+        """Bytes of the tensors of a pass over so many images."""
         return self.once + self.image * images
+
+    def taken(self, images: int) -> float:
+        """Bytes that it takes of the system's memory."""
+        return self.overhead * self.of(images)
 
     def fitting(self, room: float) -> int:
         """The most images whose pass takes at most `room` bytes; may be 0."""
-        return max(0, int((room - self.once) / max(1.0, self.image)))
+        return max(0, int((room / self.overhead - self.once) / max(1.0, self.image)))
 
 
 class _Watch(TorchDispatchMode):
@@ -50,13 +59,24 @@ class _Watch(TorchDispatchMode):
         self._now = 0
         self._alive: dict[int, weakref.ref[Any]] = {}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Else the first operator imports torch's compiler: 140 MiB and two seconds to compile nothing.
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         made = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(made):
-            if isinstance(tensor, Tensor) and tensor.layout == torch.strided:
-                self._add(tensor.untyped_storage())
+        for storage in _storages(made):
+            self._add(storage)
+        if func in _REARRANGING:
+            found = {
+                one._cdata: one.nbytes()
+                for one in _storages((args, kwargs, made))
+                if one.device.type == "cpu"
+            }
+            self.most = max(self.most, self._now + sum(found.values()))
         return made
 
     def _add(self, storage: torch.UntypedStorage) -> None:
@@ -73,8 +93,18 @@ class _Watch(TorchDispatchMode):
         self.most = max(self.most, self._now)
 
 
+_REARRANGING = (torch.ops.aten.convolution.default, torch.ops.aten.convolution_backward.default)
+
+
+def _storages(values: object) -> list[torch.UntypedStorage]:
+    leaves = tree_leaves(values)
+    return [
+        each.untyped_storage() for each in leaves if isinstance(each, Tensor) and each.layout == torch.strided
+    ]
+
+
 def most_alive(work: Callable[[], object]) -> int:
-    """Bytes of the tensors made inside `work` that were alive at the same time, at most."""
+    """Bytes of the tensors made inside `work` that were alive at the same time, with convolutions' copies."""
     with _Watch() as watch:
         work()
     found: int = watch.most
@@ -90,7 +120,8 @@ def footprint(subject: Subject, mode: Mode, store: Store) -> Footprint | None:
         for count in (_LEAST * groups, 2 * _LEAST * groups)
     )
     image = (more - few) / (_LEAST * groups)
-    return Footprint(max(0.0, few - image * _LEAST * groups), image) if image > 0 else None
+    overhead = OVERHEAD[subject.classifier.device.type][mode.is_learning]
+    return Footprint(max(0.0, few - image * _LEAST * groups), image, overhead) if image > 0 else None
 
 
 def _predict(subject: Subject, mode: Mode, store: Store, count: int) -> None:

@@ -13,17 +13,15 @@ from lnbench.evaluate.prepare import Images, Subject
 from lnbench.evaluate.stream import Stream, chunk_size
 from lnbench.evaluate.trial import Speed, corrupting, speed
 from lnbench.files import counted
-from lnbench.memory import held, most_held, present
+from lnbench.memory import freed, held, most_held, present
 from lnbench.norm.modes.registry import Mode
 from lnbench.types import CLEAN, Condition
 
 Key = tuple[int, str]  # a subject's number and its mode
 CellKey = tuple[int, str, Condition]
 
-# What allocators take for each byte of tensors: blocks that do not fit where others were, and what operators
-# keep to themselves (benchmarks/results/plan.md).
-OVERHEAD = 1.4
-
+# What drawing a report's plots takes at the end, when all else is still held.
+_REPORT = 25 * 2.0**20
 _HOME = {"cpu": "host", "cuda": "device"}  # where images are that take a device's memory
 _PLACES = {"device": "on the device", "host": "of memory", "file": "in a file"}
 _SHARE = 0.01  # of the run's own time, for trying corruptions
@@ -85,6 +83,8 @@ class Plan:
     """What a run will do: sizes known before the first condition.
 
     `steps` are what is left, in order; `measured`: whether they are in seconds, of one process of `world`.
+    `passes`: of images through the network, for each mode that is left, over all processes.
+    `may_end`: whether it may end before all is counted.
     """
 
     subjects: tuple[Subject, ...]
@@ -94,17 +94,23 @@ class Plan:
     cells: int
     cells_left: int
     images: int
-    forwards: int
+    passes: Mapping[Key, int]
     store_bytes: int
     store_place: str  # device, host or file
     steps: tuple[Step, ...]
     measured: bool = False
     memory: Memory | None = None
     world: int = 1
+    may_end: bool = False
 
     def label(self, key: Key) -> str:
         """The name of a mode, with its network's where there are several."""
         return key[1] if len(self.subjects) == 1 else f"{self.subjects[key[0]].name} · {key[1]}"
+
+    @property
+    def forwards(self) -> int:
+        """Passes of images through the networks."""
+        return sum(self.passes.values())
 
     @property
     def seconds(self) -> float | None:
@@ -123,13 +129,15 @@ def plan(
     footprints: Mapping[Key, Footprint] | None = None,
     processes: int = 1,
     begun: Mapping[CellKey, Begun] | None = None,
+    may_end: bool = False,
 ) -> Plan:
     """What there is to do; `finished` cells of each subject are left out, and of others what is `begun`.
 
     With `measure`, a few passes of each mode and a few chunks of each corruption are timed, a hundredth of
     the run or so. `footprints`: those that are known already.
     """
-    before = held(subjects[0].classifier.device)
+    device = subjects[0].classifier.device
+    before = held(device) - freed(device)  # of decoding and checks
     number = {id(subject): place for place, subject in enumerate(subjects)}
     done = {id(s): own for s, own in zip(subjects, finished or [()] * len(subjects), strict=True)}
 
@@ -148,12 +156,14 @@ def plan(
         speeds[task.key] = speed(task.subject, task.mode, clean, len(images.conditions))
     begun = begun or {}
 
-    def passes(condition: Condition, subject: Subject, mode: Mode) -> int:
-        known = begun.get((number[id(subject)], str(mode), condition), _NOTHING).images
-        return _passes(images.count(condition) - known, subject, mode)
-
     cells = [(c, s, m) for s in subjects for m in s.modes for c in images.conditions]
     left = [(c, s, m) for c, s, m in cells if not is_finished(s, m, c)]
+    passes: dict[Key, int] = {}
+    for condition, subject, mode in left:
+        key = number[id(subject)], str(mode)
+        known = begun.get((*key, condition), _NOTHING).images
+        own = _passes(images.count(condition) - known, subject, mode)
+        passes[key] = passes.get(key, 0) + own
     return Plan(
         subjects=tuple(subjects),
         modes=tuple((place, str(mode)) for place, s in enumerate(subjects) for mode in s.modes),
@@ -162,13 +172,14 @@ def plan(
         cells=len(cells),
         cells_left=len(left),
         images=len(images.clean.labels),
-        forwards=sum(passes(*cell) for cell in left),
+        passes=passes,
         store_bytes=images.clean.images.nbytes,
         store_place=images.clean.place,
         steps=tuple(_steps(work, images, speeds, begun)),
         measured=measure,
-        memory=_memory(_distinct(work), images, speeds, footprints or {}, before) if speeds else None,
+        memory=_memory(_distinct(work), images, footprints or {}, before) if speeds else None,
         world=processes,
+        may_end=may_end,
     )
 
 
@@ -245,25 +256,24 @@ def _costs(
 def _memory(
     tasks: Sequence[_Task],
     images: Images,
-    speeds: Mapping[Key, Speed],
     known: Mapping[Key, Footprint],
     before: float,
 ) -> Memory | None:
     """The pass that takes most beside what is there already."""
     device, store = tasks[0].subject.classifier.device, images.clean
-    largest: tuple[float, str, Speed] | None = None
+    largest: tuple[float, str] | None = None
     for key, subject, mode in tasks:
         found = known.get(key) or footprint(subject, mode, store)
         if found is None:
             continue
         count, what = pass_of(subject, mode, store)
-        if largest is None or found.of(count) > largest[0]:
-            largest = found.of(count), what, speeds[key]
+        if largest is None or found.taken(count) > largest[0]:
+            largest = found.taken(count), what
     if largest is None:
         return None
-    work, what, tried = largest
+    work, what = largest
     stored = float(store.images.nbytes) if store.place == _HOME[device.type] else 0.0
-    peak = most_held(device) if tried.whole else max(before + OVERHEAD * work, most_held(device))
+    peak = max(before + work, most_held(device)) + (_REPORT if device.type == "cpu" else 0.0)
     return Memory(peak, before - stored, stored, work, what, present(device), device.type)
 
 
@@ -289,6 +299,7 @@ def sentences(plan: Plan) -> list[str]:
     if plan.cells_left < plan.cells:
         found.append(
             f"{plan.cells - plan.cells_left} of {cells} {'is' if plan.cells == 1 else 'are'} finished already"
+            + ("" if plan.cells_left else ": nothing is left to compute")
         )
     if plan.steps and (least := min(step.begun for step in plan.steps)):
         found.append(f"{least:,} of {counted(plan.images, 'image')} are counted already")
@@ -297,7 +308,8 @@ def sentences(plan: Plan) -> list[str]:
         for key in plan.modes:
             parts[plan.label(key)] = sum(step.seconds.get(key, 0.0) for step in plan.steps)
         shares = ", ".join(f"{what} {clock(value / plan.world)}" for what, value in parts.items() if value)
-        found.append(f"about {clock(plan.seconds)}: {shares}")
+        most = "at most " if plan.may_end else ""
+        found.append(f"{most}about {clock(plan.seconds)}: {shares}")
     if (memory := plan.memory) is not None:
         whose = "this machine's" if memory.device == "cpu" else "the GPU's"
         parts = {"program": memory.program, "images": memory.store, memory.what: memory.work}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -19,7 +20,8 @@ from torch.nn import functional as F
 
 from lnbench.data.store import Store
 from lnbench.evaluate.prepare import Subject
-from lnbench.norm.distance import distance
+from lnbench.evaluate.stream import chunk_size
+from lnbench.norm.distance import distance, pooled
 from lnbench.norm.wrap import FIXED
 from lnbench.types import InputNormalization
 
@@ -108,10 +110,12 @@ def check_first_layer(subject: Subject, store: Store) -> Iterator[str]:
     count = min(SEEN, len(store.labels))
     step = len(store.labels) // count
     pixels = torch.from_numpy(store.images[list(range(0, step * count, step))]).to(subject.classifier.device)
+    chunks = _chunks(pixels)
 
     def shift(normalization: InputNormalization) -> float:
         trial = subject.classifier.renormalized(normalization)
-        return distance(subject.layers.observe(lambda: trial.logits(pixels))[0])
+        seen = [subject.layers.observe(partial(trial.logits, part))[0] for part in chunks]
+        return distance(pooled(seen, [len(part) for part in chunks]))
 
     own = shift(subject.normalization)
     if own < SUSPICIOUS:
@@ -142,9 +146,11 @@ def check_by_labels(subject: Subject, store: Store) -> Iterator[str]:
             part = np.sort(order[len(given) : min(len(given) + LOOKS[0], stop)])
             pixels = torch.from_numpy(store.images[part]).to(subject.classifier.device)
             labels = _labels(subject, store.labels[part])
-            given += _nll(subject.classifier.logits(pixels), labels)
-            for other in asked:
-                nll[other.name] += _nll(_logits(subject, other, pixels), labels)
+            chunks = _chunks(pixels)
+            for some, their in zip(chunks, torch.split(labels, len(chunks[0])), strict=True):
+                given += _nll(subject.classifier.logits(some), their)
+                for other in asked:
+                    nll[other.name] += _nll(_logits(subject, other, some), their)
         verdicts = {other: other.judge(given, nll[other.name]) for other in asked}
         for other in (each for each, verdict in verdicts.items() if verdict == "better"):
             yield _said(subject, other, given, nll[other.name])
@@ -163,6 +169,11 @@ def _said(subject: Subject, other: Other, given: Sequence[float], better: Sequen
     if other.normalization is None:
         return f"{fit} the channels reversed {figures}: are they stored in BGR order?"
     return f"{fit} {other.name} {figures}: is that how it was trained? Check --mean/--std."
+
+
+def _chunks(pixels: Tensor) -> tuple[Tensor, ...]:
+    """The images (N, 3, H, W) in chunks as the run has them: more would take more memory than it does."""
+    return torch.split(pixels, chunk_size(pixels.device, *pixels.shape[2:]))
 
 
 def _logits(subject: Subject, other: Other, pixels: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from lnbench.types import Condition
 
 # Shares of the whole: what the forecast weighs beside what was seen, and after how much more work what was
 # seen counts half. Machines become slower and faster under way: what came last tells most of what comes.
-_PRIOR, _HALF = 0.02, 0.15
+_PRIOR, _HALF = 0.05, 0.15
 _REST: Key = (-1, "")
 
 

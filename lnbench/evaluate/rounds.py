@@ -154,6 +154,28 @@ class Schedule:
                 if stop == self.ends[-1]:
                     yield condition, grown
 
+    @property
+    def may_end(self) -> bool:
+        """Whether it may end before all images are counted."""
+        return bool(self.asked.targets) or self.asked.against is not None
+
+    def sure(self, finished: loop.Finished) -> float:
+        """The share of what is left that is counted whatever it shows: all, or of what may end, one round."""
+        if not self.may_end:
+            return 1.0
+        now = min(
+            (
+                self.progress.get((number, str(mode), condition), (0, None))[0]
+                for number, subject in enumerate(self.subjects)
+                for mode in subject.modes
+                for condition in self.images.conditions
+                if not finished(subject, mode, condition)
+            ),
+            default=self.ends[-1],
+        )
+        following = next((end for end in self.ends if end > now), now)
+        return (following - now) / max(1, self.ends[-1] - now)
+
     def _note(self, condition: Condition, results: Sequence[tuple[Subject, list[Result]]], stop: int) -> None:
         for subject, own in results:
             for result in own:

@@ -20,38 +20,45 @@ _SHARE = 0.01
 _LEAST = 4  # images of a trial: fewer say nothing of many
 _REPEATS, _LONG = 3, 0.3  # times, and seconds after which they are enough
 _LEAST_BUDGET = 0.1  # seconds
+_LEAST_SLOPE = 0.5  # of what an image takes of a small pass is the least that it takes of a large one
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds that a mode takes for each image, and at the beginning of each condition.
-
-    `tried`: images of the pass that was timed; `whole`: as many as those of the run will have.
-    """
+    """Seconds that a mode takes for each image, and at the beginning of each condition."""
 
     image: float
     begin: float
-    tried: int
-    whole: bool
 
 
 @torch.no_grad()
 def speed(subject: Subject, mode: Mode, stream: Stream, conditions: int) -> Speed:
     """Time one mode on clean images, in a pass like those of the run where it has enough of them.
 
-    Nothing that is counted or learned here lives on.
+    A smaller pass is timed beside one of half its size: a pass costs something whatever its size, most of all
+    in deep networks. Nothing that is counted or learned here lives on.
     """
     groups, images = subject.layers.groups, len(stream.order)
     most = min(images, stream.chunk if mode.unit == "image" else subject.config.batch_size)
     tried = max(_LEAST, 2 * groups, int(_SHARE * images * conditions))
     tried = most if tried >= most else tried - tried % groups
-    positions = stream.order[:tried]
-    given = stream.pixels(positions), stream.labels(positions), stream.indices(positions)
     subject.answer(CLEAN)
-    task = Task.start(subject, mode, Pieces(), 1, images, columns=subject.columns)
-    begun = _once(lambda: task.begin(lambda count, _: given[0][:count]), stream.device)
-    counted = _seconds(lambda: task.count(0, *given), stream.device)
-    return Speed(counted / tried, begun * max(1.0, mode.images / tried), tried, tried == most)
+
+    def timed(count: int) -> tuple[float, float]:
+        """Seconds of the beginning, and of a pass over so many images."""
+        positions = stream.order[:count]
+        given = stream.pixels(positions), stream.labels(positions), stream.indices(positions)
+        task = Task.start(subject, mode, Pieces(), 1, images, columns=subject.columns)
+        begun = _once(lambda: task.begin(lambda wanted, _: given[0][:wanted]), stream.device)
+        return begun, _seconds(lambda: task.count(0, *given), stream.device)
+
+    begun, counted = timed(tried)
+    each, half = counted / tried, tried // 2 - tried // 2 % groups
+    if tried < most and half >= max(2, groups):
+        slope = (counted - timed(half)[1]) / (tried - half)
+        each = min(each, max(slope, _LEAST_SLOPE * each))
+    whole = counted + each * (most - tried)
+    return Speed(whole / most, begun + each * max(0, mode.images - tried))
 
 
 def corrupting(

@@ -30,3 +30,16 @@ def _distance(seen: Observation) -> Tensor:
     moved = (seen.observed_mean - seen.stored_mean).abs() / scale
     spread = (seen.observed_var.clamp_min(1e-12).sqrt() / scale).log().abs()
     return (moved + spread).mean()
+
+
+def pooled(seen: Sequence[Observation], images: Sequence[int]) -> Observation:
+    """What one layer saw in several passes over so many `images` each, as if in one."""
+    if len(seen) == 1:
+        return seen[0]
+    means = torch.stack([one.observed_mean for one in seen])
+    variances = torch.stack([one.observed_var for one in seen])
+    share = torch.tensor(images, dtype=means.dtype, device=means.device)[:, None] / sum(images)
+    mean = (share * means).sum(0)
+    return seen[0]._replace(
+        observed_mean=mean, observed_var=(share * (variances + (means - mean) ** 2)).sum(0)
+    )

@@ -99,8 +99,10 @@ class RunFolder:
             cells: dict[Key, Cell] = {}
             last = _first_link(run)
             if (path / RUN).exists():
-                run = _resumed(path, run)
-                cells, last = _read_cells(path / CELLS, run)
+                run, changed = continued(path, run)
+                if changed:
+                    write_atomic(path / RUN, document(dump(run)))
+                cells, last = read_cells(path / CELLS, run)
             else:
                 write_atomic(path / RUN, document(dump(run)))
             return cls(path, run, cells, last, held)
@@ -257,8 +259,11 @@ def _remove_written(path: Path) -> None:
         raise RecordError(f"cannot remove the earlier run in {path}: {reason(error)}") from None
 
 
-def _resumed(path: Path, run: Run) -> Run:
-    """The stored run, if `run` is the same; another machine or version is noted as a deviation."""
+def continued(path: Path, run: Run) -> tuple[Run, bool]:
+    """The stored run, if `run` is the same, with another machine or version noted; whether that is new.
+
+    RecordError where it is another run.
+    """
     kept = validate(Run, upgraded(load_json(path / RUN)), str(path / RUN))
     stored, notes = _completed(kept, run)
     difference = first_difference(identity(stored), identity(run))
@@ -272,9 +277,7 @@ def _resumed(path: Path, run: Run) -> Run:
         notes.append(f"resumed in another environment: {moved}")
     deviations = tuple(dict.fromkeys([*stored.deviations, *notes]))
     stored = stored.model_copy(update={"deviations": deviations})
-    if stored != kept:
-        write_atomic(path / RUN, document(dump(stored)))
-    return stored
+    return stored, stored != kept
 
 
 def _batch_that_goes_on(stored: Run, run: Run) -> str:
@@ -300,8 +303,8 @@ def _first_link(run: Run) -> str:
     return chain.start(run.model.sha256, run.data.fingerprint)
 
 
-def _read_cells(file: Path, run: Run) -> tuple[dict[Key, Cell], str]:
-    """Finished cells, and the hash after the last; a torn last line is cut off the file."""
+def read_cells(file: Path, run: Run, *, repair: bool = True) -> tuple[dict[Key, Cell], str]:
+    """Finished cells, and the hash after the last; a torn last line is left out, with `repair` cut off."""
     cells: dict[Key, Cell] = {}
     expected = set(run.suite.keys)
 
@@ -312,7 +315,7 @@ def _read_cells(file: Path, run: Run) -> tuple[dict[Key, Cell], str]:
         _check_bits(cell, cell.correct, "not whole")
         cells[cell.key] = cell
 
-    return cells, chain.read_lines(file, _first_link(run), accept)
+    return cells, chain.read_lines(file, _first_link(run), accept, repair=repair)
 
 
 def _check_bits(cell: Cell, bits: str, where: str) -> None:

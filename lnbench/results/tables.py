@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from lnbench.files import counted
+from lnbench.results import until
 from lnbench.results.compare import DEFAULT_FIGURES, Change, Comparison
 from lnbench.results.gate import Answer, Gate
 from lnbench.results.pairing import find_changes
@@ -14,13 +15,24 @@ from lnbench.results.schema import Interval, Record, Summary
 
 
 def clean_range(summary: Summary) -> Interval | None:
-    """The interval of clean accuracy that holds for how the run ended: at any moment where it was early."""
-    return summary.clean_sequence or summary.clean_interval
+    """The interval of clean accuracy that holds for how the run ended: at any moment where it was early.
+
+    That one reaches as far to either side as to the farther, so that its ± is the one that ended the run.
+    """
+    return _around(summary.clean_top1, summary.clean_sequence) or summary.clean_interval
 
 
 def mean_range(summary: Summary) -> Interval | None:
     """Likewise, of the mean over corruptions."""
-    return summary.mean_corruption_sequence or summary.mean_corruption_interval
+    found = _around(summary.mean_corruption_top1, summary.mean_corruption_sequence)
+    return found or summary.mean_corruption_interval
+
+
+def _around(figure: float | None, interval: Interval | None) -> Interval | None:
+    if figure is None or interval is None:
+        return None
+    width = until.half_width(figure, interval)
+    return figure - width, figure + width
 
 
 def round_notes(record: Record) -> list[str]:

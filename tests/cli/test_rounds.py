@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,23 @@ def test_a_run_ends_when_it_is_known_and_says_so(
     ran = lnbench(*task, "--until", "8", "--out", tmp_path / "run")
     said = ran.out.replace("\n", " ")
     assert ran.code == 0 and "512 of 1,300 images: known to ± 8 points" in said
+    # What was said of the round and what the table says are one figure, that by which the run ended.
+    found = re.search(
+        r"512 of 1,300 images: fixed clean [\d.]+ ±([\d.]+), mean [\d.]+ ±([\d.]+)",
+        ran.err.replace("\n", " "),
+    )
+    assert found is not None
+    shown = [
+        line.split()[-1] for line in ran.out.splitlines() if line.strip().startswith("±") and "of" not in line
+    ]
+    assert shown == [f"±{float(each):.1f}" for each in found.groups()]
+    assert "at most about 0:0" in lnbench(*task, "--until", "8", "--out", tmp_path / "new", "--dry-run").out
     assert (
         "at whatever moment one looks (95 %)" in said and "had their number been fixed: fixed clean" in said
     )
     assert "with a smaller --until, or without, goes on from here" in ran.err.replace("\n", " ")
+    left = lnbench(*task, "--rounds", "--out", tmp_path / "run", "--dry-run").out
+    assert "512 of 1,300 images are counted already" in left and f"{2 * (1_300 - 512):,} forward" in left
     shown = lnbench("report", tmp_path / "run")
     assert shown.code == 0 and "512 of 1,300 images" in shown.out
     for suffix in ("md", "html", "csv", "tex"):
@@ -36,6 +50,17 @@ def test_a_run_ends_when_it_is_known_and_says_so(
     assert "512 of 1,300 images" in (tmp_path / "report.md").read_text()
     again = lnbench(*task, "--out", tmp_path / "run")
     assert again.code == 0 and "of 1,300 images" not in again.out
+
+
+def test_a_set_of_one_round_needs_no_batch_that_fits(
+    lnbench: Lnbench, task: list[object], tmp_path: Path
+) -> None:
+    words = [*task, "--norm", "batch", "--batch-size", 120, "--rounds", "--out", tmp_path / "run"]
+    assert lnbench(*words, "--limit", 120).code == 0
+    refused = lnbench(*words[:-1], tmp_path / "other")
+    assert refused.code == 2 and "so 960 at least, of 1300: use --batch-size 128" in refused.err.replace(
+        "\n", " "
+    )
 
 
 def test_a_gate_ends_when_it_is_decided(lnbench: Lnbench, task: list[object], tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +149,23 @@ def test_the_most_that_is_alive_at_once() -> None:
     assert most_alive(learn) >= 3 * 4000
 
 
+def test_a_convolution_on_a_cpu_is_counted_with_a_copy_of_what_it_reads_and_writes() -> None:
+    x, weight = torch.zeros(2, 3, 16, 16), torch.zeros(5, 3, 1, 1)
+    out = 4 * 2 * 5 * 16 * 16
+    with torch.no_grad():
+        assert most_alive(lambda: torch.conv2d(x, weight)) == out + (x.nbytes + weight.nbytes + out)
+
+
+def test_watching_a_pass_imports_no_compiler() -> None:
+    code = (
+        "import sys, torch\n"
+        "from lnbench.evaluate.footprint import most_alive\n"
+        "assert most_alive(lambda: torch.zeros(10) + 1) == 80\n"
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_a_footprint_grows_with_the_images_and_with_gradients(task: tuple[str, str, str]) -> None:
     ready = prepared(task)
     subject, store = ready.subjects[0], ready.images.clean
@@ -157,6 +176,8 @@ def test_a_footprint_grows_with_the_images_and_with_gradients(task: tuple[str, s
     assert learning.image > plain.image
     assert Footprint(100, 10).of(20) == 300 and Footprint(100, 10).fitting(300) == 20
     assert Footprint(100, 10).fitting(50) == 0
+    assert Footprint(100, 10, 2.0).taken(20) == 600 and Footprint(100, 10, 2.0).fitting(600) == 20
+    assert plain.overhead < learning.overhead
 
 
 def test_the_plan_in_words(task: tuple[str, str, str]) -> None:

@@ -191,6 +191,29 @@ def test_what_a_run_goes_on_with_is_not_foretold_again(task: tuple[str, str, str
     assert all(len(step.spent) == 2 and min(step.spent.values()) > 0 for step in plans[1].steps)
 
 
+def test_compiling_is_weighed_against_the_passes_that_are_still_to_come(
+    task: tuple[str, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[list[int]] = []
+
+    def settle(subjects: Any, images: Any, left: Any, *_: object) -> dict[int, list[str]]:
+        heard.append([left(subject, mode) for subject in subjects for mode in subject.modes])
+        return {}
+
+    monkeypatch.setattr(evaluation.compiling, "settle", settle)
+    modes = ["fixed", "adapt:n=8"]
+    for asked in (Asked((parse("7"),)), Asked((parse("7"),)), Asked(), None):
+        run(prepared(task, modes=modes), tmp_path / "run", asked)
+    ends = cut.ends(IMAGES, 64)
+    looked = 3 * 8  # what adapt looks at of each condition, beside what it counts
+    first, then, rest, nothing = heard
+    # Of a run that may end at each round the next one is sure, and its part of what adapt looks at.
+    assert first[0] == 3 * ends[0] < first[1] <= 3 * ends[0] + looked
+    assert then[0] == 3 * (ends[1] - ends[0])
+    assert rest == [3 * (IMAGES - ends[0]), 3 * (IMAGES - ends[0]) + looked]
+    assert nothing == [0, 0]
+
+
 def test_cells_may_have_their_own_width(task: tuple[str, str, str], tmp_path: Path) -> None:
     record = run(prepared(task), None, Asked((parse("fixed/contrast/*:5"), parse("fixed/clean:5pp"))))
     assert record.rounds is not None and record.rounds.images < IMAGES

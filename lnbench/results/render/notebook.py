@@ -7,13 +7,18 @@ from html import escape
 
 from lnbench.files import one_line
 from lnbench.results.compare import Comparison
+from lnbench.results.gate import Gate
 from lnbench.results.pivot import banners, pivot
 from lnbench.results.schema import Record
 from lnbench.results.tables import (
     CHANGE_HEADINGS,
+    GATE_HEADINGS,
     basis,
     by_loss,
     change_entries,
+    gate_basis,
+    gate_entries,
+    gate_outcome,
     half_width,
     outcome,
     percent,
@@ -49,6 +54,21 @@ def comparison_html(found: Comparison) -> str:
     ]
     decision = f"<p><b>{escape(outcome(found))}</b></p>"
     return decision + _table(["", *map(escape, CHANGE_HEADINGS)], rows) + _lines(basis(found))
+
+
+def gate_html(gate: Gate) -> str:
+    """The decision, and what is certain of each mode's clean and mean, after how many images."""
+    *lines, decision = gate_basis(gate)
+    rows = [
+        [
+            escape(one_line(f"{answer.mode}: {answer.what}")),
+            *map(escape, gate_entries(answer)),
+            escape(gate_outcome(answer, gate.margin)),
+        ]
+        for answer in gate.answers
+    ]
+    table = _table(["", *map(escape, GATE_HEADINGS), ""], rows)
+    return f"<p><b>{escape(decision)}</b></p>" + table + _lines(lines)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -277,6 +277,13 @@ def to_text(
     return buffer.getvalue()
 
 
+def gate_to_text(gate: Gate, *, width: int = 100) -> str:
+    """The decision as plain text without colour codes."""
+    buffer = io.StringIO()
+    show_gate(gate, _writer(buffer, width))
+    return buffer.getvalue()
+
+
 def comparison_to_text(comparison: Comparison, *, width: int = 100) -> str:
     """The comparison as plain text without colour codes."""
     buffer = io.StringIO()

@@ -1,0 +1,41 @@
+"""Memory that is taken before it is needed, and what is free of what a process holds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from lnbench import memory
+from lnbench.memory import freed, held, touch
+
+CODE = """
+import torch
+from lnbench.memory import freed, held, keep_freed, touch
+keep_freed()
+cpu = torch.device("cpu")
+wanted = 300 << 20
+before = held(cpu) - freed(cpu)
+touch(wanted)
+print(held(cpu) - before >= 0.98 * wanted, freed(cpu) >= 0.98 * wanted)
+print(held(cpu) - freed(cpu) - before < 20 << 20)
+touch(wanted)  # it is there already
+print(held(cpu) - before < 1.1 * wanted)
+touch(1 << 50)  # more than there is
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what malloc keeps is asked of glibc")
+def test_touched_memory_is_held_and_free() -> None:
+    ran = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["True"] * 4
+
+
+def test_nothing_is_touched_where_freed_memory_would_go_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_kept", False)  # commands that ran here before have asked for it
+    cpu = torch.device("cpu")
+    before = held(cpu)
+    touch(300 << 20)
+    assert held(cpu) < before + (100 << 20) and freed(cpu) >= 0
