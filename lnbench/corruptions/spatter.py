@@ -14,6 +14,7 @@ from lnbench.lazy import F, torch
 if TYPE_CHECKING:
     Distance: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 
+THRESHOLDS = 50, 150  # of outlines: of gradients followed from others, and of those
 _WATER = (175, 238, 238)  # pale turquoise
 _MUD = (63, 42, 20)  # brown
 
@@ -68,7 +69,7 @@ def spatter_from_field(
     pixels: torch.Tensor,
     parameters: tuple[float, ...],
     field: torch.Tensor,
-    distance: Distance = outline.distance,
+    distance: Distance | None = None,
 ) -> torch.Tensor:
     """Spatter with the drops of `field`, standard normal float32 (B, H, W)."""
     mean, scale, sigma, threshold, intensity, mud = parameters
@@ -91,13 +92,18 @@ def spatter_from_field(
     return image.clamp_(0, 255).to(torch.int16).to(torch.uint8)
 
 
-def relief(liquid: torch.Tensor, distance: Distance = outline.distance) -> torch.Tensor:
+def outlined(liquid: torch.Tensor) -> torch.Tensor:
+    """Return the distance to the outlines of drops: int16 (B, H, W) in and out, in 1 / outline.UNIT."""
+    return outline.distance(outline.canny(liquid, *THRESHOLDS))
+
+
+def relief(liquid: torch.Tensor, distance: Distance | None = None) -> torch.Tensor:
     """Return how drops reflect light: int16 (B, H, W) of 0–255 -> float32 (B, H, W) of 0–255.
 
     The distance to their outlines, averaged over 3×3, its histogram equalized, lit from one side and
     averaged again, each result 8 bits.
     """
-    away = distance(outline.canny(liquid, 50, 150)).to(torch.float32)
+    away = (distance or outlined)(liquid).to(torch.float32)
     # Whole numbers must not be truncated to the one below; the next mean is 1 / (9 · UNIT) away.
     mean = _box(away).mul_(1 / (9 * outline.UNIT)).add_(1e-5).to(torch.int16)
     padded = _pad(_equalize(mean, outline.FAR + 1))

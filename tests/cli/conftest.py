@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from lnbench.cli import run as entry
+from tests.networks import write_task
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,13 @@ def lnbench(monkeypatch: pytest.MonkeyPatch) -> Lnbench:
         return Ran(code if isinstance(code, int) else 0, *(_text(stream) for stream in (out, err)))
 
     return run
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Options that name the tiny network, its weights and its images."""
+    model, weights, data = write_task(tmp_path_factory.mktemp("task"), images=60)
+    return ["--model", model, "--weights", weights, "--data", data]
 
 
 def _text(stream: io.TextIOWrapper) -> str:
