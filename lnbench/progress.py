@@ -213,6 +213,8 @@ class Watch:
     def _counted(self, condition: Condition, cells: Kept) -> None:
         """The whole cells of a condition."""
         self._take(condition, cells)
+        if self._board is not None and condition in self._board.filled():
+            self._board.finish(condition)
         if self._shown and not self._moving and self._work is not None and self._board is not None:
             from lnbench.evaluate.plan import clock
             from lnbench.results.render import live
@@ -242,6 +244,8 @@ class Watch:
         for subject, own in cells:
             for cell in own:
                 self._board.add(self._columns[self._keys[id(subject)], cell.mode], cell)
+        for condition in self._board.filled():
+            self._board.finish(condition)
         self._draw("")
 
     def _say(self, text: str, style: str = "") -> None:

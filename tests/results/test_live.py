@@ -39,7 +39,10 @@ def test_rows_fill_in_the_order_of_the_run_with_intervals() -> None:
     for severity, right in ((1, 160), (3, 120)):
         board.add(0, cell(Condition("snow", severity), right))
     rows = shown(board)
-    assert rows[1] == "clean 90.00 ±4.2 80.00 ±5.5" and board.finished() == "1 of 10 conditions"
+    assert rows[1] == "clean 90.00 ±4.2 80.00 ±5.5" and board.filled() == (CLEAN,)
+    assert board.finished() == "0 of 10 conditions"  # of a round, as far as anybody has said
+    board.finish(CLEAN)
+    assert board.finished() == "1 of 10 conditions"
     # 120 images right under both, 40 under one, 40 under none: mean 0.7, deviation 0.401, 95 % half width 5.6
     assert rows[2] == "snow 2/3 70.00 ±5.6"
     assert rows[5] == "mean so far 70.00 ±5.6"

@@ -38,15 +38,23 @@ class Board:
     def __init__(self, headings: Sequence[str], conditions: Sequence[Condition]) -> None:
         self.headings, self._conditions = tuple(headings), tuple(conditions)
         self._cells: list[dict[Condition, Cell]] = [{} for _ in headings]
+        self._finished: set[Condition] = set()
         self._figures: dict[tuple[str, int], Measured] = {}
         self._rows = tuple(dict.fromkeys(map(_row_of, conditions)))
         self._severities = Counter(map(_row_of, conditions))
         self._last = self._rows[0] if self._rows else ""
 
+    def finish(self, condition: Condition) -> None:
+        """No cell of this condition will come again, as those of a round do."""
+        self._finished.add(condition)
+
     def finished(self) -> str:
-        """How many conditions have all their cells: '3 of 8 conditions'."""
-        done = sum(all(condition in own for own in self._cells) for condition in self._conditions)
-        return f"{done} of {len(self._conditions)} conditions"
+        """How many conditions are finished: '3 of 8 conditions'."""
+        return f"{len(self._finished)} of {len(self._conditions)} conditions"
+
+    def filled(self) -> tuple[Condition, ...]:
+        """The conditions that have all their cells."""
+        return tuple(one for one in self._conditions if all(one in own for own in self._cells))
 
     def add(self, column: int, cell: Cell) -> None:
         """Take a cell of one column; one that comes again takes the place of the one before."""
