@@ -53,6 +53,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "batch 16": {"batch_size": 16},
     "continual 16": {"batch_size": 16, "sequence": "continual"},
     "batch 1": {"batch_size": 1},
+    # All fifteen corruptions with 5,000 images each.
+    "long, reset": {"corruptions": None, "limit": 5000},
+    "long, continual": {"corruptions": None, "limit": 5000, "sequence": "continual"},
 }
 CIFAR = 200, "lr=0.001,optimizer=adam", ",d=0.4", ",fisher=100,alpha=1"
 NETWORKS = {
@@ -73,22 +76,29 @@ NETWORKS = {
 # class of its own, so no order by class is another than a shuffle.
 USUAL = ("reset", "continual", "dirichlet 0.1", "batch 16", "mixed")
 SMALL = ("reset", "mixed", "batch 16", "continual")
+MORE = ("continual 16", "batch 64", "batch 1")
 ROUNDS: tuple[tuple[str, int, tuple[str, ...]], ...] = (
-    ("resnet20", 0, (*USUAL, "continual 16", "batch 64", "batch 1")),
+    ("resnet20", 0, (*USUAL, *MORE)),
     ("resnet56", 0, USUAL),
+    ("efficientnet", 0, SMALL[:2]),
+    *(("resnet20", seed, USUAL) for seed in (1, 2)),
+    ("resnet20", 0, ("long, continual", "long, reset")),
     ("efficientnet", 0, SMALL),
-    *(("resnet20", seed, (*USUAL, "continual 16", "batch 64", "batch 1")) for seed in (1, 2)),
     *(("resnet56", seed, USUAL) for seed in (1, 2)),
+    *(("resnet20", seed, MORE) for seed in (1, 2)),
     *(("efficientnet", seed, SMALL) for seed in (1, 2)),
 )
 # Answers that depend on an image alone are the same in every setting.
 IMAGE = ("fixed", "local", "blend:N=16", "iabn:k=4", "adapt:n=32")
+ORDER = ("fixed", "local", "blend", "iabn", "adapt", "batch", "ema", "tent", "eta", "eata", "sar")  # of rows
 
 
 def wanted(network: Network, setting: str) -> list[str]:
     """The modes of a setting."""
     if setting == "batch 1":  # what learns is refused there, and `batch` is `local`
         return ["ema:m=0.05"]
+    if setting.startswith("long"):
+        return ["batch", f"tent:{network.learn}", f"eata:{network.learn}{network.filters}{network.fisher}"]
     stream = [
         "batch",
         "ema:m=0.05",
@@ -171,45 +181,44 @@ def _rows(network: str, setting: str, seed: int, record: schema.Record) -> Itera
 
 def table(_: argparse.Namespace) -> None:
     """Errors, first and last tenths of each network, in Markdown; mean over seeds ± half their range."""
-    rows = json.loads(RESULTS.read_text())["rows"]
-    for row in rows:
-        row["mode"] = _short(row)
+    print("\n".join(tables(json.loads(RESULTS.read_text())["rows"])))
+
+
+def tables(rows: list[dict[str, Any]]) -> list[str]:
+    rows = sorted(({**row, "mode": _short(row)} for row in rows), key=lambda row: ORDER.index(row["mode"]))
+    lines = []
     for name in NETWORKS:
         own = [row for row in rows if row["network"] == name]
-        if own:
-            settings = [setting for setting in SETTINGS if any(row["setting"] == setting for row in own)]
-            print(f"\n<!-- {name} -->")
-            _errors(own, settings)
-            print()
-            _tenths(own, settings)
+        settings = [setting for setting in SETTINGS if any(row["setting"] == setting for row in own)]
+        lines += [f"<!-- {name} -->", *_errors(own, settings), "", *_tenths(own, settings), ""]
+    return lines
 
 
-def _errors(rows: list[dict[str, Any]], settings: list[str]) -> None:
+def _errors(rows: list[dict[str, Any]], settings: list[str]) -> list[str]:
     seeds = {s: len({row["seed"] for row in rows if row["setting"] == s}) for s in settings}
-    print("| mode | " + " | ".join(settings) + " |\n|:--|" + "--:|" * len(settings))
+    lines = [f"| mode | {' | '.join(settings)} |", "|:--|" + "--:|" * len(settings)]
     for mode in dict.fromkeys(row["mode"] for row in rows):
         entries = []
         for setting in settings:
             found = [row for row in rows if (row["mode"], row["setting"]) == (mode, setting)]
             errors = [100 * (1 - statistics.fmean(row["top1"].values())) for row in found]
-            if errors and (mode != "fixed" or setting == "reset"):
-                spread = f" ±{(max(errors) - min(errors)) / 2:.1f}" if len(errors) > 1 else ""
-                entries.append(f"{statistics.fmean(errors):.1f}{spread}")
-            else:
-                entries.append("–")
-        print(f"| `{mode}` | " + " | ".join(entries) + " |")
-    print("| seeds | " + " | ".join(str(seeds[setting]) for setting in settings) + " |")
+            spread = f" ±{(max(errors) - min(errors)) / 2:.1f}" if len(errors) > 1 else ""
+            entries.append(f"{statistics.fmean(errors):.1f}{spread}" if errors else "–")
+        lines.append(f"| `{mode}` | {' | '.join(entries)} |")
+    lines.append(f"| seeds | {' | '.join(str(seeds[setting]) for setting in settings)} |")
+    return lines
 
 
-def _tenths(rows: list[dict[str, Any]], settings: list[str]) -> None:
-    print("| mode | " + " | ".join(settings) + " |\n|:--|" + "--:|" * len(settings))
+def _tenths(rows: list[dict[str, Any]], settings: list[str]) -> list[str]:
+    lines = [f"| first → last tenth | {' | '.join(settings)} |", "|:--|" + "--:|" * len(settings)]
     for mode in dict.fromkeys(row["mode"] for row in rows if row["tenths"]):
         entries = []
         for setting in settings:
             found = [row["tenths"] for row in rows if (row["mode"], row["setting"]) == (mode, setting)]
             ends = [100 * statistics.fmean(tenths[k] for tenths in found) for k in (0, -1)] if found else []
             entries.append(f"{ends[0]:.0f} → {ends[1]:.0f}" if ends else "–")
-        print(f"| `{mode}` | " + " | ".join(entries) + " |")
+        lines.append(f"| `{mode}` | {' | '.join(entries)} |")
+    return lines
 
 
 def main() -> None:
