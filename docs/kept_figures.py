@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import localnorm_report, parity_report, preprocessing, scale_model
+from benchmarks import adaptation, depth_report, localnorm_report, parity_report, preprocessing, scale_model
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 Figures = list[str]
@@ -80,6 +80,14 @@ def localnorm() -> Figures:
     study = localnorm_report.Study(kept("localnorm_study.json"))
     parts = (localnorm_report.fine_tuned(study), localnorm_report.from_scratch(study))
     return [line for part in parts for line in rows(part)]
+
+
+def depth() -> Figures:
+    return rows(depth_report.tables(kept("depth_study.json")))
+
+
+def adaptation_on_streams() -> Figures:
+    return rows("\n".join(adaptation.tables(kept("adaptation.json")["rows"])))
 
 
 def localnorm_in_short() -> Figures:
@@ -223,7 +231,8 @@ PAGES: dict[str, tuple[Callable[[], Figures], ...]] = {
     "docs/modes.md": (spread_of_draws, cost_of_layers, cost_of_modes),
     "docs/inputs.md": (mistakes_of_preprocessing,),
     "docs/parity.md": (parity,),
-    "docs/localnorm.md": (localnorm,),
+    "docs/localnorm.md": (localnorm, depth),
+    "docs/adaptation.md": (adaptation_on_streams,),
     "docs/scale.md": (dealing, killed),
     "docs/design.md": (damaged,),
     "docs/rounds.md": (sequences_hold,),
