@@ -310,7 +310,7 @@ def test_other_devices_keep_the_memory_format_too(training: bool) -> None:
 
 
 DISTRIBUTED = """
-    import sys, torch
+    import os, sys, torch
     import torch.distributed as dist
     from torch import nn
     from lnbench.norm.localnorm import LocalNorm2d
@@ -327,7 +327,9 @@ DISTRIBUTED = """
     both = [torch.empty_like(grads) for _ in range(2)]
     dist.all_gather(both, grads)
     assert torch.equal(*both) and grads.abs().sum() > 0
+    dist.barrier()
     dist.destroy_process_group()
+    os._exit(0)  # gloo's threads may outlive the interpreter, which then aborts
 """
 
 
