@@ -7,8 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from lnbench.lazy import np, torch
 
-# Pixels of a picture from which on Pillow is faster. At 96 × 96 they are even; at 32 px torch, for which many
-# pictures are one call, is five times as fast.
+# Pixels of a picture from which on Pillow is faster; many smaller ones are one call for torch.
 LEAST = 112 * 112
 
 

@@ -61,7 +61,7 @@ _trusted: dict[tuple[object, ...], bool] = {}
 def corrupted(
     name: str, reference: Kernel, pixels: torch.Tensor, parameters: tuple[float, ...], key: Key
 ) -> torch.Tensor:
-    """What `reference` makes of pixels on a GPU, in one pass where that has been seen to be the same."""
+    """What `reference` makes of pixels on a GPU, by the fused form where that was seen to be the same."""
     kernel = written(name)
     if kernel is None:
         return reference(pixels, parameters, key)

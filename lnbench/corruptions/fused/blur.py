@@ -28,16 +28,11 @@ def spread(
 ):  # fmt: skip
     """Filter along rows, then along columns, by the same symmetric taps. `columns`: words across planes."""
     REACH: tl.constexpr = len(TAPS) // 2
-    lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    inside = lane < columns
-    plane = (lane // across).to(tl.int64)
-    wide, start = across + 2 * beside, tl.program_id(1) * STRIP
-    here = words + (plane * (height + 2 * REACH) + start) * wide + lane % across
-    there = out + (plane * height + start - 2 * REACH) * across + lane % across
+    inside, here, there, left = descent(words, out, columns, height, across, beside, REACH, STRIP, BLOCK)
     waiting = (tl.zeros((BLOCK,), tl.float32),) * (8 * REACH + 4)
-    left = height + 2 * REACH - start + tl.zeros((BLOCK,), tl.int32)  # rows still to come
     for row in range(STRIP + 2 * REACH):
-        x = row_of(here + row * wide, inside & (row < left), REACH)
+        at = row + tl.zeros((BLOCK,), tl.int32)
+        x = row_of(here + row * (across + 2 * beside), inside & (at < left), REACH)
         ORIGIN: tl.constexpr = (REACH + 3) // 4 * 4
         ready = ()
         for byte in tl.static_range(4):
@@ -52,7 +47,7 @@ def spread(
         for byte in tl.static_range(4):
             moved = moved + (TAPS[2 * REACH] * ready[byte],)
         waiting = moved
-        done = inside & (row < left) & (row + left >= 2 * REACH + left)
+        done = inside & (at < left) & (at >= 2 * REACH)
         tl.store(there + row * across, four(waiting, nudge), mask=done)
 
 
@@ -63,16 +58,11 @@ def disperse(
 ):  # fmt: skip
     """Add up a kernel by rows of centred runs: RUNS[row][half] is what 2·half + 1 pixels count there."""
     REACH: tl.constexpr = len(RUNS) // 2
-    lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    inside = lane < columns
-    plane = (lane // across).to(tl.int64)
-    wide, start = across + 2 * beside, tl.program_id(1) * STRIP
-    here = words + (plane * (height + 2 * REACH) + start) * wide + lane % across
-    there = out + (plane * height + start - 2 * REACH) * across + lane % across
+    inside, here, there, left = descent(words, out, columns, height, across, beside, REACH, STRIP, BLOCK)
     waiting = (tl.zeros((BLOCK,), tl.float32),) * (8 * REACH + 4)
-    left = height + 2 * REACH - start + tl.zeros((BLOCK,), tl.int32)  # rows still to come
     for row in range(STRIP + 2 * REACH):
-        x = row_of(here + row * wide, inside & (row < left), REACH)
+        at = row + tl.zeros((BLOCK,), tl.int32)
+        x = row_of(here + row * (across + 2 * beside), inside & (at < left), REACH)
         ORIGIN: tl.constexpr = (REACH + 3) // 4 * 4
         runs = (x[ORIGIN], x[ORIGIN + 1], x[ORIGIN + 2], x[ORIGIN + 3])
         for half in tl.static_range(1, REACH + 1):
@@ -88,8 +78,21 @@ def disperse(
                         total += RUNS[tap][half] * runs[4 * half + byte]
                 moved = moved + (total,)
         waiting = moved
-        done = inside & (row < left) & (row + left >= 2 * REACH + left)
+        done = inside & (at < left) & (at >= 2 * REACH)
         tl.store(there + row * across, four(waiting, nudge), mask=done)
+
+
+@triton.jit
+def descent(
+    words, out, columns, height, across, beside,
+    REACH: tl.constexpr, STRIP: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Which lanes have columns, where each begins to read and to write, and how many rows are to come."""
+    lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    plane, start = (lane // across).to(tl.int64), tl.program_id(1) * STRIP
+    here = words + (plane * (height + 2 * REACH) + start) * (across + 2 * beside) + lane % across
+    there = out + (plane * height + start - 2 * REACH) * across + lane % across
+    return lane < columns, here, there, height + 2 * REACH - start
 
 
 @triton.jit
