@@ -16,29 +16,29 @@ def roundtrip(pixels: torch.Tensor, quality: int) -> torch.Tensor:
 
     Pillow lets other threads run while it codes: a thread for each of torch's.
     """
-    lines = pixels.transpose(1, 2).contiguous().numpy()  # (B, H, 3, W): the planes line by line
-    out = np.empty_like(lines)
+    planes = pixels.contiguous().numpy()
+    out = np.empty_like(planes)
 
     def code(number: int) -> None:
-        out[number] = _coded(lines[number], quality)
+        _code(planes[number], quality, out[number])
 
-    threads = min(torch.get_num_threads(), len(lines))
+    threads = min(torch.get_num_threads(), len(planes))
     if threads > 1:
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(code, range(len(lines))))
+            list(pool.map(code, range(len(planes))))
     else:
-        for number in range(len(lines)):
+        for number in range(len(planes)):
             code(number)
-    return torch.from_numpy(out).transpose(1, 2).contiguous()
+    return torch.from_numpy(out)
 
 
-def _coded(lines: np.ndarray, quality: int) -> np.ndarray:
-    """One picture, uint8 (H, 3, W) in and out."""
+def _code(planes: np.ndarray, quality: int, out: np.ndarray) -> None:
+    """One picture, contiguous uint8 (3, H, W), into `out`: Pillow reads planes where they lie."""
     from PIL import Image
 
-    height, _, width = lines.shape
-    picture = Image.frombuffer("RGB", (width, height), lines, "raw", "RGB;L", 0, 1)
+    height, width = planes.shape[1:]
+    colors = [Image.frombuffer("L", (width, height), plane, "raw", "L", 0, 1) for plane in planes]
     with io.BytesIO() as file:
-        picture.save(file, "JPEG", quality=quality)
-        decoded = Image.open(file)
-        return np.frombuffer(decoded.tobytes("raw", "RGB;L"), np.uint8).reshape(lines.shape)
+        Image.merge("RGB", colors).save(file, "JPEG", quality=quality)
+        for plane, color in zip(out, Image.open(file, formats=("JPEG",)).split(), strict=True):
+            plane[:] = color
