@@ -28,6 +28,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from lnbench.corruptions import fused
+
 CUDA = torch.device("cuda", 0)
 COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 
@@ -189,6 +191,8 @@ class Device:
         self._entered.callback(torch.__future__.set_overwrite_module_params_on_conversion, own)
         # torch's own kernels, which the CPU has too.
         self._entered.enter_context(torch.backends.cudnn.flags(enabled=False))
+        # Triton would need a real one.
+        self._entered.enter_context(mock.patch.object(fused, "written", lambda name: None))
         self._entered.enter_context(_Operations())
         self._entered.enter_context(_Calls())
         return self

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
 from lnbench.lazy import np, torch
 
@@ -18,17 +20,16 @@ def roundtrip(pixels: torch.Tensor, quality: int) -> torch.Tensor:
     """
     planes = pixels.contiguous().numpy()
     out = np.empty_like(planes)
-
-    def code(number: int) -> None:
-        _code(planes[number], quality, out[number])
-
     threads = min(torch.get_num_threads(), len(planes))
+
+    def share(first: int) -> None:
+        for number in range(first, len(planes), threads):
+            _code(planes[number], quality, out[number])
+
     if threads > 1:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(code, range(len(planes))))
+        list(_pool(torch.get_num_threads()).map(share, range(threads)))
     else:
-        for number in range(len(planes)):
-            code(number)
+        share(0)
     return torch.from_numpy(out)
 
 
@@ -42,3 +43,13 @@ def _code(planes: np.ndarray, quality: int, out: np.ndarray) -> None:
         Image.merge("RGB", colors).save(file, "JPEG", quality=quality)
         for plane, color in zip(out, Image.open(file, formats=("JPEG",)).split(), strict=True):
             plane[:] = color
+
+
+@lru_cache(maxsize=1)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Kept: starting threads for every few pictures takes as long as a picture or two."""
+    return ThreadPoolExecutor(threads)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of these threads

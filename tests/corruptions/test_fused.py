@@ -56,6 +56,24 @@ def test_where_no_fused_form_runs_the_reference_does() -> None:
     assert torch.equal(found, wanted)
 
 
+def test_what_keeps_triton_from_running_is_said_once_and_the_reference_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> torch.Tensor:
+        raise RuntimeError("Failed to find C compiler.\nSet CC")
+
+    def right(pixels: torch.Tensor, *_: object) -> torch.Tensor:
+        return pixels
+
+    monkeypatch.setattr(fused, "written", lambda name: broken)
+    monkeypatch.setattr(fused, "_trusted", {})
+    fused._say_why.cache_clear()
+    pixels, key = photographs(2, 32), Key(0, torch.arange(2))
+    with pytest.warns(UserWarning, match=r"Triton's fails here: RuntimeError: Failed to find C compiler\.$"):
+        assert torch.equal(fused.corrupted("snow", right, pixels, (), key), pixels)
+    assert torch.equal(fused.corrupted("fog", right, pixels, (), key), pixels)  # for the same reason
+
+
 def test_a_fused_form_that_differs_is_said_and_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(pixels: torch.Tensor, *_: object) -> torch.Tensor:
         return pixels + 1

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -60,6 +64,24 @@ def test_pillow_makes_the_same_pixels_on_any_number_of_threads(threads: int) -> 
             assert torch.equal(libjpeg.roundtrip(pixels, quality), roundtrip(pixels, quality))
     finally:
         torch.set_num_threads(before)
+
+
+FORKED = """
+import os, torch
+from lnbench.corruptions import libjpeg
+torch.set_num_threads(2)
+pixels = torch.arange(2 * 3 * 64 * 64).to(torch.uint8).view(2, 3, 64, 64)
+wanted = libjpeg.roundtrip(pixels, 50)
+child = os.fork()
+if not child:
+    os._exit(0 if torch.equal(libjpeg.roundtrip(pixels, 50), wanted) else 7)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_child_has_threads_of_its_own() -> None:
+    assert subprocess.run([sys.executable, "-c", FORKED], check=False, timeout=120).returncode == 0
 
 
 def test_a_pillow_that_rounds_otherwise_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

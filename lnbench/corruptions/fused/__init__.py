@@ -107,8 +107,17 @@ def _agree(
         same = differing == 0 or (name in SUMS and differing <= _SHARE and int(apart.abs().max()) == 1)
     except torch.OutOfMemoryError:
         raise
-    except Exception:  # a compiler or a driver that does not suit: of many kinds, and none need stop a run
+    except (
+        Exception
+    ) as error:  # a compiler or driver that does not suit: of many kinds, none a reason to stop
+        _say_why(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
         return False
     if not same:
         warnings.warn(f"{name}: its fused form differs on {pixels.device} and is not used", stacklevel=2)
     return same
+
+
+@lru_cache(maxsize=32)
+def _say_why(reason: str) -> None:
+    """Once for each reason: nineteen corruptions at five severities have the same."""
+    warnings.warn(f"corruptions run in their slower form, for Triton's fails here: {reason}", stacklevel=2)
