@@ -85,10 +85,10 @@ def noted(note: Callable[[Launch], None]) -> Iterator[None]:
 def launches(name: str, severity: int, side: int = 224) -> list[Launch]:
     """The kernels that the fused form of a corruption launches for two images."""
     found: list[Launch] = []
+    kernel = fused.written(name)
+    assert kernel is not None
     with torch.no_grad(), fresh_tables(), Device(), noted(found.append):
         pixels, key = photographs(2, side).to("cuda"), Key(1, torch.arange(7, 9).to("cuda"))
-        kernel = fused.written(name)
-        assert kernel is not None
         kernel(pixels, registry.parameters("imagenet", name, severity), key)
     return found
 

@@ -169,9 +169,9 @@ def trace(run: Callable[[Tensor, Key], object], images: int) -> list[Work]:
 def predicted(name: str, severity: int, *, eager: bool = False) -> list[Work]:
     """The operations of a corruption for BATCH images, in its fused form where there is one."""
     parameters = registry.parameters("imagenet", name, severity)
+    kernel = None if eager else fused.written(name)
 
     def run(pixels: Tensor, key: Key) -> None:
-        kernel = None if eager else fused.written(name)
         if kernel is None:
             native.corrupt(pixels, name, severity, key, parameters)
         else:
