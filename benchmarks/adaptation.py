@@ -56,6 +56,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     # All fifteen corruptions with 5,000 images each.
     "long, reset": {"corruptions": None, "limit": 5000},
     "long, continual": {"corruptions": None, "limit": 5000, "sequence": "continual"},
+    "long, dirichlet 0.1": {"corruptions": None, "limit": 5000, "order": "dirichlet:delta=0.1"},
+    "long, mixed": {"corruptions": None, "limit": 5000, "mixed": True},
 }
 CIFAR = 200, "lr=0.001,optimizer=adam", ",d=0.4", ",fisher=100,alpha=1"
 NETWORKS = {
@@ -77,16 +79,15 @@ NETWORKS = {
 USUAL = ("reset", "continual", "dirichlet 0.1", "batch 16", "mixed")
 SMALL = ("reset", "mixed", "batch 16", "continual")
 MORE = ("continual 16", "batch 64", "batch 1")
+LONG = tuple(setting for setting in SETTINGS if setting.startswith("long"))
 ROUNDS: tuple[tuple[str, int, tuple[str, ...]], ...] = (
-    ("resnet20", 0, (*USUAL, *MORE)),
-    ("resnet56", 0, USUAL),
-    ("efficientnet", 0, SMALL[:2]),
-    *(("resnet20", seed, USUAL) for seed in (1, 2)),
-    ("resnet20", 0, ("long, continual", "long, reset")),
-    ("efficientnet", 0, SMALL),
-    *(("resnet56", seed, USUAL) for seed in (1, 2)),
-    *(("resnet20", seed, MORE) for seed in (1, 2)),
-    *(("efficientnet", seed, SMALL) for seed in (1, 2)),
+    *((name, seed, USUAL) for name in ("resnet20", "resnet56") for seed in (0, 1, 2)),
+    *(("efficientnet", seed, SMALL) for seed in (0, 1, 2)),
+    *(("resnet20", seed, MORE) for seed in (0, 1, 2)),
+    ("resnet20", 0, LONG),
+    *(("resnet56", seed, MORE) for seed in (0, 1, 2)),
+    *(("efficientnet", seed, ("batch 1",)) for seed in (0, 1, 2)),
+    *((name, seed, LONG) for name in ("resnet20", "resnet56") for seed in (0, 1, 2)),
 )
 # Answers that depend on an image alone are the same in every setting.
 IMAGE = ("fixed", "local", "blend:N=16", "iabn:k=4", "adapt:n=32")
@@ -97,8 +98,6 @@ def wanted(network: Network, setting: str) -> list[str]:
     """The modes of a setting."""
     if setting == "batch 1":  # what learns is refused there, and `batch` is `local`
         return ["ema:m=0.05"]
-    if setting.startswith("long"):
-        return ["batch", f"tent:{network.learn}", f"eata:{network.learn}{network.filters}{network.fisher}"]
     stream = [
         "batch",
         "ema:m=0.05",
@@ -107,7 +106,7 @@ def wanted(network: Network, setting: str) -> list[str]:
         f"eata:{network.learn}{network.filters}{network.fisher}",
         "sar:lr=resnet",
     ]
-    return [*(IMAGE if setting == "reset" else ()), *stream]
+    return [*(IMAGE if setting in ("reset", "long, reset") else ()), *stream]
 
 
 def run(given: argparse.Namespace) -> None:
