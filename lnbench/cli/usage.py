@@ -16,6 +16,9 @@ from lnbench.files import one_line
 
 _LONGEST = 80  # characters of a value that is repeated
 
+# Words of the field for an option that has another name.
+_MEANT = {"--mode": "--norm", "--modes": "--norm", "--normalization": "--norm", "--dataset": "--data"}
+
 # What the parser says of a value → what is said here.
 _KINDS = {
     r"valid (integer|int\b)": "is not a whole number",
@@ -58,7 +61,8 @@ def told(error: Exception, words: Sequence[str], commands: Collection[str]) -> s
 
 def _no_such_option(error: Any) -> str:
     known = [option for one in error.ctx.command.params for option in (*one.opts, *one.secondary_opts)]
-    near = difflib.get_close_matches(error.option_name, known, n=2, cutoff=0.6)
+    meant = [_MEANT[error.option_name]] if _MEANT.get(error.option_name) in known else []
+    near = meant or difflib.get_close_matches(error.option_name, known, n=2, cutoff=0.6)
     hint = f": did you mean {' or '.join(near)}?" if near else ""
     return f"unknown option '{one_line(error.option_name, _LONGEST)}'{hint}"
 

@@ -63,6 +63,10 @@ def test_what_is_missing(lnbench: Lnbench, command: str) -> None:
         (["evaluate", "--seeds", "1001"], "lnbench evaluate: --seeds: '1001' is more than 1000 "),
         (["evaluate", "--limit", "9" * 5000], "lnbench evaluate: --limit: '999"),
         (["evaluate", "-Z"], "lnbench evaluate: unknown option '-Z' (see lnbench evaluate --help)"),
+        (
+            ["evaluate", "--mode", "local"],
+            "lnbench evaluate: unknown option '--mode': did you mean --norm? (see",
+        ),
         (["--versoin"], "lnbench: unknown option '--versoin': did you mean --version? (see lnbench --help)"),
         (["\x1b[31m"], "lnbench: unknown command '\\x1b[31m': known: choose, "),
     ],
