@@ -12,7 +12,7 @@ FOLLOW = 8
 # mask, in units of 2^-16) in units of 1/965, where all three come
 # close to whole numbers and no sum overflows 16 bits.
 UNIT = 965
-_STRAIGHT, _DIAGONAL, _KNIGHT = 965, 1351, 2120
+COSTS = _STRAIGHT, _DIAGONAL, _KNIGHT = 965, 1351, 2120
 FAR = 20  # distances from here on are all the same, in pixels
 
 # Rows, columns and cost of every step that `distance` takes, in turn.

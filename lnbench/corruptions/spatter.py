@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
-
 from lnbench.corruptions import outline
 from lnbench.corruptions.registry import TINY, corruption, whole
 from lnbench.corruptions.rng import Key, normal
 from lnbench.corruptions.smooth import smooth
 from lnbench.lazy import F, torch
 
-if TYPE_CHECKING:
-    Distance: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
-
 THRESHOLDS = 50, 150  # of outlines: of gradients followed from others, and of those
-_WATER = (175, 238, 238)  # pale turquoise
+WATER = (175, 238, 238)  # pale turquoise
 _MUD = (63, 42, 20)  # brown
 
 
@@ -66,10 +60,7 @@ def spatter(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> to
 
 
 def spatter_from_field(
-    pixels: torch.Tensor,
-    parameters: tuple[float, ...],
-    field: torch.Tensor,
-    distance: Distance | None = None,
+    pixels: torch.Tensor, parameters: tuple[float, ...], field: torch.Tensor
 ) -> torch.Tensor:
     """Spatter with the drops of `field`, standard normal float32 (B, H, W)."""
     mean, scale, sigma, threshold, intensity, mud = parameters
@@ -84,26 +75,21 @@ def spatter_from_field(
         colors = _MUD
     else:
         liquid = layer.mul_(255).to(torch.int16).bitwise_and_(255)  # above 1 the authors' bytes wrap around
-        stain = liquid * relief(liquid, distance)
+        stain = liquid * relief(liquid)
         stain *= intensity / stain.amax((1, 2), keepdim=True).clamp_min(1)
-        colors = _WATER
+        colors = WATER
     for plane, color in zip(image.unbind(1), colors, strict=True):
         plane.add_(stain, alpha=color)
     return image.clamp_(0, 255).to(torch.int16).to(torch.uint8)
 
 
-def outlined(liquid: torch.Tensor) -> torch.Tensor:
-    """Return the distance to the outlines of drops: int16 (B, H, W) in and out, in 1 / outline.UNIT."""
-    return outline.distance(outline.canny(liquid, *THRESHOLDS))
-
-
-def relief(liquid: torch.Tensor, distance: Distance | None = None) -> torch.Tensor:
+def relief(liquid: torch.Tensor) -> torch.Tensor:
     """Return how drops reflect light: int16 (B, H, W) of 0–255 -> float32 (B, H, W) of 0–255.
 
     The distance to their outlines, averaged over 3×3, its histogram equalized, lit from one side and
     averaged again, each result 8 bits.
     """
-    away = (distance or outlined)(liquid).to(torch.float32)
+    away = outline.distance(outline.canny(liquid, *THRESHOLDS)).to(torch.float32)
     # Whole numbers must not be truncated to the one below; the next mean is 1 / (9 · UNIT) away.
     mean = _box(away).mul_(1 / (9 * outline.UNIT)).add_(1e-5).to(torch.int16)
     padded = _pad(_equalize(mean, outline.FAR + 1))
@@ -118,13 +104,18 @@ def _equalize(plane: torch.Tensor, levels: int) -> torch.Tensor:
     index = plane.flatten(1).to(torch.int64)
     counts = torch.zeros((len(plane), levels), device=plane.device)
     counts.scatter_add_(1, index, counts.new_ones(()).expand_as(index))
+    return equalizing(counts).gather(1, index).view_as(plane)
+
+
+def equalizing(counts: torch.Tensor) -> torch.Tensor:
+    """What each level becomes: float32 (B, levels), how many there are of each -> int16 (B, levels)."""
     below = counts.cumsum(1)
     first = (below > 0).to(torch.uint8).argmax(1, keepdim=True)  # lowest level present
     lowest = counts.gather(1, first)
     rest = below[:, -1:] - lowest
     table = ((below - lowest) * (255 / rest.clamp_min(1))).round_().clamp_min_(0)
     table = torch.where(rest == 0, first.to(torch.float32), table)  # one level only stays what it is
-    return table.to(torch.int16).gather(1, index).view_as(plane)
+    return table.to(torch.int16)
 
 
 def _pad(plane: torch.Tensor) -> torch.Tensor:

@@ -10,12 +10,13 @@ from lnbench.corruptions import fused, registry
 from lnbench.corruptions.rng import Key
 from tests.test_device import photographs
 
-# Where the interpreter takes seconds, the severity that does most.
+# Where the interpreter takes seconds, the severity that does most; where severities differ in kind, more.
 SLOW = {
     "defocus_blur": (5,),
     "gaussian_blur": (1,),
     "glass_blur": (1,),
     "jpeg_compression": (5,),
+    "spatter": (1, 2, 3, 5),
     "zoom_blur": (5,),
 }
 
