@@ -173,6 +173,18 @@ def corruptions_beside_reference() -> Figures:
     return [f"{large} × in the geometric mean at 224 px on one thread and {large_two} × on two, {at_32}"]
 
 
+def predicted_for_a_gpu() -> Figures:
+    found = []
+    for name in ("gpu_cost_before", "gpu_cost"):
+        text = (RESULTS / f"{name}.md").read_text(encoding="utf-8")
+        row = re.search(r"\*\*the fifteen\*\* \| \| \| mean ([\d.]+), at most ([\d.]+) \| ([\d.]+%)", text)
+        assert row
+        found.append(" | ".join(row.groups()))
+    own = kept("gpu_cost.json")
+    most = max(row["microseconds"] for cost in own.values() for row in cost.values())
+    return [*found, f"where the most is {most:.1f}"]
+
+
 def chunks() -> Figures:
     found = kept("forward_speed.json")["resnet18 by chunk"].values()
     return [" | ".join(str(half_up(value)) for value in row.values()) for row in found]
@@ -256,7 +268,7 @@ PAGES: dict[str, tuple[Callable[[], Figures], ...]] = {
     "docs/rounds.md": (sequences_hold,),
     "docs/results.md": (images_of_sequences,),
     "docs/speed.md": (
-        whole_suites, shared_work, corruptions_beside_reference, chunks, compilation, reduced_precision,
-        memory, starting,
+        whole_suites, shared_work, corruptions_beside_reference, predicted_for_a_gpu, chunks, compilation,
+        reduced_precision, memory, starting,
     ),
 }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -17,9 +18,11 @@ from tests.device import Device, fresh_tables
 from tests.test_device import photographs
 
 pytest.importorskip("triton")
+from benchmarks import gpu_cost
 from benchmarks.gpu_code import compiled, launches
 
 ROOT = Path(__file__).parents[2]
+PREDICTED = json.loads((ROOT / "benchmarks/results/gpu_cost.json").read_text(encoding="utf-8"))
 
 
 def test_fused_forms_make_the_references_pixels_to_the_last_bit() -> None:
@@ -45,6 +48,24 @@ def test_a_fused_form_compiles_for_a_gpu_without_one(name: str) -> None:
         assert ".target sm_90" in text
         # What would round once where the reference rounds twice.
         assert "fma.rn.f64" not in text, launch.name
+
+
+@pytest.mark.parametrize("name", fused.HOMES)
+def test_a_fused_form_keeps_to_its_budget(name: str) -> None:
+    """What launches, moves or computes more than was predicted last fails; the docstring of gpu_cost says how
+    it is predicted anew. A tenth more instructions is what another compiler may make of the same kernel.
+    """
+    budget, works = PREDICTED[name]["3"], gpu_cost.predicted(name, 3)
+    assert len(works) <= budget["launches"]
+    assert sum(one.bytes for one in works) / gpu_cost.BATCH / 1e6 <= 1.01 * budget["megabytes"] + 0.005
+    assert sum(one.seconds for one in works) / gpu_cost.BATCH * 1e6 <= 1.1 * budget["microseconds"] + 0.005
+
+
+def test_corruption_is_predicted_within_a_twentieth_of_a_forward_pass() -> None:
+    costs = {name: [row["microseconds"] for row in own.values()] for name, own in PREDICTED.items()}
+    assert set(costs) == set(registry.names())
+    assert max(max(own) for own in costs.values()) <= 8
+    assert statistics.fmean(statistics.fmean(costs[name]) for name in registry.BENCHMARK) <= 2.8
 
 
 def test_where_no_fused_form_runs_the_reference_does() -> None:
