@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import NamedTuple
+
 from lnbench.corruptions.imageops import over
 from lnbench.corruptions.registry import corruption
 from lnbench.corruptions.rng import Key
@@ -76,7 +79,8 @@ def _adjust_hsv(
     Many results are whole numbers by the formula, so what truncation to 8 bits makes of them is up to
     the rounding errors. This repeats those of scikit-image's rgb2hsv and hsv2rgb in float64, operation
     by operation, but once for each role a channel can play instead of once for each channel: the
-    largest becomes V, the smallest V(1 - S), the middle one V(1 - fS) or V(1 - (1 - f)S).
+    largest becomes V, the smallest V(1 - S), the middle one V(1 - fS) or V(1 - (1 - f)S). What depends
+    on two levels alone is looked up.
     """
     red, green, blue = pixels.unbind(1)
     high = torch.maximum(torch.maximum(red, green), blue)
@@ -89,22 +93,18 @@ def _adjust_hsv(
     second = _pick(blue_high, green, _pick(green_high, red, blue))
     sector = (blue_high & 4) | (green_high & 2)
 
+    tables = _hsv_tables(saturation_factor, saturation_shift, value_shift, pixels.device)
+    pair = _pairs(high, low)
+    hue = tables.spread.index_select(0, _pairs(first, second))
     # Divisors are tensors: CUDA turns division by a Python number into a product, which rounds otherwise.
-    full = pixels.new_full((), 255, dtype=torch.float64)
-    value = high.to(torch.float64).div_(full)
-    spread = value - low.to(torch.float64).div_(full)
-    hue = first.to(torch.float64).div_(full).sub_(second.to(torch.float64).div_(full))
-    hue.div_(spread.clamp_min(1e-9)).add_(sector.to(torch.float64)).div_(full.new_full((), 6))
+    hue.div_(tables.divisor.index_select(0, pair)).add_(sector.view(-1)).div_(hue.new_full((), 6))
     hue.sub_(hue.floor()).mul_(6)
     fraction = hue.sub_(hue.floor())
-    rising = (first >= second).to(torch.float64)  # 1 in sectors where V(1 - (1 - f)S)
-
-    saturation = spread.div_(value.clamp_min(1e-9))
-    saturation = saturation.mul_(saturation_factor).add_(saturation_shift).clamp_(0, 1)
-    value = value.add_(value_shift).clamp_(0, 1)
-    middle = _levels(rising.sub_(fraction).abs_().mul_(saturation).neg_().add_(1).mul_(value))
-    least = _levels(saturation.neg_().add_(1).mul_(value))
-    most = _levels(value)
+    rising = (first >= second).to(torch.float64).view(-1)  # 1 in sectors where V(1 - (1 - f)S)
+    middle = rising.sub_(fraction).abs_().mul_(tables.saturation.index_select(0, pair)).neg_().add_(1)
+    middle = _levels(middle.mul_(tables.value.index_select(0, pair))).view_as(high)
+    least = tables.least.index_select(0, pair).view_as(high)
+    most = tables.most.index_select(0, pair).view_as(high)
 
     colored = _mask(high != low)
     out = torch.empty_like(pixels)
@@ -114,6 +114,38 @@ def _adjust_hsv(
             largest &= colored
         out[:, channel] = _pick(largest, most, _pick(_mask(plane == low), least, middle))
     return out
+
+
+class _Tables(NamedTuple):
+    """What two levels a and b decide, at 256·a + b: float64 (65536,), but the last two uint8."""
+
+    spread: torch.Tensor
+    """a - b on the 0–1 scale."""
+    divisor: torch.Tensor
+    """The same, not 0."""
+    saturation: torch.Tensor
+    """Of a pixel whose largest level is a and smallest b, adjusted; likewise the others."""
+    value: torch.Tensor
+    least: torch.Tensor
+    most: torch.Tensor
+
+
+@lru_cache(maxsize=16)
+def _hsv_tables(factor: float, shift: float, value_shift: float, device: torch.device) -> _Tables:
+    levels = torch.arange(256, dtype=torch.float64).div_(255)
+    value = levels[:, None].expand(256, 256)
+    spread = value - levels
+    divisor = spread.clamp_min(1e-9)
+    saturation = (spread / value.clamp_min(1e-9)).mul_(factor).add_(shift).clamp_(0, 1)
+    value = (value + value_shift).clamp_(0, 1)
+    least = _levels(saturation.neg().add_(1).mul_(value))
+    tables = (spread, divisor, saturation, value, least, _levels(value))
+    return _Tables(*(table.flatten().to(device) for table in tables))
+
+
+def _pairs(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """256·first + second of uint8 tensors of one shape: int32, flat."""
+    return first.to(torch.int32).mul_(256).add_(second).view(-1)
 
 
 def _mask(condition: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Brightness and saturation by way of HSV, a pixel in registers: the operations of `color`."""
+"""Brightness and saturation by way of HSV, a pixel in registers: what `color` partly looks up."""
 
 from __future__ import annotations
 
