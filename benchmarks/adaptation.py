@@ -187,15 +187,22 @@ def tables(rows: list[dict[str, Any]]) -> list[str]:
     rows = sorted(({**row, "mode": _short(row)} for row in rows), key=lambda row: ORDER.index(row["mode"]))
     lines = []
     for name in NETWORKS:
-        own = [row for row in rows if row["network"] == name]
-        settings = [setting for setting in SETTINGS if any(row["setting"] == setting for row in own)]
-        lines += [f"<!-- {name} -->", *_errors(own, settings), "", *_tenths(own, settings), ""]
+        for kind, settings in (("", [one for one in SETTINGS if one not in LONG]), (" long", LONG)):
+            own = [row for row in rows if row["network"] == name and row["setting"] in settings]
+            run = [setting for setting in settings if any(row["setting"] == setting for row in own)]
+            if run:
+                lines += [f"<!-- {name}{kind} -->", *_errors(own, run), "", *_tenths(own, run), ""]
     return lines
+
+
+def _head(first: str, settings: list[str]) -> list[str]:
+    titles = (setting.removeprefix("long, ") for setting in settings)
+    return [f"| {first} | {' | '.join(titles)} |", "|:--|" + "--:|" * len(settings)]
 
 
 def _errors(rows: list[dict[str, Any]], settings: list[str]) -> list[str]:
     seeds = {s: len({row["seed"] for row in rows if row["setting"] == s}) for s in settings}
-    lines = [f"| mode | {' | '.join(settings)} |", "|:--|" + "--:|" * len(settings)]
+    lines = _head("mode", settings)
     for mode in dict.fromkeys(row["mode"] for row in rows):
         entries = []
         for setting in settings:
@@ -209,7 +216,7 @@ def _errors(rows: list[dict[str, Any]], settings: list[str]) -> list[str]:
 
 
 def _tenths(rows: list[dict[str, Any]], settings: list[str]) -> list[str]:
-    lines = [f"| first → last tenth | {' | '.join(settings)} |", "|:--|" + "--:|" * len(settings)]
+    lines = _head("first → last tenth", settings)
     for mode in dict.fromkeys(row["mode"] for row in rows if row["tenths"]):
         entries = []
         for setting in settings:
