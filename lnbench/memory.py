@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,8 +24,11 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _MADV_HUGEPAGE, _HUGE = 14, 2 << 20
 _PIECE = 256 << 20  # of memory that is touched at once: less than what malloc maps by itself
 _SHARE = 0.7  # of a machine's memory
+_FULL = 0.5  # likewise, what one process holds where it should give back what is free
+_LITTLE = 0.25  # and what all of them leave
 
 _kept = False  # whether freed memory stays here
+_in_use = 0.0  # bytes that were held when all that was free had been given back
 
 
 def room_for_images(limit: int | None, processes: int) -> int:
@@ -124,6 +128,29 @@ def touch(count: float, processes: int = 1) -> None:
         blocks.append(block.zero_())
 
 
+def relieve() -> None:
+    """Give freed memory back where memory is short: blocks of other sizes do not fit where some were.
+
+    A mode that learns takes as much at a time as all else together, and each leaves its own pieces behind.
+    Only after `keep_freed`; costs the faults that were saved.
+    """
+    global _in_use
+    if _kept and _is_short():
+        ctypes.CDLL(None).malloc_trim(0)
+        _in_use = held(torch.device("cpu"))
+
+
+def _is_short() -> bool:
+    whole = _machines()
+    if held(torch.device("cpu")) > _FULL * whole:
+        return True
+    try:
+        left = re.search(rb"MemAvailable: *(\d+) kB", read_bytes(Path("/proc/meminfo")))
+    except LnbenchError:
+        return False
+    return left is not None and int(left[1]) * 1024 < _LITTLE * whole
+
+
 class _Mallinfo(ctypes.Structure):
     """glibc's `struct mallinfo2`."""
 
@@ -143,4 +170,5 @@ def freed(device: Device) -> float:
     except (OSError, AttributeError, TypeError):
         return 0.0
     ask.restype = _Mallinfo
-    return float(ask().fordblks)
+    # What was given back is free as well, but not held.
+    return max(0.0, min(float(ask().fordblks), held(device) - _in_use))

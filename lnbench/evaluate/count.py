@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lnbench import metrics
+from lnbench import memory, metrics
 from lnbench.data.store import Store
 from lnbench.device import current, one_kind_of_shortage
 from lnbench.dist import Processes
@@ -197,6 +197,8 @@ class Task:
             except Diverged as error:
                 self.stopped = f"--norm {self.mode}: {error}"
                 return None
+        if self.mode.is_learning:
+            memory.relieve()
         for name, rows in self.forgot.items():
             if self.state.counts.get(name, 0) > before[name]:
                 rows.append(row)
