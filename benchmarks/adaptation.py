@@ -192,6 +192,8 @@ def tables(rows: list[dict[str, Any]]) -> list[str]:
             run = [setting for setting in settings if any(row["setting"] == setting for row in own)]
             if run:
                 lines += [f"<!-- {name}{kind} -->", *_errors(own, run), "", *_tenths(own, run), ""]
+            if kind and {"long, reset", "long, continual"} <= set(run):
+                lines += [*_gains(own), ""]
     return lines
 
 
@@ -224,6 +226,25 @@ def _tenths(rows: list[dict[str, Any]], settings: list[str]) -> list[str]:
             ends = [100 * statistics.fmean(tenths[k] for tenths in found) for k in (0, -1)] if found else []
             entries.append(f"{ends[0]:.0f} → {ends[1]:.0f}" if ends else "–")
         lines.append(f"| `{mode}` | {' | '.join(entries)} |")
+    return lines
+
+
+def _gains(rows: list[dict[str, Any]]) -> list[str]:
+    """What steps along a gradient bring beyond `batch`, corruption by corruption in the stream's order."""
+    kinds, run = ("reset", "continual"), {(row["mode"], row["setting"]) for row in rows}
+    learning = ORDER[ORDER.index("tent") :]
+    modes = [mode for mode in learning if all((mode, f"long, {kind}") in run for kind in kinds)]
+
+    def right(mode: str, kind: str, corruption: str) -> float:
+        found = [row for row in rows if (row["mode"], row["setting"]) == (mode, f"long, {kind}")]
+        return 100 * statistics.fmean(row["top1"][corruption] for row in found)
+
+    columns = [(mode, kind) for kind in kinds for mode in modes]
+    titles = (f"`{mode}` {kind}" for mode, kind in columns)
+    lines = [f"| points above `batch` | {' | '.join(titles)} |", "|:--|" + "--:|" * len(columns)]
+    for corruption in rows[0]["top1"]:
+        gains = (right(*one, corruption) - right("batch", one[1], corruption) for one in columns)
+        lines.append(f"| {corruption} | {' | '.join(f'{gain:+.1f}' for gain in gains)} |")
     return lines
 
 
