@@ -132,7 +132,7 @@ class _Tables(NamedTuple):
 
 @lru_cache(maxsize=16)
 def _hsv_tables(factor: float, shift: float, value_shift: float, device: torch.device) -> _Tables:
-    levels = torch.arange(256, dtype=torch.float64).div_(255)
+    levels = over(torch.arange(256, dtype=torch.float64, device=device), 255)
     value = levels[:, None].expand(256, 256)
     spread = value - levels
     divisor = spread.clamp_min(1e-9)
@@ -140,7 +140,7 @@ def _hsv_tables(factor: float, shift: float, value_shift: float, device: torch.d
     value = (value + value_shift).clamp_(0, 1)
     least = _levels(saturation.neg().add_(1).mul_(value))
     tables = (spread, divisor, saturation, value, least, _levels(value))
-    return _Tables(*(table.flatten().to(device) for table in tables))
+    return _Tables(*(table.flatten() for table in tables))
 
 
 def _pairs(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
