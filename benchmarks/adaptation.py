@@ -164,7 +164,7 @@ def _rows(network: str, setting: str, seed: int, record: schema.Record) -> Itera
         corrupted = [cell for cell in cells if cell.condition.is_corrupted]
         tenths = [cell.course.tenths for cell in corrupted if cell.course is not None]
         counts: Counter[str] = Counter()
-        for cell in corrupted[:1] if setting == "mixed" else corrupted:
+        for cell in corrupted[:1] if SETTINGS[setting].get("mixed") else corrupted:
             counts.update(cell.counts or {})  # type: ignore[arg-type]
         yield {
             "network": network,
