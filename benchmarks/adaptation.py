@@ -244,7 +244,7 @@ def _gains(rows: list[dict[str, Any]]) -> list[str]:
     lines = [f"| points above `batch` | {' | '.join(titles)} |", "|:--|" + "--:|" * len(columns)]
     for corruption in rows[0]["top1"]:
         gains = (right(*one, corruption) - right("batch", one[1], corruption) for one in columns)
-        lines.append(f"| {corruption} | {' | '.join(f'{gain:+.1f}' for gain in gains)} |")
+        lines.append(f"| {corruption} | {' | '.join(f'{round(gain, 1) + 0.0:+.1f}' for gain in gains)} |")
     return lines
 
 
