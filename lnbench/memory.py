@@ -128,21 +128,21 @@ def touch(count: float, processes: int = 1) -> None:
         blocks.append(block.zero_())
 
 
-def relieve() -> None:
+def relieve(device: Device) -> None:
     """Give freed memory back where memory is short: blocks of other sizes do not fit where some were.
 
     A mode that learns takes as much at a time as all else together, and each leaves its own pieces behind.
-    Only after `keep_freed`; costs the faults that were saved.
+    Only on a CPU and after `keep_freed`; costs the faults that were saved.
     """
     global _in_use
-    if _kept and _is_short():
+    if _kept and device.type == "cpu" and _is_short(device):
         ctypes.CDLL(None).malloc_trim(0)
-        _in_use = held(torch.device("cpu"))
+        _in_use = held(device)
 
 
-def _is_short() -> bool:
+def _is_short(device: Device) -> bool:
     whole = _machines()
-    if held(torch.device("cpu")) > _FULL * whole:
+    if held(device) > _FULL * whole:
         return True
     try:
         left = re.search(rb"MemAvailable: *(\d+) kB", read_bytes(Path("/proc/meminfo")))

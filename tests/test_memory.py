@@ -44,16 +44,16 @@ kept = blocks[::10]
 before = memory.held(cpu)
 del blocks
 memory._LITTLE = 0.0
-memory.relieve()  # there is enough
+memory.relieve(cpu)  # there is enough
 print(memory.held(cpu) > before - 10 * size)
 memory._FULL = 0.0
-memory.relieve()
+memory.relieve(cpu)
 print(memory.held(cpu) < before - 80 * size, memory.freed(cpu) < 10 * size)
 memory._FULL, memory._LITTLE = 1.0, 1.0
 more = [torch.ones(size, dtype=torch.uint8) for _ in range(50)]
 del more
 filled = memory.held(cpu)
-memory.relieve()
+memory.relieve(cpu)
 print(memory.held(cpu) < filled - 40 * size, all(bool(block.all()) for block in kept))
 """
 

@@ -198,7 +198,7 @@ class Task:
                 self.stopped = f"--norm {self.mode}: {error}"
                 return None
         if self.mode.is_learning:
-            memory.relieve()
+            memory.relieve(self.subject.classifier.device)
         for name, rows in self.forgot.items():
             if self.state.counts.get(name, 0) > before[name]:
                 rows.append(row)

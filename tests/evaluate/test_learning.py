@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from lnbench import config
+from lnbench import config, memory
 from lnbench.errors import UsageError
 from lnbench.evaluate import evaluation
 from lnbench.models.classifier import Classifier
@@ -32,6 +32,17 @@ def ready(task: tuple[str, str, str], heard: list[str], **options: Any) -> evalu
               "severities": [5], "batch_size": 40, **options}  # fmt: skip
     resolved = config.resolve(config.load_preset("core"), chosen)
     return evaluation.prepare_all([resolved], observer=evaluation.Observer(warning=heard.append))
+
+
+def test_after_each_batch_of_a_mode_that_learns_memory_may_go_back(
+    task: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[torch.device] = []
+    monkeypatch.setattr(memory, "relieve", heard.append)
+    prepared = ready(task, [], modes=["fixed", "batch", "ema", "tent:lr=0.05"])
+    (done,) = evaluation.evaluate(prepared, [None])
+    batches = sum(cell.course.batches for cell in done.record.cells if cell.mode.startswith("tent"))  # type: ignore[union-attr]
+    assert heard == [torch.device("cpu")] * batches
 
 
 @pytest.mark.parametrize("protocol", [{}, CONTINUAL, MIXED])

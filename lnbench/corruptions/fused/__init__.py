@@ -107,9 +107,8 @@ def _agree(
         same = differing == 0 or (name in SUMS and differing <= _SHARE and int(apart.abs().max()) == 1)
     except torch.OutOfMemoryError:
         raise
-    except (
-        Exception
-    ) as error:  # a compiler or driver that does not suit: of many kinds, none a reason to stop
+    except Exception as error:
+        # A compiler or a driver that does not suit: of many kinds, and none need stop a run.
         _say_why(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
         return False
     if not same:
@@ -119,5 +118,5 @@ def _agree(
 
 @lru_cache(maxsize=32)
 def _say_why(reason: str) -> None:
-    """Once for each reason: nineteen corruptions at five severities have the same."""
+    """Once for each reason: all corruptions at all severities have the same."""
     warnings.warn(f"corruptions run in their slower form, for Triton's fails here: {reason}", stacklevel=2)

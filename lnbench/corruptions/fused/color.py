@@ -1,12 +1,11 @@
-"""Brightness and saturation by way of HSV, a pixel in registers: what `color` partly looks up."""
+"""Brightness and saturation by way of HSV, a pixel in registers: as `color`, without its tables."""
 
 from __future__ import annotations
-
-from functools import lru_cache
 
 import triton
 import triton.language as tl
 
+from lnbench.corruptions.fused.numbers import doubles
 from lnbench.corruptions.rng import Key
 from lnbench.lazy import torch
 
@@ -75,11 +74,6 @@ def _adjusted(pixels: torch.Tensor, *numbers: float) -> torch.Tensor:
     out, size = torch.empty_like(pixels), pixels[0, 0].numel()
     # A fused multiply-add would round once where the reference rounds twice.
     adjust[(triton.cdiv(size, BLOCK), len(pixels))](
-        pixels, out, _numbers(numbers, pixels.device), size, BLOCK=BLOCK, enable_fp_fusion=False
+        pixels, out, doubles(numbers, pixels.device), size, BLOCK=BLOCK, enable_fp_fusion=False
     )
     return out
-
-
-@lru_cache(maxsize=32)
-def _numbers(numbers: tuple[float, ...], device: torch.device) -> torch.Tensor:
-    return torch.tensor(numbers, dtype=torch.float64).to(device)

@@ -6,13 +6,12 @@ word), how far along its row each pixel has an edge, how far at all, the light o
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import triton
 import triton.language as tl
 
 from lnbench.corruptions import outline
 from lnbench.corruptions import spatter as reference
+from lnbench.corruptions.fused.numbers import doubles
 from lnbench.corruptions.fused.planes import kept, truncated
 from lnbench.corruptions.fused.random import normals
 from lnbench.corruptions.rng import Key
@@ -262,7 +261,7 @@ def spatter(pixels: torch.Tensor, parameters: tuple[float, ...], key: Key) -> to
         return reference.spatter_from_field(pixels, parameters, field)
     layer = smooth(field.to(torch.float64), sigma, truncate=4, border="nearest")
     assert layer.stride()[1:] == (width, 1)
-    numbers = _numbers(scale, mean, threshold, pixels.device)
+    numbers = doubles((scale, mean, threshold), pixels.device)
     liquid = torch.empty(layer.shape, dtype=torch.uint8, device=pixels.device)
     grid = (triton.cdiv(height * width, BLOCK), images)
     pour[grid](layer, numbers, liquid, height * width, layer.stride(0), **EXACT)
@@ -314,8 +313,3 @@ def relief(liquid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     brightest = torch.zeros(images, dtype=torch.int32, device=device)
     shine[grid](lit, liquid, found, brightest, height, width, **EXACT)
     return found, brightest
-
-
-@lru_cache(maxsize=16)
-def _numbers(scale: float, mean: float, threshold: float, device: torch.device) -> torch.Tensor:
-    return torch.tensor([scale, mean, threshold], dtype=torch.float64).to(device)
